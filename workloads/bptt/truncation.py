@@ -1,0 +1,111 @@
+"""Truncated backpropagation through time with k1 steps between updates and gradients over k2 steps.
+
+Williams and Peng (1990), "An efficient gradient-based algorithm for on-line training of recurrent
+network trajectories", BPTT(h; h'), with h = truncation_length (k2) and h' = k1; the names k1 and k2
+are Sutskever's (2013). Full BPTT is the limit k1 = k2 = length of the sequence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from workloads.models.cells import State, map_state
+
+
+class Network(Protocol):
+    """Anything that maps (inputs, state) to (outputs, state); inputs and outputs begin with time."""
+
+    def __call__(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        """Run one window."""
+
+
+Loss = Callable[[Any, Tensor], tuple[Tensor, int]]
+"""Maps outputs and targets (time, batch, ...) to the summed loss and the number of terms in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The steps that one update looks at: `context` steps seen before, then the new ones.
+
+    `skip` steps at the front only rebuild the state: they are run without a graph.
+    """
+
+    inputs: Tensor  # (skip + context + new, batch, ...)
+    targets: Tensor  # (new, batch, ...)
+    skip: int = 0
+    context: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one window gave: the mean loss over its terms (0 where it has none), and the state behind it."""
+
+    loss: Tensor
+    terms: int
+    state: State
+
+
+def backpropagate(network: Network, loss: Loss, window: Window, state: State) -> Step:
+    """Run one window from `state` and add the gradient of its mean loss to the parameters' `.grad`.
+
+    `state` is the state before the window's first step; it is a constant to the gradient, which therefore
+    travels back at most context + new steps. The steps of the context are run again with the weights as they
+    are now, so that the gradient is exact for one set of weights, which a kept graph of older steps would
+    not be. The state returned is detached.
+    """
+    state = map_state(Tensor.detach, state)
+    inputs = window.inputs
+    if window.skip:
+        with torch.no_grad():
+            _, state = network(inputs[: window.skip], state)
+        inputs = inputs[window.skip :]
+    outputs, state = network(inputs, state)
+    total, terms = loss(outputs[window.context :], window.targets)
+    mean = total / max(terms, 1)
+    if terms:
+        mean.backward()  # type: ignore[no-untyped-call]
+    return Step(mean.detach(), terms, map_state(Tensor.detach, state))
+
+
+class BoundaryStates:
+    """The states at the last update boundaries, so that a window can begin truncation_length steps back.
+
+    Only ceil(truncation_length / k1) states are kept; where the two are equal, one.
+    """
+
+    def __init__(self, truncation_length: int, k1: int) -> None:
+        self.context = truncation_length - k1
+        self.k1 = k1
+        self.clear()
+
+    def clear(self) -> None:
+        """Begin a new sequence: the state before step 0 is None."""
+        self.boundaries: list[tuple[int, State]] = [(0, None)]
+
+    @property
+    def position(self) -> int:
+        """Return the number of steps of the sequence read so far."""
+        return self.boundaries[-1][0]
+
+    def next_window(self, length: int) -> tuple[int, int, int, int, State]:
+        """Place the next window in a sequence of `length` steps.
+
+        Returns (first, begin, new, stop, state): run `first` to `begin` without a graph from `state`, `begin`
+        to `new` as context, `new` to `stop` as new steps.
+        """
+        new = self.position
+        begin = max(new - self.context, 0)
+        first, state = next(entry for entry in reversed(self.boundaries) if entry[0] <= begin)
+        return first, begin, new, min(new + self.k1, length), state
+
+    def advance(self, position: int, state: State) -> None:
+        """Record the state behind step `position`, and drop those that no window will ask for."""
+        self.boundaries.append((position, state))
+        begin = max(position - self.context, 0)
+        while len(self.boundaries) > 1 and self.boundaries[1][0] <= begin:
+            self.boundaries.pop(0)

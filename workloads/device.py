@@ -1,0 +1,62 @@
+"""The device that a trial trains on: which, how precisely it computes, how much memory it took."""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+import sys
+from pathlib import Path
+
+import torch
+
+
+def choose_device(wanted: str) -> torch.device:
+    """Return the device named `auto`, `cpu` or `cuda`; ValueError where it is not there."""
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise ValueError("train.device: cuda, but this worker has no GPU; set resources.gpus, or device: auto")
+    if wanted == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(wanted)
+
+
+def allow_tf32(precision: str) -> None:
+    """Let a GPU round the factors of matrix products to TensorFloat-32 where `precision` is tf32."""
+    torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+    torch.backends.cudnn.allow_tf32 = precision == "tf32"
+
+
+def reset_peak_memory(device: torch.device) -> None:
+    """Start measuring peak memory anew, so that a reused worker does not report its largest trial for ever."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    else:
+        # Linux resets a process's high-water mark on request (proc(5), clear_refs); elsewhere it only ever rises.
+        with contextlib.suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """Return the most memory taken since the reset: of the device on a GPU, else of the whole process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def random_state(device: torch.device) -> dict[str, torch.Tensor]:
+    """Return the state of torch's random number generators, for a checkpoint."""
+    state = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
+    return state
+
+
+def set_random_state(state: dict[str, torch.Tensor], device: torch.device) -> None:
+    """Go on drawing random numbers where `random_state` was taken."""
+    torch.set_rng_state(state["cpu"])
+    if device.type == "cuda" and "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"], device)

@@ -1,0 +1,82 @@
+"""The hyperparameters of a trial: everything that `train:` may fix and `space:` may sweep.
+
+Pure Python: a sweep file is checked without loading torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from workloads.options import option, read_options
+
+if TYPE_CHECKING:
+    from workloads.protocol import Params
+
+CELL_TYPES = ("rnn", "rnn_relu", "lstm", "gru", "module:Name")
+OPTIMIZERS = ("SGD", "Adam", "AdamW", "NAdam", "RAdam", "RMSprop", "Adagrad", "Adadelta")
+SCHEDULES = ("constant", "LinearLR", "CosineAnnealingLR", "ExponentialLR", "StepLR")
+
+
+@dataclass(frozen=True, slots=True)
+class Hyperparameters:
+    """One setting. Names and meanings are torch's where torch has them."""
+
+    cell_type: str = option("lstm", "the recurrent cell; module:Name for a class of your own", choices=CELL_TYPES)
+    hidden_size: int = option(128, "units in each recurrent layer", at_least=1, at_most=65536)
+    num_layers: int = option(1, "recurrent layers", at_least=1, at_most=64)
+    embedding_size: int | None = option(None, "size of token vectors; null: as hidden_size", at_least=1, at_most=65536)
+    dropout: float = option(
+        0.0, "probability, on inputs of the upper layers and of the output layer", at_least=0, below=1
+    )
+    layer_norm: bool = option(False, "normalise each recurrent layer's outputs")
+
+    truncation_length: int = option(
+        64, "steps that a gradient may travel back (k2); the whole sequence or more: full BPTT", at_least=1
+    )
+    k1: int | None = option(None, "steps between updates; null: as truncation_length", at_least=1)
+
+    batch_size: int = option(32, "streams read side by side", at_least=1, at_most=65536)
+    optimizer: str = option("Adam", "a class of torch.optim", choices=OPTIMIZERS)
+    learning_rate: float = option(1e-3, "after warm-up", above=0, at_most=1000)
+    momentum: float = option(0.0, "for SGD and RMSprop", at_least=0, below=1)
+    weight_decay: float = option(0.0, "L2 penalty; decoupled in AdamW", at_least=0, at_most=1000)
+    schedule: str = option("constant", "a class of torch.optim.lr_scheduler, over the whole budget", choices=SCHEDULES)
+    warmup: float = option(0.0, "part of the budget over which the learning rate rises from 0", at_least=0, below=1)
+    max_grad_norm: float | None = option(1.0, "clip the gradient's L2 norm to this; null: never", above=0)
+
+    precision: str = option("fp32", "arithmetic of the forward and backward pass", choices=("fp32", "tf32", "bf16"))
+    device: str = option("auto", "auto takes a GPU when the worker has one", choices=("auto", "cpu", "cuda"))
+    seed: int = option(0, "of weights, dropout and generated data; the same for all trials", at_least=0, below=2**31)
+
+    sequence_steps: int = option(1_000_000, "the budget: steps to consume, all streams counted", at_least=1)
+    evaluations: int = option(10, "points at which all trials are compared, evenly spaced", at_least=1, at_most=100_000)
+
+    @property
+    def steps_between_updates(self) -> int:
+        """Return k1, which defaults to the truncation length."""
+        return self.k1 or self.truncation_length
+
+
+def read_hyperparameters(params: Params, *, longest_window: int | None = None) -> Hyperparameters:
+    """Check one setting, alone and together with the evaluation grid.
+
+    `longest_window` is the length in steps of the sequences, where a workload has a limit that it knows
+    beforehand. Raises ValueError in one line naming the field.
+    """
+    read = read_options(Hyperparameters, params, "train")
+    if read.k1 is not None and read.k1 > read.truncation_length:
+        raise ValueError(
+            f"train.k1: {read.k1} steps between updates exceed truncation_length ({read.truncation_length}); "
+            "steps between would never be learnt from"
+        )
+    window = read.steps_between_updates if longest_window is None else min(read.steps_between_updates, longest_window)
+    per_update = window * read.batch_size
+    per_evaluation = read.sequence_steps / read.evaluations
+    if per_update > per_evaluation:
+        raise ValueError(
+            f"budget.evaluations: {read.evaluations} leave {per_evaluation:.0f} sequence steps between two evaluations, "
+            f"but one update of batch_size {read.batch_size} consumes {per_update}; "
+            "raise budget.sequence_steps, or lower evaluations, batch_size or truncation_length"
+        )
+    return read

@@ -1,0 +1,89 @@
+"""What a workload is: the contract between the code that trains and the code that sweeps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+Params = Mapping[str, Any]
+"""The hyperparameters of one trial by name, plain values only."""
+
+
+class Diverged(ArithmeticError):  # noqa: N818 - a state of a trial, named as the field names it
+    """Training left the numbers: the loss is NaN, infinite or exploding. The message says when."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """One evaluation: how far training has come, what was measured, and where to resume."""
+
+    evaluation: int
+    """Index on the sweep's common grid, from 0."""
+    sequence_steps: int
+    """Sequence steps (tokens, time points, frames; all streams of the batch counted) consumed so far."""
+    metrics: Mapping[str, float]
+    checkpoint: str
+    """URI of a file that is never rewritten."""
+    time: float
+    """Seconds since the epoch, so that logging it twice is harmless."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A workload's data, ready to train on: plain arrays, so that workers can share them without copying."""
+
+    name: str
+    arrays: Mapping[str, np.ndarray]
+    facts: Mapping[str, Any]
+    """What a model needs beside its weights (vocabulary, scaling, names); must survive JSON unchanged."""
+    source: str
+    """Where the data came from, for people."""
+    fingerprint: str
+    """SHA-256 over arrays and facts, the first 16 hexadecimal digits."""
+    baselines: Mapping[str, float] = field(default_factory=dict)
+    """Metrics that need no training, named as the metric they stand beside: `naive/valid_mse`."""
+
+
+class Storage(Protocol):
+    """Where checkpoints go. Files are immutable: written once, under a name used once."""
+
+    def write(self, name: str, content: bytes) -> str:
+        """Store `content` under `name`, whole or not at all, and return its URI."""
+
+    def read(self, uri: str) -> bytes:
+        """Return what was stored; FileNotFoundError where nothing is."""
+
+
+class Predictor(Protocol):
+    """A trained model in use: tables of plain columns in, tables of plain columns out."""
+
+    def predict(self, columns: Mapping[str, list[Any]], options: Mapping[str, Any]) -> dict[str, list[Any]]:
+        """Answer for every row; ValueError names what is wrong with the input."""
+
+    def example(self) -> tuple[dict[str, list[Any]], dict[str, Any]]:
+        """Return an input that `predict` accepts, and the options with their defaults."""
+
+
+class Workload(Protocol):
+    """A kind of sequence task with its data."""
+
+    default_metric: str
+    """The metric a sweep minimises or maximises unless told otherwise."""
+    default_direction: str
+
+    def prepare(self) -> Dataset:
+        """Load the data once per sweep. ValueError or OSError say what is wrong with it."""
+
+    def check(self, params: Params) -> None:
+        """Raise ValueError, naming the field, where `params` cannot be trained. Needs no data."""
+
+    def train(
+        self, params: Params, dataset: Dataset, storage: Storage, resume_from: str | None = None
+    ) -> Iterator[Progress]:
+        """Train one trial, yielding at every evaluation; from a checkpoint, exactly as if never interrupted."""
+
+    def predictor(self, checkpoint: bytes) -> Predictor:
+        """Return the trained model out of a checkpoint's content alone."""

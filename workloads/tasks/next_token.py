@@ -1,0 +1,106 @@
+"""Predicting the next token: the task in training, and the trained model continuing a prompt."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from workloads import checkpoint as checkpoints
+from workloads.data.stream import TokenStream
+from workloads.data.text import encode
+from workloads.evaluation import mean_loss
+from workloads.hyperparameters import Hyperparameters
+from workloads.models.cells import State
+from workloads.models.recurrent import RecurrentNetwork
+
+
+class NextTokenTask:
+    """Next-token prediction over one long text; see `workloads.training.Task`."""
+
+    def __init__(
+        self,
+        h: Hyperparameters,
+        arrays: Mapping[str, np.ndarray],
+        facts: dict[str, Any],
+        *,
+        evaluation_streams: int,
+    ) -> None:
+        size = len(facts["vocabulary"])
+        self.facts = facts
+        self.network = RecurrentNetwork(h, vocabulary_size=size, output_size=size)
+        self.training = TokenStream(arrays["train"], h.batch_size)
+        self.validation = TokenStream(arrays["valid"], min(evaluation_streams, len(arrays["valid"]) - 1))
+
+    @staticmethod
+    def loss(outputs: Tensor, targets: Tensor) -> tuple[Tensor, int]:
+        """Return the summed cross-entropy in nats, and the number of tokens."""
+        flat = functional.cross_entropy(outputs.flatten(0, 1), targets.flatten(), reduction="sum")
+        return flat, targets.numel()
+
+    def evaluate(self, device: torch.device) -> dict[str, float]:
+        """Return loss (nats per token), bits per token and perplexity of the held-out text."""
+        loss = mean_loss(self.network, self.loss, self.validation, device=device)
+        name = "valid_bits_per_character" if self.facts["unit"] == "character" else "valid_bits_per_word"
+        return {"valid_loss": loss, name: loss / math.log(2), "valid_perplexity": math.exp(min(loss, 700.0))}
+
+
+class TextPredictor:
+    """A trained language model: prompts in, prompts with their continuation out."""
+
+    def __init__(self, checkpoint: bytes) -> None:
+        read = checkpoints.unpack(checkpoint)
+        self.vocabulary: list[str] = read["facts"]["vocabulary"]
+        self.unit: str = read["facts"]["unit"]
+        size = len(self.vocabulary)
+        h = Hyperparameters(**read["hyperparameters"])
+        self.network = RecurrentNetwork(h, vocabulary_size=size, output_size=size)
+        self.network.load_state_dict(read["network"])
+        self.network.eval()
+
+    def example(self) -> tuple[dict[str, list[Any]], dict[str, Any]]:
+        """Return a prompt of known tokens, and the options."""
+        prompt = self._separator().join(self.vocabulary[1:4])
+        return {"prompt": [prompt]}, {"length": 100, "temperature": 0.8, "seed": 0}
+
+    def _separator(self) -> str:
+        return "" if self.unit == "character" else " "
+
+    def predict(self, columns: Mapping[str, list[Any]], options: Mapping[str, Any]) -> dict[str, list[Any]]:
+        """Continue each prompt by `length` tokens; temperature 0 takes the likeliest token every time."""
+        if "prompt" not in columns:
+            raise ValueError(f"a column `prompt` is needed; given: {', '.join(columns) or 'none'}")
+        defaults = self.example()[1]
+        chosen = {name: type(default)(options.get(name, default)) for name, default in defaults.items()}
+        if chosen["length"] < 0 or chosen["temperature"] < 0:
+            raise ValueError("length and temperature must not be negative")
+        generator = torch.Generator().manual_seed(chosen["seed"])
+        texts = [
+            self._continue(str(prompt), chosen["length"], chosen["temperature"], generator=generator)
+            for prompt in columns["prompt"]
+        ]
+        return {"prompt": list(columns["prompt"]), "text": texts}
+
+    @torch.inference_mode()
+    def _continue(self, prompt: str, length: int, temperature: float, *, generator: torch.Generator) -> str:
+        tokens = list(prompt) if self.unit == "character" else prompt.split()
+        numbers = encode(tokens, self.vocabulary).astype(np.int64) if tokens else np.zeros(1, np.int64)
+        inputs = torch.from_numpy(numbers)[:, None]  # (time, batch 1)
+        state: State = None
+        made: list[str] = []
+        for _ in range(length):
+            outputs, state = self.network(inputs, state)
+            logits = outputs[-1, 0]  # (vocabulary,)
+            logits[0] = -math.inf  # the unknown token is no text
+            if temperature == 0:
+                inputs = logits.argmax().reshape(1, 1)
+            else:
+                weights = torch.softmax(logits / temperature, 0)
+                inputs = torch.multinomial(weights, 1, generator=generator).reshape(1, 1)
+            made.append(self.vocabulary[int(inputs)])
+        return prompt + (self._separator() if prompt and made else "") + self._separator().join(made)

@@ -1,0 +1,269 @@
+"""The training loop that every workload shares: windows in, one Progress out at each evaluation."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from workloads import checkpoint
+from workloads.bptt.gradients import GradientNorms, describe_decay, gradient_by_distance
+from workloads.bptt.truncation import BoundaryStates, Step, Window, backpropagate
+from workloads.data.stream import Stream
+from workloads.device import (
+    allow_tf32,
+    choose_device,
+    peak_memory_bytes,
+    random_state,
+    reset_peak_memory,
+    set_random_state,
+)
+from workloads.hyperparameters import Hyperparameters
+from workloads.models.cells import map_state
+from workloads.protocol import Diverged, Progress, Storage
+
+EXPLODED = 10.0
+"""Training has diverged when the loss is this many times what it was at the first update."""
+CHECK_EVERY = 25
+"""Updates between two looks at the loss: a look makes a GPU wait."""
+
+
+class Task(Protocol):
+    """What a workload brings to the loop."""
+
+    @property
+    def network(self) -> nn.Module:
+        """The network, called as `network(inputs, state)`."""
+
+    @property
+    def training(self) -> Stream:
+        """What it is trained on."""
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Everything beside the weights that the trained network needs for predicting; plain values."""
+
+    def loss(self, outputs: Any, targets: Tensor) -> tuple[Tensor, int]:
+        """Return the summed loss and the number of its terms; outputs and targets begin with (time, batch)."""
+
+    def evaluate(self, device: torch.device) -> dict[str, float]:
+        """Return the validation metrics of the network as it stands."""
+
+
+def train(
+    task: Task, hyperparameters: Hyperparameters, storage: Storage, resume_from: str | None = None
+) -> Iterator[Progress]:
+    """Train one trial, yielding at every point of the evaluation grid, each with a checkpoint behind it.
+
+    Going on from a checkpoint gives what an uninterrupted run gives, to the last bit on one CPU thread.
+    Raises Diverged where the loss is no longer finite or explodes.
+    """
+    run = TrainingRun(task, hyperparameters)
+    if resume_from is not None:
+        run.restore(storage.read(resume_from))
+    reset_peak_memory(run.device)
+    while run.evaluation < hyperparameters.evaluations:
+        run.train_until(math.ceil((run.evaluation + 1) * hyperparameters.sequence_steps / hyperparameters.evaluations))
+        metrics = run.measure()
+        run.evaluation += 1
+        generators = random_state(run.device)
+        name = f"evaluation-{run.evaluation - 1:05d}-{time.time_ns():x}.ckpt"
+        uri = storage.write(name, run.content(generators))
+        yield Progress(run.evaluation - 1, run.sequence_steps, metrics, uri, time.time())
+        # Others may have drawn from the same generators while this trial was waiting.
+        set_random_state(generators, run.device)
+
+
+@dataclass(slots=True)
+class Interval:
+    """What is gathered between two evaluations."""
+
+    norms: GradientNorms
+    loss: Tensor | float = 0.0
+    updates: int = 0
+    sequence_steps: int = 0
+    seconds: float = 0.0
+
+
+class TrainingRun:
+    """The state of one trial in training: everything that a checkpoint holds."""
+
+    def __init__(self, task: Task, hyperparameters: Hyperparameters) -> None:
+        h = hyperparameters
+        self.task, self.hyperparameters = task, h
+        self.device = choose_device(h.device)
+        allow_tf32(h.precision)
+        self.network = task.network.to(self.device).train()
+        self.optimizer = make_optimizer(self.network, h)
+        self.boundaries = BoundaryStates(h.truncation_length, h.steps_between_updates)
+        self.scheduler = make_schedule(self.optimizer, h, updates=self._expected_updates())
+        self.evaluation = self.epoch = self.sequence_steps = self.updates = 0
+        self.first_loss: float | None = None
+        self.interval = Interval(GradientNorms(h.max_grad_norm))
+
+    def _expected_updates(self) -> int:
+        length, batch = self.task.training.length, self.task.training.batch_size
+        passes = self.hyperparameters.sequence_steps / (length * batch)
+        return max(math.ceil(passes * math.ceil(length / self.boundaries.k1)), 1)
+
+    def train_until(self, sequence_steps: int) -> None:
+        """Consume windows until `sequence_steps` are reached; updates stay whole, so it may overshoot by less than one."""
+        self.interval = Interval(GradientNorms(self.hyperparameters.max_grad_norm))
+        began, before = time.perf_counter(), self.sequence_steps
+        while self.sequence_steps < sequence_steps:
+            self._update()
+        self._look_at_loss()
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        self.interval.seconds = time.perf_counter() - began
+        self.interval.sequence_steps = self.sequence_steps - before
+
+    def _update(self) -> None:
+        stream = self.task.training
+        first, begin, new, stop, state = self.boundaries.next_window(stream.length)
+        inputs, targets = self._window(first, stop)
+        window = Window(inputs, targets[new - first :], skip=begin - first, context=new - begin)
+        self.optimizer.zero_grad(set_to_none=True)
+        step = backpropagate(self.network, self.task.loss, window, state)
+        if step.terms:
+            self._apply(step)
+        self.sequence_steps += (stop - new) * stream.batch_size
+        self.boundaries.advance(stop, step.state)
+        if stop == stream.length:
+            self.epoch += 1
+            self.boundaries.clear()
+
+    def _window(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
+        inputs, targets = self.task.training.window(self.epoch, start, stop)
+        return (
+            torch.from_numpy(inputs).to(self.device, non_blocking=True),
+            torch.from_numpy(targets).to(self.device, non_blocking=True),
+        )
+
+    def _apply(self, step: Step) -> None:
+        self.interval.norms.clip(self.network.parameters())
+        self.optimizer.step()
+        self.scheduler.step()
+        self.updates += 1
+        self.interval.updates += 1
+        self.interval.loss = self.interval.loss + step.loss
+        if self.first_loss is None:
+            self.first_loss = float(step.loss)
+        if self.updates % CHECK_EVERY == 0:
+            self._look_at_loss()
+
+    def _look_at_loss(self) -> None:
+        loss = self.training_loss()
+        first = self.first_loss
+        if not math.isfinite(loss) or (first is not None and not math.isfinite(first)):
+            raise Diverged(f"the training loss became {loss} within {self.sequence_steps} sequence steps")
+        if first is not None and loss > EXPLODED * max(first, 1e-3):
+            raise Diverged(
+                f"the training loss exploded from {first:.4g} to {loss:.4g} within {self.sequence_steps} sequence steps"
+            )
+
+    def training_loss(self) -> float:
+        """Return the mean loss over the updates since the last evaluation."""
+        return float(self.interval.loss) / max(self.interval.updates, 1)
+
+    def measure(self) -> dict[str, float]:
+        """Evaluate, and add what training itself showed; Diverged where a validation metric is not finite."""
+        interval = self.interval
+        metrics = {
+            "train_loss": self.training_loss(),
+            "learning_rate": float(self.optimizer.param_groups[0]["lr"]),
+            "sequence_steps_per_second": interval.sequence_steps / max(interval.seconds, 1e-9),
+            "updates": float(self.updates),
+            **interval.norms.metrics(),
+            **self.probe_gradient(),
+        }
+        metrics |= self.task.evaluate(self.device)
+        metrics["peak_memory_mb"] = peak_memory_bytes(self.device) / 1e6
+        wrong = [name for name, value in metrics.items() if not math.isfinite(value)]
+        if wrong:
+            raise Diverged(f"{wrong[0]} became {metrics[wrong[0]]} within {self.sequence_steps} sequence steps")
+        return metrics
+
+    def probe_gradient(self) -> dict[str, float]:
+        """Measure how gradients fall with distance, on the first window of the stream whose last step has a loss."""
+        stream = self.task.training
+        stop = min(self.hyperparameters.truncation_length, stream.length)
+        inputs, targets = self._window(stream.length - stop, stream.length)
+        norms = gradient_by_distance(self.network, self.task.loss, inputs=inputs, targets=targets, state=None)
+        return describe_decay(norms)
+
+    def content(self, generators: dict[str, Tensor]) -> bytes:
+        """Return the checkpoint: all that training needs to go on, and all that a prediction needs."""
+        return checkpoint.pack(
+            {
+                "network": self.network.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "scheduler": self.scheduler.state_dict(),
+                "generators": generators,
+                "boundaries": self.boundaries.boundaries,
+                "counters": [self.evaluation, self.epoch, self.sequence_steps, self.updates],
+                "first_loss": self.first_loss,
+                "hyperparameters": plain(self.hyperparameters),
+                "facts": self.task.facts,
+            }
+        )
+
+    def restore(self, content: bytes) -> None:
+        """Go on where `content` was written; ValueError where it is not a whole checkpoint."""
+        read = checkpoint.unpack(content)
+        self.network.load_state_dict(read["network"])
+        self.optimizer.load_state_dict(read["optimizer"])
+        self.scheduler.load_state_dict(read["scheduler"])
+        self.boundaries.boundaries = [
+            (position, map_state(lambda tensor: tensor.to(self.device), state))
+            for position, state in read["boundaries"]
+        ]
+        self.evaluation, self.epoch, self.sequence_steps, self.updates = read["counters"]
+        self.first_loss = read["first_loss"]
+        set_random_state(read["generators"], self.device)
+
+
+def plain(hyperparameters: Hyperparameters) -> dict[str, Any]:
+    """Return the hyperparameters as plain values."""
+    return {name: getattr(hyperparameters, name) for name in Hyperparameters.__dataclass_fields__}
+
+
+def make_optimizer(network: nn.Module, h: Hyperparameters) -> torch.optim.Optimizer:
+    """Return the optimiser named by torch's own name."""
+    options: dict[str, Any] = {"lr": h.learning_rate, "weight_decay": h.weight_decay}
+    if h.optimizer in ("SGD", "RMSprop"):
+        options["momentum"] = h.momentum
+    optimizer: torch.optim.Optimizer = getattr(torch.optim, h.optimizer)(network.parameters(), **options)
+    return optimizer
+
+
+def make_schedule(
+    optimizer: torch.optim.Optimizer, h: Hyperparameters, *, updates: int
+) -> torch.optim.lr_scheduler.LambdaLR:
+    """Return the schedule over a trial of `updates` updates: warm-up from near 0, then the curve named by `schedule`.
+
+    Every curve is a factor of the learning rate as a function of the part of the budget used, so that it has the same
+    shape whatever the truncation length.
+    """
+    warm = h.warmup * updates
+
+    def factor(update: int) -> float:
+        if update < warm:
+            return (update + 1) / (warm + 1)
+        used = min((update - warm) / max(updates - warm, 1), 1.0)
+        if h.schedule == "LinearLR":
+            return 1.0 - 0.99 * used
+        if h.schedule == "CosineAnnealingLR":
+            return 0.01 + 0.99 * (1 + math.cos(math.pi * used)) / 2
+        if h.schedule == "ExponentialLR":
+            return float(0.01**used)
+        if h.schedule == "StepLR":
+            return float(0.1 ** int(used * 3))
+        return 1.0
+
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
