@@ -74,7 +74,7 @@ class LanguageModel:
         h = read_hyperparameters(params)
         torch.manual_seed(h.seed)
         task = NextTokenTask(h, dataset.arrays, dict(dataset.facts), evaluation_streams=EVALUATION_STREAMS)
-        return train(task, h, storage, resume_from)
+        yield from train(task, h, storage, resume_from)
 
     def predictor(self, checkpoint: bytes) -> Predictor:
         """Return a model that continues prompts."""
