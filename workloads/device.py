@@ -10,12 +10,15 @@ from pathlib import Path
 import torch
 
 
-def choose_device(wanted: str) -> torch.device:
-    """Return the device named `auto`, `cpu` or `cuda`; ValueError where it is not there."""
+def choose_device(wanted: str, precision: str = "fp32") -> torch.device:
+    """Return the device named `auto`, `cpu` or `cuda`; ValueError where it is not there or cannot do `precision`."""
     if wanted == "cuda" and not torch.cuda.is_available():
         raise ValueError("train.device: cuda, but this worker has no GPU; set resources.gpus, or device: auto")
     if wanted == "auto":
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    if wanted == "cpu" and precision == "bf16":
+        # torch has no LSTM in bfloat16 on most CPUs, and fails deep inside the kernel.
+        raise ValueError("train.precision: bf16 needs a GPU, and this worker has none; use fp32")
     return torch.device(wanted)
 
 

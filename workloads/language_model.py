@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -34,8 +34,11 @@ class LanguageModel:
         at_most=1_000_000,
     )
 
-    default_metric = "valid_loss"
-    default_direction = "minimize"
+    @property
+    def objectives(self) -> Mapping[str, str]:
+        """Return the metrics that a sweep can aim at: all fall as the model learns."""
+        bits = "valid_bits_per_character" if self.unit == "character" else "valid_bits_per_word"
+        return dict.fromkeys(("valid_loss", bits, "valid_perplexity"), "minimize")
 
     def prepare(self) -> Dataset:
         """Read the text, build the vocabulary from the training part, number the tokens."""

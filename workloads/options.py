@@ -66,8 +66,12 @@ def check_value(cls: type, name: str, value: Any, where: str) -> Any:
         value = tuple(value)
     if type(value) not in kinds or (isinstance(value, float) and not math.isfinite(value)):
         raise ValueError(f"{where}.{name}: {value!r}; it must be {_expected(kinds, bounds)}")
-    if isinstance(value, tuple) and not all(isinstance(item, str) for item in value):
-        raise ValueError(f"{where}.{name}: {list(value)!r}; it must be {_expected(kinds, bounds)}")
+    if isinstance(value, tuple):
+        item_type = tuple_item_type(cls, name)
+        if not all(type(item) is item_type for item in value):
+            raise ValueError(
+                f"{where}.{name}: {list(value)!r}; it must be a list of {'numbers' if item_type is float else 'texts'}"
+            )
     if not _within(value, bounds):
         raise ValueError(f"{where}.{name}: {value!r}; it must be {_expected(kinds, bounds)}")
     return value
@@ -78,6 +82,14 @@ def allowed_types(cls: type, name: str) -> set[type]:
     hint = typing.get_type_hints(cls)[name]
     parts = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     return {typing.get_origin(part) or part for part in parts}
+
+
+def tuple_item_type(cls: type, name: str) -> type:
+    """Return what a list given for the field `name` of `cls` is made of."""
+    hint = typing.get_type_hints(cls)[name]
+    parts = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    item: type = next(typing.get_args(part)[0] for part in parts if typing.get_origin(part) is tuple)
+    return item
 
 
 def _within(value: Any, bounds: Mapping[str, Any]) -> bool:
@@ -109,7 +121,7 @@ def _expected(kinds: set[type], bounds: Mapping[str, Any]) -> str:
         float: "a number",
         str: "a text",
         bool: "true or false",
-        tuple: "a list of texts",
+        tuple: "a list",
     }
     expected = " or ".join(
         names.get(kind, "null") for kind in sorted(kinds, key=lambda kind: kind.__name__ == "NoneType")

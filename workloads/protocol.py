@@ -70,9 +70,9 @@ class Predictor(Protocol):
 class Workload(Protocol):
     """A kind of sequence task with its data."""
 
-    default_metric: str
-    """The metric a sweep minimises or maximises unless told otherwise."""
-    default_direction: str
+    @property
+    def objectives(self) -> Mapping[str, str]:
+        """Return the metrics that a sweep can aim at, with `minimize` or `maximize`; the first is the default."""
 
     def prepare(self) -> Dataset:
         """Load the data once per sweep. ValueError or OSError say what is wrong with it."""

@@ -96,7 +96,7 @@ class TrainingRun:
     def __init__(self, task: Task, hyperparameters: Hyperparameters) -> None:
         h = hyperparameters
         self.task, self.hyperparameters = task, h
-        self.device = choose_device(h.device)
+        self.device = choose_device(h.device, h.precision)
         allow_tf32(h.precision)
         self.network = task.network.to(self.device).train()
         self.optimizer = make_optimizer(self.network, h)

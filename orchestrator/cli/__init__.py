@@ -1,0 +1,5 @@
+"""The command `bptt`."""
+
+from orchestrator.cli.main import main
+
+__all__ = ["main"]

@@ -1,0 +1,59 @@
+# Two commands for a newcomer: `make sweep` and `make test`. Both set up .venv from the pinned versions first.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: help install sweep ui test check test-slow bench lock clean
+.DEFAULT_GOAL := help
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+install: .venv/.installed ## Install what a sweep needs into .venv
+
+# torch first, with what it needs on this machine; the rest is pinned to the last package, so nothing is left to resolve.
+.venv/.installed: requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; try make PYTHON=python3.12")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(PIP) install --quiet --no-compile --constraint requirements.txt "$$(grep '^torch==' requirements.txt)"
+	$(PIP) install --quiet --no-compile --no-deps --requirement requirements.txt
+	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+.venv/.installed-dev: .venv/.installed requirements-dev.txt
+	$(PIP) install --quiet --no-compile --no-deps --requirement requirements-dev.txt
+	touch $@
+
+sweep: .venv/.installed ## Run the demonstration sweep: 14 trials over cell type, hidden size and truncation length
+	$(BIN)/bptt run demo
+	$(BIN)/bptt report demo
+
+ui: .venv/.installed ## Open the MLflow UI on what was run here
+	$(BIN)/bptt ui
+
+test: .venv/.installed-dev ## Run the tests (under 10 minutes on 2 cores)
+	$(BIN)/python -m pytest
+
+check: .venv/.installed-dev ## Lint, types, import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test-slow: .venv/.installed-dev ## Run the tests that take minutes: killed drivers, clean environments, the memory tasks
+	$(BIN)/python -m pytest -m slow --timeout 1500
+
+bench: .venv/.installed-dev ## Measure the cost of the machine round the training, and the training loop
+	$(BIN)/python -m tests.benchmarks
+
+lock: ## Pin the whole tree anew, from what pyproject.toml allows
+	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/pip install --quiet torch==2.13.0 setuptools '.[series]'
+	(echo '# The whole tree, pinned. `make lock` writes this file anew.'; .venv-lock/bin/pip freeze --all --exclude bptt --exclude pip | sed 's/+cpu$$//') > requirements.txt
+	.venv-lock/bin/pip install --quiet '.[dev]'
+	(echo '# The whole tree, pinned. `make lock` writes this file anew.'; .venv-lock/bin/pip freeze --all --exclude bptt --exclude pip | sed 's/+cpu$$//' | grep -vxFf requirements.txt) > requirements-dev.txt
+	rm -rf .venv-lock build
+
+clean: ## Remove what was installed and built (not bptt-runs)
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

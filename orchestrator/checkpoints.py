@@ -1,0 +1,64 @@
+"""Checkpoint storage on any file system that pyarrow opens: immutable files, whole or absent."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import Any
+
+from pyarrow import fs
+
+from orchestrator.errors import UserError
+
+
+class CheckpointStorage:
+    """Files under one folder given as a URI (file, s3, gs)."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder.rstrip("/")
+        try:
+            self._files, self._root = fs.FileSystem.from_uri(self.folder)
+        except (OSError, ValueError) as error:
+            raise UserError(f"checkpoints: {folder!r} cannot be opened: {error}") from error
+
+    def within(self, name: str) -> CheckpointStorage:
+        """Return the storage of a folder below this one."""
+        return CheckpointStorage(f"{self.folder}/{name}")
+
+    def write(self, name: str, content: bytes) -> str:
+        """Store `content` under `name` and return its URI: under a temporary name first, then renamed.
+
+        Object stores show nothing before it is whole, and renaming there copies, so there it is written once.
+        """
+        path = f"{self._root}/{name}"
+        if not isinstance(self._files, fs.LocalFileSystem):
+            with self._files.open_output_stream(path) as stream:
+                stream.write(content)
+            return f"{self.folder}/{name}"
+        self._files.create_dir(self._root, recursive=True)
+        temporary = f"{path}.{os.getpid()}.part"
+        try:
+            with self._files.open_output_stream(temporary) as stream:
+                stream.write(content)
+            self._files.move(temporary, path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                self._files.delete_file(temporary)
+            raise
+        return f"{self.folder}/{name}"
+
+    def read(self, uri: str) -> bytes:
+        """Return the content of a file written here; FileNotFoundError where it is gone."""
+        with self._files.open_input_stream(self._path(uri)) as stream:
+            content: bytes = stream.read()
+        return content
+
+    def delete(self, uri: str) -> None:
+        """Remove a file; one already gone is well gone."""
+        with contextlib.suppress(FileNotFoundError):
+            self._files.delete_file(self._path(uri))
+
+    def _path(self, uri: str) -> Any:
+        if not uri.startswith(self.folder + "/"):
+            raise ValueError(f"{uri} is not under {self.folder}")
+        return self._root + uri[len(self.folder) :]

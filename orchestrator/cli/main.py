@@ -1,0 +1,108 @@
+"""The command group: names and one-line helps here, everything else loaded when its command is called.
+
+`bptt --help` must answer in a fraction of a second, and importing a command may cost Ray, torch or MLflow.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any
+
+import click
+
+from orchestrator import __version__
+from orchestrator.errors import BpttError
+
+COMMANDS = {
+    "init": "Write a commented sweep file for a workload.",
+    "validate": "Check a sweep file and show what it would run.",
+    "run": "Run a sweep here, or go on with it.",
+    "list": "List the sweeps there are.",
+    "status": "Show how a sweep stands.",
+    "stop": "Ask a running sweep to stop; it can go on later.",
+    "resume": "Go on with a sweep by its name.",
+    "extend": "Give a sweep more trials or hours.",
+    "report": "Report what a sweep found.",
+    "train": "Train one setting, without a sweep.",
+    "predict": "Use a sweep's registered model.",
+    "data": "List and describe the data known by name.",
+    "ui": "Open the MLflow UI on the right databases.",
+    "doctor": "Check Ray, devices, databases, tracking and disk.",
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are modules of this package, imported when called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the commands in the order in which a user meets them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the module of a command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"orchestrator.cli.{cmd_name}_command")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Show the one-line helps without importing anything."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+EPILOG = """\b
+Examples:
+  bptt init language_model > sweep.yaml   a commented template
+  bptt run sweep.yaml                     run it; the same command goes on with it
+  bptt status NAME --watch                watch it from another terminal
+  bptt report NAME                        what it found
+  bptt ui                                 every run in MLflow
+
+Settings come from flags, then BPTT_* variables (BPTT_RUNS, BPTT_STUDY_URL, BPTT_TRACKING_URI, BPTT_CHECKPOINTS,
+BPTT_RAY_ADDRESS, BPTT_DATA), then defaults under ./bptt-runs.
+"""
+
+
+@click.group(cls=LazyGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="bptt")
+def group() -> None:
+    """Sweep truncation length, hidden size and cell type of recurrent networks."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line. Exit status: 0 done, 1 our fault or a failed sweep, 2 the user's fault, 130 interrupted."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit status; a mistake of the user's is one line on stderr."""
+    try:
+        outcome: Any = group.main(arguments, prog_name="bptt", standalone_mode=False)
+    except click.ClickException as error:
+        complain(error.format_message())
+        return 2 if isinstance(error, click.UsageError) else error.exit_code
+    except BpttError as error:
+        complain(str(error))
+        return error.exit_status
+    except (click.Abort, KeyboardInterrupt):
+        complain("interrupted")
+        return 130
+    except BrokenPipeError:
+        # The reader of a pipe has seen enough; Python must not complain of that when it flushes at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:  # noqa: BLE001 - the boundary: no traceback unless asked for
+        if os.environ.get("BPTT_DEBUG"):
+            raise
+        complain(f"unexpected {type(error).__name__}: {error}; set BPTT_DEBUG=1 for the traceback")
+        return 1
+    return outcome if isinstance(outcome, int) else 0
+
+
+def complain(message: str) -> None:
+    """Write one line to stderr."""
+    click.echo("bptt: " + " ".join(message.split()), err=True)

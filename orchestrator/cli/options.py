@@ -1,0 +1,65 @@
+"""Options that many commands share."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from orchestrator.errors import SweepNotFound, UserError
+from orchestrator.settings import Settings
+
+if TYPE_CHECKING:
+    from orchestrator.ledger import Ledger, SweepRow
+
+Command = Callable[..., Any]
+
+FLAGS = {
+    "runs": ("--runs", "Folder of databases, models and checkpoints.  [default: ./bptt-runs]"),
+    "study_url": ("--study-url", "Database of the sweeps, an SQLAlchemy URL."),
+    "tracking_uri": ("--tracking-uri", "MLflow tracking URI; `none` switches tracking off."),
+}
+
+
+def with_settings(command: Command) -> Command:
+    """Give a command the flags of the settings, and the settings made of them as its first argument."""
+
+    @functools.wraps(command)
+    def wrapped(**options: Any) -> Any:
+        flags = {name: options.pop(name) for name in FLAGS}
+        return command(Settings.load(flags), **options)
+
+    for name, (flag, text) in reversed(FLAGS.items()):
+        wrapped = click.option(flag, name, metavar="URL" if name != "runs" else "FOLDER", help=text)(wrapped)
+    return wrapped
+
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+
+
+def existing_ledger(settings: Settings) -> Ledger:
+    """Return the sweeps' database to look at, without making one; SweepNotFound where there is none yet."""
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from orchestrator.ledger import Ledger
+
+    try:
+        url = make_url(settings.study_url)
+        if url.get_backend_name() == "sqlite" and not Path(url.database or "").is_file():
+            raise SweepNotFound(f"there are no sweeps yet: {url.database or 'memory'} does not exist; see `bptt run`")
+        return Ledger(settings.study_url)
+    except SQLAlchemyError as error:
+        raise UserError(f"study_url: {' '.join(str(error).split())[:200]}") from error
+
+
+def find_sweep(ledger: Ledger, sweep: str) -> SweepRow:
+    """Return the sweep of that name, or of the name that a sweep file or a bundled sweep gives; else SweepNotFound."""
+    from orchestrator.spec import bundled_sweeps, find_spec
+
+    if sweep not in {row.name for row in ledger.all()} and (Path(sweep).is_file() or sweep in bundled_sweeps()):
+        sweep = find_spec(sweep).name
+    return ledger.sweep(sweep)

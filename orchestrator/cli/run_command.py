@@ -1,0 +1,100 @@
+"""`bptt run` and what it shares with `bptt resume`: driving a sweep in this terminal."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from orchestrator.cli.options import as_json, with_settings
+from orchestrator.errors import UserError
+from orchestrator.settings import Settings
+from orchestrator.spec import SweepSpec, find_spec
+
+EPILOG = """\b
+Examples:
+  bptt run demo                 a bundled sweep, by name
+  bptt run sweep.yaml           your own; run it again to go on after a stop or a crash
+  bptt run demo --in-process    without Ray, one trial at a time, for debugging
+
+Ctrl-C waits for the evaluations under way and stops; a second one stops at once. Neither loses more than the
+evaluation under way.
+"""
+
+
+def driving_options(command: Any) -> Any:
+    """Add the options of the commands that drive a sweep."""
+    for option in (
+        as_json,
+        click.option("--in-process", is_flag=True, help="Train in this process instead of on Ray."),
+        click.option("--address", metavar="URL", help="A running Ray cluster.  [default: Ray on this machine]"),
+        click.option("--workers", type=click.IntRange(min=1), help="Trials at once, at most."),
+    ):
+        command = option(command)
+    return command
+
+
+@click.command("run", epilog=EPILOG, short_help="Run a sweep here, or go on with it.")
+@click.argument("sweep", metavar="SWEEP")
+@driving_options
+@with_settings
+def command(settings: Settings, sweep: str, **options: Any) -> int:
+    """Run SWEEP, a sweep file or the name of a bundled sweep, or go on with it where it stopped."""
+    return drive(settings, find_spec(sweep), **options)
+
+
+def drive(
+    settings: Settings, spec: SweepSpec, *, as_json: bool, in_process: bool, address: str | None, workers: int | None
+) -> int:
+    """Run a sweep to its end while showing it; return the exit status."""
+    from orchestrator.cli.live import show
+    from orchestrator.driver import Driver
+    from orchestrator.executors import make_executor
+    from orchestrator.tracking import open_tracker
+
+    if in_process and address:
+        raise UserError("--in-process and --address exclude each other")
+    limit = workers or spec.resources.workers
+    executor = make_executor(address or settings.ray_address, workers=limit, in_process=in_process)
+    driver = Driver(settings, spec, executor=executor, tracker=open_tracker(settings))
+    with stopping_on_signals(driver):
+        with driver:
+            show(driver, quiet=as_json)
+    outcome = driver.outcome
+    if outcome is None:
+        raise RuntimeError("a driver that ran to its end has an outcome")
+    if as_json:
+        best = outcome.best
+        summary = {
+            "name": spec.name,
+            "state": outcome.state,
+            "message": outcome.message,
+            "best": best and {"trial": best.number, "value": best.value(str(spec.objective.metric)), **best.chosen},
+            "model": outcome.model,
+        }
+        click.echo(json.dumps(summary))
+    return {"finished": 0, "interrupted": 130}.get(outcome.state, 1)
+
+
+@contextmanager
+def stopping_on_signals(driver: Any) -> Iterator[None]:
+    """Let the first Ctrl-C (or SIGTERM) end the sweep after the evaluations under way, and a second at once."""
+
+    def first(number: int, _frame: object) -> None:
+        driver.stop("interrupted")
+        signal.signal(number, second)
+        click.echo("stopping after the evaluations under way; once more to stop at once", err=True)
+
+    def second(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, first) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,180 @@
+"""The driver: the one process that runs a sweep. It brings the parts together, and leaves the sweep fit to go on."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.checkpoints import CheckpointStorage
+from orchestrator.errors import BpttError, SpecChanged, SweepNotFound, UserError
+from orchestrator.executors.base import Executor
+from orchestrator.ledger import Lease, Ledger
+from orchestrator.settings import Settings
+from orchestrator.spec import SweepSpec, difference, spec_from
+from orchestrator.study import SweepStudy
+from orchestrator.sweep import Event, Sweep, best_trial
+from orchestrator.tracking.base import Model, Tracker
+from orchestrator.trial import Job, TrialRecord
+from workloads.protocol import Dataset, Workload
+
+TRACKING_PATIENCE_S = 60.0
+"""How long the end of a sweep waits for a tracking server that is behind or away."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run of the driver ended."""
+
+    state: str
+    """`finished`, `interrupted` or `failed`."""
+    message: str
+    best: TrialRecord | None
+    model: str | None
+    """URI of the registered model."""
+    tracked: bool
+    """Whether everything is in MLflow; False where the server was away until the end."""
+
+
+class Driver:
+    """Runs one sweep: `with Driver(...) as driver: for event in driver.run(): ...`, then `driver.outcome`."""
+
+    def __init__(self, settings: Settings, spec: SweepSpec, *, executor: Executor, tracker: Tracker) -> None:
+        self.settings, self.spec = settings, spec
+        self.executor, self.tracker = executor, tracker
+        self.ledger = Ledger(settings.study_url)
+        self.lease = Lease(self.ledger, spec.name)
+        self.workload: Workload = spec.load_workload()
+        self.outcome: Outcome | None = None
+        self.sweep: Sweep | None = None
+        self._stop_reason = ""
+
+    def __enter__(self) -> Driver:
+        claim(self.ledger, self.spec)
+        self.lease.take()
+        try:
+            self.sweep = self._open()
+        except BaseException as error:
+            with contextlib.suppress(Exception):
+                self.executor.close()
+            self.lease.give_back("interrupted", str(error))
+            raise
+        return self
+
+    def _open(self) -> Sweep:
+        try:
+            dataset = self.workload.prepare()
+        except (ValueError, OSError) as error:
+            raise UserError(str(error)) from error
+        row = self.ledger.sweep(self.spec.name)
+        self._recognise(dataset, row.dataset)
+        study = SweepStudy(self.ledger, self.spec)
+        checkpoints = CheckpointStorage(self.settings.checkpoints).within(self.spec.name)
+        trials = study.records()
+        self.tracker.open(self.spec, dataset, trials)
+        self.executor.open(
+            Job(
+                self.spec.name,
+                self.spec.workload.kind,
+                self.spec.workload.options,
+                dataset,
+                checkpoints.folder,
+                cpus=self.spec.resources.cpus,
+                gpus=self.spec.resources.gpus,
+            )
+        )
+        return Sweep(
+            study, self.executor, self.tracker, checkpoints, self.lease, trials=trials, elapsed_before_s=row.elapsed_s
+        )
+
+    def _recognise(self, dataset: Dataset, known: Mapping[str, Any]) -> None:
+        """Refuse to go on with other data under the same name: trials could not be compared."""
+        facts = {
+            "name": dataset.name,
+            "source": dataset.source,
+            "fingerprint": dataset.fingerprint,
+            "baselines": dict(dataset.baselines),
+            "sizes": {name: list(array.shape) for name, array in dataset.arrays.items()},
+        }
+        if known and known["fingerprint"] != dataset.fingerprint:
+            raise UserError(
+                f"workload: the data have changed since {self.spec.name} began (fingerprint {known['fingerprint']}, "
+                f"now {dataset.fingerprint}); restore them, or give the sweep another name"
+            )
+        if not known:
+            self.ledger.update(self.spec.name, dataset=facts)
+
+    def stop(self, reason: str) -> None:
+        """Ask the sweep to end after the evaluations under way."""
+        if self.sweep is not None:
+            self.sweep.stop(reason)
+
+    def run(self) -> Iterator[Event]:
+        """Drive the sweep to its end, its budget or a request to stop, then register the winner."""
+        sweep = self._running()
+        yield from sweep.run()
+        best = best_trial(sweep.trials, sweep.study.metric, self.spec.objective.direction)
+        unfinished = any(not trial.state.is_final for trial in sweep.trials)
+        enough = len(sweep.trials) >= sweep.study.trials_allowed and not unfinished
+        if enough and best is None:
+            self._finish("failed", "no trial was trained to its end", None)
+        elif enough:
+            self._finish("finished", "", best)
+        else:
+            self._finish("interrupted", sweep.stopping, best)
+
+    def _running(self) -> Sweep:
+        if self.sweep is None:
+            raise RuntimeError("the driver is entered before it runs")
+        return self.sweep
+
+    def _finish(self, state: str, message: str, best: TrialRecord | None) -> None:
+        self.executor.close()
+        model = self._register(best) if best is not None and state == "finished" else None
+        summary = {"state": state, "message": message, "best": best, "model": model}
+        tracked = self.tracker.close(summary, TRACKING_PATIENCE_S)
+        self.outcome = Outcome(state, message, best, model, tracked)
+
+    def _register(self, best: TrialRecord) -> str | None:
+        if best.last is None:
+            return None
+        content = self._running().checkpoints.read(best.last.checkpoint)
+        uri = self.tracker.register(
+            Model(
+                best,
+                content,
+                self.workload.predictor(content),
+                self.spec.workload.kind,
+                self.spec.workload.options,
+            )
+        )
+        if uri is not None:
+            self.ledger.update(self.spec.name, model=uri)
+        return uri
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        if self.outcome is not None:
+            self.lease.give_back(self.outcome.state, self.outcome.message)
+            return
+        with contextlib.suppress(Exception):
+            self.executor.close()
+        with contextlib.suppress(Exception):
+            self.tracker.close({"state": "interrupted", "message": str(error), "best": None, "model": None}, 5.0)
+        # A sweep that broke down can go on: only a fault of its own making ends it.
+        self.lease.give_back("failed" if isinstance(error, BpttError) else "interrupted", str(error or ""))
+
+
+def claim(ledger: Ledger, spec: SweepSpec) -> None:
+    """Enter the sweep in the database, or recognise it there; SpecChanged shows what is different."""
+    try:
+        known = spec_from(ledger.sweep(spec.name).spec)
+    except SweepNotFound:
+        ledger.create(spec.name, spec.plain())
+        return
+    changes = difference(known, spec)
+    if changes:
+        raise SpecChanged(
+            f"{spec.name} exists with another spec ({'; '.join(changes)}); give this one another name, or use "
+            "`bptt extend` for more trials"
+        )

@@ -1,0 +1,41 @@
+"""Every exception that this package raises on purpose, and the exit status each stands for."""
+
+from __future__ import annotations
+
+
+class BpttError(Exception):
+    """Base of all. The message is one line for people: what was given, what is allowed, what to do."""
+
+    exit_status = 1
+
+
+class UserError(BpttError):
+    """Something that the user asked for cannot be done as asked."""
+
+    exit_status = 2
+
+
+class SpecError(UserError):
+    """A sweep file is wrong; the message begins with the field."""
+
+
+class SpecChanged(UserError):
+    """A sweep of this name exists with another spec; the message shows the difference."""
+
+
+class SweepHeld(UserError):
+    """Another driver runs this sweep."""
+
+
+class SweepNotFound(UserError):
+    """No sweep of this name is in the database."""
+
+
+class LeaseLost(BpttError):
+    """Another driver took this sweep over while this one was not looking; nothing more may be written."""
+
+
+class Interrupted(BpttError):
+    """The user stopped the command; the sweep can go on."""
+
+    exit_status = 130

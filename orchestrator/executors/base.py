@@ -1,0 +1,33 @@
+"""The seam between the sweep loop and whatever trains its trials."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from orchestrator.trial import Assignment, Job, Reply
+
+
+class Executor(Protocol):
+    """Trains trials in slots. The loop counts slots and asks; it never sees a process or an actor."""
+
+    def open(self, job: Job) -> None:
+        """Get ready for the trials of one sweep; BpttError where that cannot be."""
+
+    @property
+    def slots(self) -> int:
+        """Return how many trials can be under way now; it may change as a cluster does."""
+
+    def start(self, assignment: Assignment) -> None:
+        """Begin or resume a trial in a free slot, and ask for its next evaluation."""
+
+    def advance(self, number: int) -> None:
+        """Ask for the next evaluation of a trial that answered with one."""
+
+    def release(self, number: int) -> None:
+        """Give up a trial, ended or not; its slot is free at once."""
+
+    def wait(self, timeout_s: float) -> list[tuple[int, Reply]]:
+        """Return the answers that came, by trial number; none if `timeout_s` passed first."""
+
+    def close(self) -> None:
+        """Stop all training and free everything."""

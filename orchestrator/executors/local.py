@@ -1,0 +1,61 @@
+"""Training inside this process, one evaluation at a time: for tests, for debugging, and where Ray is not wanted."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from orchestrator.trial import Assignment, Job, Reply
+from orchestrator.worker import Worker
+
+
+class LocalExecutor:
+    """Trials take turns in this process. With several slots, a trial is paused while another advances."""
+
+    def __init__(self, slots: int = 1) -> None:
+        self._slots = slots
+        self._job: Job | None = None
+        self._workers: dict[int, Worker] = {}
+        self._asked: deque[tuple[int, Assignment | None]] = deque()
+
+    def open(self, job: Job) -> None:
+        """Get ready for the trials of one sweep."""
+        self._job = job
+
+    @property
+    def slots(self) -> int:
+        """Return how many trials take turns."""
+        return self._slots
+
+    def start(self, assignment: Assignment) -> None:
+        """Begin or resume a trial; it trains when the loop next waits."""
+        if self._job is None:
+            raise RuntimeError("open() comes before start()")
+        if len(self._workers) >= self._slots:
+            raise RuntimeError("no slot is free")
+        worker = self._workers[assignment.number] = Worker()
+        worker.prepare(self._job)
+        self._asked.append((assignment.number, assignment))
+
+    def advance(self, number: int) -> None:
+        """Ask for the next evaluation."""
+        self._asked.append((number, None))
+
+    def release(self, number: int) -> None:
+        """Give up a trial."""
+        self._asked = deque(entry for entry in self._asked if entry[0] != number)
+        worker = self._workers.pop(number, None)
+        if worker is not None:
+            worker.release()
+
+    def wait(self, timeout_s: float) -> list[tuple[int, Reply]]:
+        """Train the trial whose turn it is to its next evaluation, however long that takes."""
+        if not self._asked:
+            return []
+        number, assignment = self._asked.popleft()
+        worker = self._workers[number]
+        return [(number, worker.advance() if assignment is None else worker.start(assignment))]
+
+    def close(self) -> None:
+        """Give up all trials."""
+        for number in list(self._workers):
+            self.release(number)

@@ -1,0 +1,207 @@
+"""Training on Ray: warm actors that take trial after trial, on this machine or on a cluster."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import secrets
+import warnings
+from dataclasses import dataclass, replace
+from typing import Any
+
+from orchestrator.errors import BpttError, UserError
+from orchestrator.trial import Assignment, Failure, Job, Reply, TrialState
+from orchestrator.worker import Worker
+
+
+@dataclass(slots=True)
+class Slot:
+    """One actor, and the trial it trains, if any."""
+
+    actor: Any
+    ready: Any
+    """Reference to the outcome of its preparation; None once that is known to be good."""
+    number: int | None = None
+
+
+class RayExecutor:
+    """Trials on Ray actors. A dead actor's trial is reported lost, and another actor takes the slot."""
+
+    def __init__(self, address: str = "", *, workers: int | None = None) -> None:
+        self._address = address
+        self._limit = workers
+        self._job: Job | None = None
+        self._dataset: Any = None
+        self._slots: list[Slot] = []
+        self._asked: dict[Any, int] = {}
+
+    def open(self, job: Job) -> None:
+        """Connect to Ray, or start it here; share the data; start the workers."""
+        connect(self._address)
+        import ray
+
+        self._job = job
+        # Put once: workers on a node read the same shared memory.
+        self._dataset = ray.put(job.dataset)
+        count = self._fitting(job)
+        if count == 0:
+            self.close()
+            wanted = f"{job.cpus:g} CPU" + (f" and {job.gpus:g} GPU" if job.gpus else "")
+            has = ray.cluster_resources()
+            raise UserError(
+                f"resources: a trial asks for {wanted}; the cluster has {has.get('CPU', 0):g} CPU and "
+                f"{has.get('GPU', 0):g} GPU"
+            )
+        self._slots = [self._hire() for _ in range(count)]
+
+    def _fitting(self, job: Job) -> int:
+        """Return how many workers fit on the cluster, node by node."""
+        import ray
+
+        count = 0
+        for node in ray.nodes():
+            if node["Alive"]:
+                has = node["Resources"]
+                by_cpu = has.get("CPU", 0.0) / job.cpus
+                by_gpu = has.get("GPU", 0.0) / job.gpus if job.gpus else by_cpu
+                count += int(min(by_cpu, by_gpu) + 1e-9)
+        return min(count, self._limit or count)
+
+    def _hire(self) -> Slot:
+        import ray
+
+        job = self._job
+        if job is None:
+            raise RuntimeError("open() comes before start()")
+        options = {"num_cpus": job.cpus, "num_gpus": job.gpus, "max_restarts": 0}
+        actor = ray.remote(RemoteWorker).options(**options).remote()
+        # The dataset travels as an argument of its own, so that Ray passes shared memory rather than a copy.
+        ready = actor.receive.remote(replace(job, dataset=None), self._dataset)  # type: ignore[arg-type]
+        return Slot(actor, ready)
+
+    @property
+    def slots(self) -> int:
+        """Return the number of workers."""
+        return len(self._slots)
+
+    def _slot_of(self, number: int) -> Slot:
+        return next(slot for slot in self._slots if slot.number == number)
+
+    def start(self, assignment: Assignment) -> None:
+        """Begin or resume a trial on a free worker."""
+        slot = next((slot for slot in self._slots if slot.number is None), None)
+        if slot is None:
+            raise RuntimeError("no slot is free")
+        slot.number = assignment.number
+        self._asked[slot.actor.start.remote(assignment)] = assignment.number
+
+    def advance(self, number: int) -> None:
+        """Ask for the next evaluation."""
+        self._asked[self._slot_of(number).actor.advance.remote()] = number
+
+    def release(self, number: int) -> None:
+        """Give up a trial. A worker that is still training it is replaced: nothing else stops it."""
+        slot = next((slot for slot in self._slots if slot.number == number), None)
+        if slot is None:
+            return
+        under_way = [reference for reference, asked in self._asked.items() if asked == number]
+        for reference in under_way:
+            del self._asked[reference]
+        if under_way:
+            self._replace(slot)
+        else:
+            slot.actor.release.remote()
+            slot.number = None
+
+    def _replace(self, slot: Slot) -> None:
+        import ray
+
+        with contextlib.suppress(ray.exceptions.RayError):
+            ray.kill(slot.actor)
+        self._slots.remove(slot)
+        self._slots.append(self._hire())
+
+    def wait(self, timeout_s: float) -> list[tuple[int, Reply]]:
+        """Return the answers that came; a worker's death is one."""
+        import ray
+
+        if not self._asked:
+            return []
+        done, _ = ray.wait(list(self._asked), num_returns=1, timeout=timeout_s)
+        if done:
+            # Whatever else is there already is taken along.
+            done, _ = ray.wait(list(self._asked), num_returns=len(self._asked), timeout=0)
+        return [
+            (number, self._collect(reference, number)) for reference in done for number in [self._asked.pop(reference)]
+        ]
+
+    def _collect(self, reference: Any, number: int) -> Reply:
+        import ray
+
+        slot = self._slot_of(number)
+        try:
+            if slot.ready is not None:
+                ray.get(slot.ready)
+                slot.ready = None
+            reply: Reply = ray.get(reference)
+        except ray.exceptions.OutOfMemoryError as error:
+            self._replace(slot)
+            return Failure(
+                TrialState.OUT_OF_MEMORY, "the node ran out of memory and Ray stopped the worker", str(error)
+            )
+        except ray.exceptions.RayTaskError as error:
+            self._replace(slot)
+            cause = error.cause or error
+            return Failure(TrialState.FAILED, f"{type(cause).__name__}: {cause}".splitlines()[0][:500], str(error))
+        except (ray.exceptions.RayActorError, ray.exceptions.ObjectLostError) as error:
+            self._replace(slot)
+            return Failure(TrialState.LOST, "the worker died", str(error))
+        return reply
+
+    def close(self) -> None:
+        """Stop the workers, and Ray itself where it was started here."""
+        import ray
+
+        for slot in self._slots:
+            with contextlib.suppress(ray.exceptions.RayError):
+                ray.kill(slot.actor)
+        self._slots.clear()
+        self._asked.clear()
+        ray.shutdown()
+
+
+class RemoteWorker(Worker):
+    """A worker that is given its data by Ray."""
+
+    def receive(self, job: Job, dataset: Any) -> None:
+        """Take over the job, with arrays that lie in shared memory."""
+        self.prepare(replace(job, dataset=dataset))
+
+
+def connect(address: str) -> None:
+    """Connect to the Ray cluster at `address`, or start Ray here, shut to everyone without a token.
+
+    Raises BpttError where neither works.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    if not address and "RAY_AUTH_MODE" not in os.environ:
+        # Ray listens on every interface, and whoever reaches it runs code as this user.
+        os.environ["RAY_AUTH_MODE"] = "token"
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    # Ray reads these once, when it is imported.
+    import ray
+
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": False}
+    if address:
+        options["address"] = address
+    else:
+        options |= {"include_dashboard": False, "_node_ip_address": "127.0.0.1", "address": "local"}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            ray.init(**options)
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        where = f"Ray at {address} cannot be reached" if address else "Ray cannot be started here"
+        raise BpttError(f"{where}: {' '.join(str(error).split())[:300]}; see `bptt doctor`") from error

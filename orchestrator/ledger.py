@@ -1,0 +1,251 @@
+"""Two tables beside Optuna's in the sweeps' database: who drives which sweep, and every evaluation ever acknowledged.
+
+Optuna keeps trials, parameters and the reported values. What it has no place for is here: the spec, the lease of the
+driver, and the whole Progress of each evaluation, so that a sweep can be taken up from the database alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Column, Float, Integer, MetaData, String, Table, Text, create_engine, make_url, select
+from sqlalchemy.engine import Engine
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+
+from orchestrator.databases import tune_sqlite
+from orchestrator.errors import LeaseLost, SpecChanged, SweepHeld, SweepNotFound, UserError
+from workloads.protocol import Progress
+
+LEASE_S = 60.0
+"""A driver that has not renewed its lease for so long has lost it."""
+
+metadata = MetaData()
+
+sweeps = Table(
+    "bptt_sweep",
+    metadata,
+    Column("name", String(63), primary_key=True),
+    Column("spec", Text, nullable=False),
+    Column("created", Float, nullable=False),
+    Column("state", String(20), nullable=False),
+    Column("message", Text, nullable=False, default=""),
+    Column("owner", String(200)),
+    Column("expires", Float, nullable=False, default=0.0),
+    Column("elapsed_s", Float, nullable=False, default=0.0),
+    Column("stop_requested", Integer, nullable=False, default=0),
+    Column("dataset", Text, nullable=False, default="{}"),
+    Column("model", Text),
+)
+
+evaluations = Table(
+    "bptt_evaluation",
+    metadata,
+    Column("sweep", String(63), primary_key=True),
+    Column("trial", Integer, primary_key=True),
+    Column("evaluation", Integer, primary_key=True),
+    Column("sequence_steps", Integer, nullable=False),
+    Column("metrics", Text, nullable=False),
+    Column("checkpoint", Text, nullable=False),
+    Column("time", Float, nullable=False),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SweepRow:
+    """One sweep as the database knows it."""
+
+    name: str
+    spec: Mapping[str, Any]
+    created: float
+    state: str
+    """`running`, `finished`, `failed` or `interrupted`; a running sweep without a live lease is dead."""
+    message: str
+    owner: str | None
+    expires: float
+    elapsed_s: float
+    """Seconds for which drivers have run it."""
+    stop_requested: bool
+    dataset: Mapping[str, Any]
+    """Name, source, fingerprint and baselines of its data; empty before it was prepared."""
+    model: str | None
+
+    @property
+    def is_driven(self) -> bool:
+        """Tell whether a driver holds the sweep now."""
+        return self.owner is not None and self.expires > time.time() and not _is_dead(self.owner)
+
+
+class Ledger:
+    """The sweeps' database, less what Optuna keeps there."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.engine = open_database(url)
+        metadata.create_all(self.engine)
+
+    def create(self, name: str, spec: Mapping[str, Any]) -> None:
+        """Add a sweep; SpecChanged where another one has the name."""
+        row = {"name": name, "spec": json.dumps(spec), "created": time.time(), "state": "running"}
+        try:
+            with self.engine.begin() as connection:
+                connection.execute(sweeps.insert().values(**row))
+        except IntegrityError as error:
+            raise SpecChanged(f"name: a sweep called {name} exists already") from error
+
+    def sweep(self, name: str) -> SweepRow:
+        """Return one sweep; SweepNotFound names those there are."""
+        found = {row.name: row for row in self.all()}
+        if name not in found:
+            there = f"there are {', '.join(sorted(found))}" if found else "there are none yet; see `bptt run`"
+            raise SweepNotFound(f"no sweep is called {name}; {there}")
+        return found[name]
+
+    def all(self) -> list[SweepRow]:
+        """Return every sweep, the oldest first."""
+        with self.engine.connect() as connection:
+            rows = connection.execute(select(sweeps).order_by(sweeps.c.created)).mappings().all()
+        return [
+            SweepRow(
+                **{
+                    **row,
+                    "spec": json.loads(row["spec"]),
+                    "dataset": json.loads(row["dataset"]),
+                    "stop_requested": bool(row["stop_requested"]),
+                }
+            )
+            for row in rows
+        ]
+
+    def update(self, name: str, **values: Any) -> None:
+        """Set columns of one sweep; mappings are stored as JSON."""
+        plain = {key: json.dumps(value) if isinstance(value, Mapping) else value for key, value in values.items()}
+        with self.engine.begin() as connection:
+            connection.execute(sweeps.update().where(sweeps.c.name == name).values(**plain))
+
+    def record(self, name: str, trial: int, progress: Progress) -> None:
+        """Acknowledge one evaluation. A second one of the same number is refused by the primary key."""
+        row = {
+            "sweep": name,
+            "trial": trial,
+            "evaluation": progress.evaluation,
+            "sequence_steps": progress.sequence_steps,
+            "metrics": json.dumps(dict(progress.metrics)),
+            "checkpoint": progress.checkpoint,
+            "time": progress.time,
+        }
+        with self.engine.begin() as connection:
+            connection.execute(evaluations.insert().values(**row))
+
+    def evaluations(self, name: str) -> dict[int, list[Progress]]:
+        """Return every acknowledged evaluation of a sweep, by trial, in order."""
+        query = select(evaluations).where(evaluations.c.sweep == name)
+        found: dict[int, list[Progress]] = {}
+        with self.engine.connect() as connection:
+            for row in connection.execute(query.order_by(evaluations.c.trial, evaluations.c.evaluation)):
+                metrics = json.loads(row.metrics)
+                progress = Progress(row.evaluation, row.sequence_steps, metrics, row.checkpoint, row.time)
+                found.setdefault(row.trial, []).append(progress)
+        return found
+
+
+class Lease:
+    """The right to drive one sweep: held by one driver at a time, and for no longer than it is renewed."""
+
+    def __init__(self, ledger: Ledger, name: str) -> None:
+        self.ledger, self.name = ledger, name
+        self.owner = f"{socket.gethostname()}:{os.getpid()}:{_started(os.getpid())}:{uuid.uuid4().hex[:8]}"
+        self._renewed = 0.0
+
+    def take(self) -> None:
+        """Take the lease if it is free, has run out, or its owner is a process of this machine that is gone.
+
+        Raises SweepHeld where another driver holds it.
+        """
+        row = self.ledger.sweep(self.name)
+        if row.is_driven:
+            host, pid, *_ = (row.owner or "").split(":")
+            raise SweepHeld(
+                f"{self.name} is being run by process {pid} on {host}; watch it with `bptt status {self.name}`, "
+                f"stop it with `bptt stop {self.name}`"
+            )
+        now = time.time()
+        free = sweeps.c.owner.is_(None) if row.owner is None else sweeps.c.owner == row.owner
+        values = {"owner": self.owner, "expires": now + LEASE_S, "state": "running", "stop_requested": 0, "message": ""}
+        with self.ledger.engine.begin() as connection:
+            # Of two drivers that saw the same owner, the database lets one change it.
+            taken = connection.execute(sweeps.update().where(sweeps.c.name == self.name, free).values(**values))
+        if taken.rowcount != 1:
+            raise SweepHeld(f"{self.name} has just been taken by another driver; see `bptt status {self.name}`")
+        self._renewed = time.monotonic()
+
+    def renew(self) -> bool:
+        """Extend the lease and count the time used; return whether someone asked the sweep to stop.
+
+        Raises LeaseLost where another driver has it.
+        """
+        now = time.monotonic()
+        mine = (sweeps.c.name == self.name) & (sweeps.c.owner == self.owner)
+        used = {"expires": time.time() + LEASE_S, "elapsed_s": sweeps.c.elapsed_s + (now - self._renewed)}
+        with self.ledger.engine.begin() as connection:
+            row = connection.execute(select(sweeps.c.stop_requested).where(mine)).first()
+            if row is None:
+                raise LeaseLost(f"another driver has taken {self.name} over; this one stops and writes nothing more")
+            connection.execute(sweeps.update().where(mine).values(**used))
+        self._renewed = now
+        return bool(row.stop_requested)
+
+    def has_run_out(self) -> bool:
+        """Tell whether the lease was last renewed so long ago that another driver may have it."""
+        return time.monotonic() - self._renewed > LEASE_S
+
+    def give_back(self, state: str, message: str) -> None:
+        """Leave the sweep in `state`, free for the next driver."""
+        mine = (sweeps.c.name == self.name) & (sweeps.c.owner == self.owner)
+        used = sweeps.c.elapsed_s + (time.monotonic() - self._renewed)
+        values = {"owner": None, "expires": 0.0, "state": state, "message": message, "elapsed_s": used}
+        with self.ledger.engine.begin() as connection:
+            connection.execute(sweeps.update().where(mine).values(**values))
+
+
+def open_database(url: str) -> Engine:
+    """Return an engine for the sweeps' database, making its folder; UserError where it cannot be opened."""
+    tune_sqlite()
+    try:
+        parsed = make_url(url)
+        if parsed.get_backend_name() == "sqlite" and parsed.database:
+            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+        engine = create_engine(parsed, pool_pre_ping=parsed.get_backend_name() != "sqlite")
+        with engine.connect():
+            return engine
+    except (SQLAlchemyError, ImportError, OSError) as error:
+        shown = make_url(url).render_as_string() if "://" in url else url
+        raise UserError(f"study_url: {shown}: {' '.join(str(error).split())[:200]}") from error
+
+
+def _started(pid: int) -> str:
+    # Process numbers are reused; with its start time a process is told from its successor.
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19]
+    except OSError:
+        return "0"
+
+
+def _is_dead(owner: str) -> bool:
+    host, pid, started, _ = owner.split(":")
+    if host != socket.gethostname():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return started != "0" and _started(int(pid)) != started

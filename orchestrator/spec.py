@@ -1,0 +1,306 @@
+"""The sweep file: what it may say, read strictly, every error in one line that names the field."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+import re
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+import workloads
+from orchestrator.errors import SpecError
+from orchestrator.space import Parameter, Scalar, Space, corners, in_order
+from workloads.protocol import Workload
+
+SAMPLERS = ("tpe", "random", "qmc", "gp", "grid", "cmaes")
+PRUNERS = ("none", "median", "percentile", "successive_halving", "hyperband", "patient")
+FROM_BUDGET = ("sequence_steps", "evaluations")
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$"
+
+
+def _whole(value: Any) -> Any:
+    # YAML reads 5e6 as a float; a budget is written that way more often than not.
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Whole = Annotated[int, BeforeValidator(_whole)]
+
+
+class Strict(BaseModel):
+    """Base of every block: nothing unknown, nothing converted, nothing changed afterwards."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class Objective(Strict):
+    """What is made best."""
+
+    metric: str | None = None
+    direction: Literal["minimize", "maximize"] | None = None
+
+
+class Budget(Strict):
+    """What a sweep may use up."""
+
+    trials: Whole = Field(20, ge=1, le=1_000_000)
+    sequence_steps: Whole = Field(1_000_000, ge=1)
+    evaluations: Whole = Field(10, ge=1, le=100_000)
+    hours: float | None = Field(None, gt=0)
+
+
+class Search(Strict):
+    """How the space is searched."""
+
+    sampler: Literal["tpe", "random", "qmc", "gp", "grid", "cmaes"] = "tpe"
+    pruner: Literal["none", "median", "percentile", "successive_halving", "hyperband", "patient"] = "median"
+    seed: Whole = Field(0, ge=0, lt=2**31)
+
+
+class Resources(Strict):
+    """What one trial takes, and how many are trained at once."""
+
+    cpus: float = Field(1.0, gt=0, le=4096)
+    gpus: float = Field(0.0, ge=0, le=64)
+    workers: Whole | None = Field(None, ge=1, le=100_000)
+
+    @model_validator(mode="after")
+    def _whole_above_one(self) -> Self:
+        for name in ("cpus", "gpus"):
+            value = getattr(self, name)
+            if value > 1 and not float(value).is_integer():
+                raise ValueError(f"{name}: {value:g}; fractions are for parts of one, above 1 it must be whole")
+        return self
+
+
+class WorkloadSpec(BaseModel):
+    """The workload's kind; everything else in the block is the workload's own to check."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    kind: str
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Return the block without the kind."""
+        return dict(self.model_extra or {})
+
+
+class SweepSpec(BaseModel):
+    """One sweep, as its file says it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(pattern=NAME)
+    workload: WorkloadSpec
+    space: Space = Field(min_length=1)
+    train: dict[str, Scalar] = Field(default_factory=dict)
+    objective: Objective = Objective()
+    budget: Budget = Budget()
+    search: Search = Search()
+    resources: Resources = Resources()
+
+    def load_workload(self) -> Workload:
+        """Return the workload; SpecError where its options are wrong."""
+        try:
+            return workloads.load(self.workload.kind, self.workload.options)
+        except ValueError as error:
+            raise SpecError(str(error)) from error
+
+    def params(self, chosen: Mapping[str, Any]) -> dict[str, Any]:
+        """Return all hyperparameters of the trial whose swept ones are `chosen`."""
+        budget = {"sequence_steps": self.budget.sequence_steps, "evaluations": self.budget.evaluations}
+        return {**self.train, **chosen, **budget}
+
+    def plain(self) -> dict[str, Any]:
+        """Return the spec as plain values, defaults written out, to be stored and compared."""
+        dumped: dict[str, Any] = self.model_dump(mode="json", by_alias=True)
+        dumped["space"] = {
+            name: {key: value for key, value in parameter.items() if value not in (None, False)}
+            for name, parameter in dumped["space"].items()
+        }
+        return dumped
+
+    def fixed_direction(self, workload: Workload) -> SweepSpec:
+        """Return the spec with metric and direction written out; SpecError where the workload has no such metric."""
+        known = dict(workload.objectives)
+        metric = self.objective.metric or next(iter(known))
+        if metric not in known:
+            raise SpecError(f"objective.metric: {metric!r}; {self.workload.kind} has {', '.join(known)}")
+        direction = self.objective.direction or known[metric]
+        if direction != known[metric]:
+            raise SpecError(f"objective.direction: {direction}; {metric} is made best by {known[metric]}")
+        objective = Objective(metric=metric, direction=direction)  # type: ignore[arg-type]
+        return self.model_copy(update={"objective": objective})
+
+
+def read_spec(text: str, source: str = "sweep file") -> SweepSpec:
+    """Parse and check a sweep file, all but the data: structure, space, and every corner by the workload itself.
+
+    Raises SpecError in one line that names the field, the value and what is allowed.
+    """
+    try:
+        given = yaml.load(text, Loader=StrictLoader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise SpecError(f"{source}: not YAML: {_one_line(error)}") from error
+    if not isinstance(given, dict):
+        raise SpecError(f"{source}: a mapping of name, workload, space and so on is needed; see `bptt init`")
+    return spec_from(given)
+
+
+def spec_from(given: Mapping[Any, Any]) -> SweepSpec:
+    """Check a sweep given as plain values; see `read_spec`."""
+    try:
+        spec = SweepSpec.model_validate(given)
+    except ValidationError as error:
+        raise SpecError(_explain(error)) from error
+    _check_space(spec)
+    workload = spec.load_workload()
+    for chosen in corners(spec.space):
+        try:
+            workload.check(spec.params(chosen))
+        except ValueError as error:
+            raise SpecError(_in_space(str(error), chosen)) from error
+    return spec.fixed_direction(workload)
+
+
+def _check_space(spec: SweepSpec) -> None:
+    for name in FROM_BUDGET:
+        for block in ("space", "train"):
+            if name in getattr(spec, block):
+                raise SpecError(f"{block}.{name}: all trials share one budget; write it under budget:")
+    both = sorted(set(spec.space) & set(spec.train))
+    if both:
+        raise SpecError(f"train.{both[0]}: also in space:; write it in one of them")
+    try:
+        in_order(spec.space)
+    except ValueError as error:
+        raise SpecError(f"space.{error}") from error
+    if spec.search.sampler == "grid":
+        for name, parameter in spec.space.items():
+            if parameter.grid() is None:
+                raise SpecError(f"space.{name}: the grid sampler needs choices or a step")
+            if parameter.when:
+                raise SpecError(f"space.{name}.when: the grid sampler knows no conditions; use another sampler")
+
+
+def _in_space(message: str, chosen: Mapping[str, Any]) -> str:
+    field, colon, rest = message.partition(":")
+    block, _, name = field.partition(".")
+    return f"space.{name}{colon}{rest}" if block == "train" and name in chosen else message
+
+
+class StrictLoader(yaml.SafeLoader):
+    """YAML as people write it: 1e-4 is a number, and a key given twice is a mistake."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Refuse a key given twice, and anything but plain keys."""
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, (str, int, float, bool, type(None))):
+                raise yaml.YAMLError(f"line {key_node.start_mark.line + 1}: a key must be a plain word")
+            if key in seen:
+                raise yaml.YAMLError(f"line {key_node.start_mark.line + 1}: {key} is given twice")
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+StrictLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:[0-9][0-9_]*)(?:\.[0-9_]*)?[eE][-+]?[0-9]+$"),
+    list("-+0123456789"),
+)
+
+
+def _one_line(error: object) -> str:
+    return " ".join(str(error).split())[:300]
+
+
+def _explain(error: ValidationError) -> str:
+    first = error.errors()[0]
+    forms = {"choice", "int", "float"}
+    path = [str(part) for part in first["loc"] if not str(part).startswith(("function-", "tuple", "union"))]
+    # The last part of a path into a union of plain values names the type tried, which no file shows.
+    while len(path) > 1 and path[-1] in ("bool", "int", "float", "str", "none") and path[-2] not in ("space", *forms):
+        if len(path) == 3 and path[0] == "space":
+            break
+        path.pop()
+    field = ".".join(path) or "sweep file"
+    message = _one_line(first["msg"].removeprefix("Value error, "))
+    if first["type"] == "missing":
+        return f"{field}: missing"
+    if first["type"] == "extra_forbidden":
+        return f"{field}: unknown; {_allowed(path)}"
+    given = first["input"]
+    shown = "" if isinstance(given, (dict, BaseModel)) else f"{_one_line(repr(given))}; "
+    return f"{field}: {shown}{message[:1].lower()}{message[1:]}"
+
+
+def _allowed(path: list[str]) -> str:
+    models: dict[str, type[BaseModel]] = {
+        "objective": Objective,
+        "budget": Budget,
+        "search": Search,
+        "resources": Resources,
+        "space": Parameter,
+    }
+    model = models.get(path[0], SweepSpec) if len(path) > 1 else SweepSpec
+    names = [field.alias or name for name, field in model.model_fields.items()]
+    return f"allowed: {', '.join(names)}"
+
+
+def difference(old: SweepSpec, new: SweepSpec) -> list[str]:
+    """Return what changed from `old` to `new`, a line each as `field: old -> new`."""
+    before, after = _flat(old.plain()), _flat(new.plain())
+    return [
+        f"{key}: {before.get(key, 'absent')} -> {after.get(key, 'absent')}"
+        for key in sorted({*before, *after})
+        if before.get(key) != after.get(key)
+    ]
+
+
+def _flat(value: Any, path: str = "") -> dict[str, str]:
+    if isinstance(value, Mapping):
+        found: dict[str, str] = {}
+        for key, item in value.items():
+            found |= _flat(item, f"{path}.{key}" if path else str(key))
+        return found
+    return {path: json.dumps(value)}
+
+
+def find_spec(sweep: str) -> SweepSpec:
+    """Read the sweep file at a path, or the bundled sweep of that name; SpecError where there is neither."""
+    path = Path(sweep)
+    bundled = bundled_sweeps()
+    if not path.exists() and sweep in bundled:
+        return read_spec(bundled[sweep], sweep)
+    try:
+        return read_spec(path.read_text(encoding="utf-8"), sweep)
+    except UnicodeDecodeError as error:
+        raise SpecError(f"{sweep}: not UTF-8 text") from error
+    except (OSError, ValueError) as error:
+        close = difflib.get_close_matches(sweep, bundled, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"bundled sweeps: {', '.join(sorted(bundled))}"
+        raise SpecError(f"{_one_line(sweep)}: no such sweep file; {hint}") from error
+
+
+def bundled_sweeps() -> dict[str, str]:
+    """Return the texts of the sweeps that come with the workloads, by name."""
+    folder = resources.files("workloads") / "sweeps"
+    return {
+        file.name.removesuffix(".yaml"): file.read_text(encoding="utf-8")
+        for file in folder.iterdir()
+        if file.name.endswith(".yaml")
+    }
+
+
+def grid_size(spec: SweepSpec) -> int:
+    """Return the number of settings in a grid search."""
+    return math.prod(len(parameter.grid() or ()) for parameter in spec.space.values())

@@ -1,0 +1,111 @@
+"""How a sweep stands, read from the database alone: by whoever looks, while a driver runs it or not."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.ledger import Ledger, SweepRow
+from orchestrator.spec import SweepSpec, grid_size
+from orchestrator.study import read_sweep
+from orchestrator.sweep import best_trial
+from orchestrator.trial import TrialRecord
+from orchestrator.wording import count_states
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One sweep at one moment."""
+
+    row: SweepRow
+    spec: SweepSpec
+    trials: list[TrialRecord]
+    best: TrialRecord | None
+    """The best of the complete trials."""
+
+    @property
+    def metric(self) -> str:
+        """Return the metric that is made best."""
+        return str(self.spec.objective.metric)
+
+    @property
+    def state(self) -> str:
+        """Return the sweep's state, `dead` where its driver is gone without having said so."""
+        return state_of(self.row)
+
+    @property
+    def under_way(self) -> list[TrialRecord]:
+        """Return the trials that have begun and not ended, whether or not anyone trains them now."""
+        return [trial for trial in self.trials if not trial.state.is_final]
+
+    @property
+    def ended(self) -> int:
+        """Return the number of trials to which nothing more will happen."""
+        return sum(trial.state.is_final for trial in self.trials)
+
+    @property
+    def hours_left(self) -> float:
+        """Return what is left of the budget of hours; infinite where there is none."""
+        hours = self.spec.budget.hours
+        return math.inf if hours is None else max(hours - self.row.elapsed_s / 3600, 0.0)
+
+    def plain(self) -> dict[str, Any]:
+        """Return plain values for scripts."""
+        host, pid = driver_of(self.row)
+        return {
+            "name": self.row.name,
+            "workload": self.spec.workload.kind,
+            "state": self.state,
+            "message": self.row.message,
+            "driver": {"host": host, "pid": pid} if self.row.is_driven else None,
+            "stop_requested": self.row.is_driven and self.row.stop_requested,
+            "created": self.row.created,
+            "elapsed_s": round(self.row.elapsed_s, 1),
+            "budget": {"trials": trials_allowed(self.spec), "hours": self.spec.budget.hours},
+            "trials": {"begun": len(self.trials), "ended": self.ended, "by_state": count_states(self.trials)},
+            "metric": self.metric,
+            "direction": self.spec.objective.direction,
+            "best": self.best and plain_trial(self.best, self.metric),
+            "under_way": [plain_trial(trial, self.metric) for trial in self.under_way],
+            "model": self.row.model,
+        }
+
+
+def standing(ledger: Ledger, row: SweepRow) -> Standing:
+    """Read how a sweep stands; SpecError where its spec can no longer be read."""
+    spec, trials = read_sweep(ledger, row.name)
+    return Standing(row, spec, trials, best_trial(trials, str(spec.objective.metric), spec.objective.direction))
+
+
+def state_of(row: SweepRow) -> str:
+    """Return the state that the row shows, `dead` where it claims to run and nobody runs it."""
+    return "dead" if row.state == "running" and not row.is_driven else row.state
+
+
+def driver_of(row: SweepRow) -> tuple[str, int]:
+    """Return host and process of the driver; an empty host where there is none."""
+    if not row.is_driven or row.owner is None:
+        return "", 0
+    host, pid, *_ = row.owner.split(":")
+    return host, int(pid)
+
+
+def trials_allowed(spec: SweepSpec) -> int:
+    """Return how many trials the sweep may have: its budget, or fewer where a grid holds no more."""
+    return min(spec.budget.trials, grid_size(spec)) if spec.search.sampler == "grid" else spec.budget.trials
+
+
+def plain_trial(trial: TrialRecord, metric: str) -> dict[str, Any]:
+    """Return one trial as plain values."""
+    return {
+        "trial": trial.number,
+        "state": str(trial.state),
+        "value": trial.value(metric),
+        "evaluations": len(trial.evaluations),
+        "sequence_steps": trial.last.sequence_steps if trial.last else 0,
+        "seconds": round((trial.ended or time.time()) - trial.started, 1),
+        "setting": dict[str, Any](trial.chosen),
+    }
+

@@ -1,0 +1,56 @@
+"""The seam between the sweep loop and whatever shows its runs to people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from orchestrator.spec import SweepSpec
+from orchestrator.trial import TrialRecord
+from workloads.protocol import Dataset, Predictor
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """The winner, ready to be logged: what it is made of, and where it comes from."""
+
+    trial: TrialRecord
+    checkpoint: bytes
+    predictor: Predictor
+    kind: str
+    options: Mapping[str, Any]
+
+
+class Tracker(Protocol):
+    """A view of a sweep for people. Nothing waits for it, and it may fall behind: the database is the truth."""
+
+    def open(self, spec: SweepSpec, dataset: Dataset, trials: Sequence[TrialRecord]) -> None:
+        """Begin to show a sweep; `trials` are those it has already, which may be shown in part, in full or not."""
+
+    def changed(self, trial: TrialRecord) -> None:
+        """Say that a trial is new, was evaluated, or has ended. Returns at once."""
+
+    def register(self, model: Model) -> str | None:
+        """Log the winner's model, register it and give it the alias `champion`; return its URI."""
+
+    def close(self, summary: Mapping[str, Any], timeout_s: float) -> bool:
+        """Show the rest and the summary; False where `timeout_s` passed before all was shown."""
+
+
+class NoTracker:
+    """Shows nothing."""
+
+    def open(self, spec: SweepSpec, dataset: Dataset, trials: Sequence[TrialRecord]) -> None:
+        """Begin to show nothing."""
+
+    def changed(self, trial: TrialRecord) -> None:
+        """Go on."""
+
+    def register(self, model: Model) -> str | None:
+        """Register nothing."""
+        return None
+
+    def close(self, summary: Mapping[str, Any], timeout_s: float) -> bool:
+        """Stop."""
+        return True

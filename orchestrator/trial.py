@@ -1,0 +1,95 @@
+"""What driver and workers tell each other about a trial: plain data, no behaviour of Ray, Optuna or MLflow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from workloads.protocol import Dataset, Progress
+
+
+class TrialState(StrEnum):
+    """How a trial stands. The last four are kinds of not working, told apart because their cures differ."""
+
+    RUNNING = "running"
+    COMPLETE = "complete"
+    PRUNED = "pruned"
+    DIVERGED = "diverged"
+    OUT_OF_MEMORY = "out of memory"
+    FAILED = "failed"
+    LOST = "lost"
+    """Its worker died. Not a final state: the trial is resumed."""
+
+    @property
+    def is_final(self) -> bool:
+        """Tell whether nothing more will happen to the trial."""
+        return self not in (TrialState.RUNNING, TrialState.LOST)
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """One trial handed to a worker, new or to be resumed."""
+
+    number: int
+    params: Mapping[str, Any]
+    resume_from: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a trial came to no further evaluation."""
+
+    state: TrialState
+    reason: str
+    """One line for people."""
+    traceback: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The workload has no further evaluation to give."""
+
+
+Reply = Progress | Failure | Finished
+"""What a worker answers when it is asked to advance a trial."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What every worker of a sweep is given once."""
+
+    sweep: str
+    kind: str
+    options: Mapping[str, Any]
+    dataset: Dataset
+    checkpoints: str
+    cpus: float = 1.0
+    gpus: float = 0.0
+
+
+@dataclass(slots=True)
+class TrialRecord:
+    """All that is known of one trial. The driver only ever appends to it; trackers and views read."""
+
+    number: int
+    chosen: Mapping[str, Any]
+    """The swept hyperparameters."""
+    params: Mapping[str, Any]
+    """All hyperparameters."""
+    started: float
+    """Seconds since the epoch."""
+    evaluations: list[Progress] = field(default_factory=list)
+    state: TrialState = TrialState.RUNNING
+    reason: str = ""
+    ended: float | None = None
+
+    @property
+    def last(self) -> Progress | None:
+        """Return the latest evaluation."""
+        return self.evaluations[-1] if self.evaluations else None
+
+    def value(self, metric: str) -> float | None:
+        """Return the latest value of `metric`."""
+        return self.last.metrics.get(metric) if self.last else None

@@ -1,0 +1,71 @@
+"""Figures, durations and settings in words, the same in every view."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from orchestrator.trial import TrialRecord, TrialState
+
+FIRST = ("cell_type", "truncation_length", "hidden_size")
+"""The hyperparameters that a sweep is about; views show them before the others."""
+
+
+def number(value: float | None) -> str:
+    """Return a measured value in four significant digits; a dash where there is none."""
+    if value is None:
+        return "-"
+    if not math.isfinite(value):
+        return str(value)
+    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
+
+
+def count(amount: int, noun: str) -> str:
+    """Return `1 trial`, `2 trials`, `12,000 trials`."""
+    return f"{amount:,} {noun}" if amount == 1 else f"{amount:,} {noun}s"
+
+
+def duration(seconds: float) -> str:
+    """Return seconds in the two largest units that say something: `4.2 s`, `3 min 05 s`, `2 h 10 min`, `3 d 4 h`."""
+    if seconds < 9.95:
+        return f"{max(seconds, 0.0):.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    if whole < 86_400:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    return f"{whole // 86_400} d {whole % 86_400 // 3600} h"
+
+
+def value_of(value: Any) -> str:
+    """Return a hyperparameter's value as a sweep file could say it."""
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "null"}[value]
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def in_view_order(names: Iterable[str]) -> list[str]:
+    """Return hyperparameters' names, those that a sweep is about first."""
+    return sorted(names, key=lambda name: FIRST.index(name) if name in FIRST else len(FIRST))
+
+
+def setting(chosen: Mapping[str, Any]) -> str:
+    """Return swept hyperparameters on one line."""
+    return ", ".join(f"{name} {value_of(chosen[name])}" for name in in_view_order(chosen))
+
+
+def states(trials: Sequence[TrialRecord]) -> str:
+    """Return how many trials are in which state: `5 complete, 2 pruned, 1 running`."""
+    counts = count_states(trials)
+    return ", ".join(f"{amount:,} {state}" for state, amount in counts.items()) or "no trials yet"
+
+
+def count_states(trials: Sequence[TrialRecord]) -> dict[str, int]:
+    """Return the number of trials by state, in a fixed order, states without trials left out."""
+    counts = Counter(trial.state for trial in trials)
+    order = [TrialState.COMPLETE, *(state for state in TrialState if state is not TrialState.COMPLETE)]
+    return {str(state): counts[state] for state in order if counts[state]}

@@ -1,0 +1,86 @@
+"""The worker: holds the generator of the trial it trains, and returns its next Progress when asked.
+
+It knows no Ray: the executors make it an actor, or call it as it is. Nothing happens in `__init__`, since an
+exception there would look like a dead node.
+"""
+
+from __future__ import annotations
+
+import math
+import traceback
+from collections.abc import Iterator
+from typing import Any
+
+import workloads
+from orchestrator.checkpoints import CheckpointStorage
+from orchestrator.trial import Assignment, Failure, Finished, Job, Reply, TrialState
+from workloads.protocol import Diverged, Progress
+
+
+class Worker:
+    """Trains one trial at a time, trial after trial."""
+
+    def __init__(self) -> None:
+        self._job: Job | None = None
+        self._trial: Iterator[Progress] | None = None
+
+    def prepare(self, job: Job) -> None:
+        """Take over what is the same for all trials of a sweep."""
+        self._job = job
+        import torch
+
+        torch.set_num_threads(max(math.floor(job.cpus), 1))
+
+    def start(self, assignment: Assignment) -> Reply:
+        """Begin or resume a trial and train to its next evaluation."""
+        self.release()
+        try:
+            self._trial = self._open(assignment)
+        except Exception as error:  # noqa: BLE001 - the worker's boundary
+            return explain(error)
+        return self.advance()
+
+    def _open(self, assignment: Assignment) -> Iterator[Progress]:
+        if self._job is None:
+            raise RuntimeError("prepare() comes before start()")
+        workload = workloads.load(self._job.kind, self._job.options)
+        storage = CheckpointStorage(self._job.checkpoints).within(f"trial-{assignment.number:05d}")
+        return workload.train(assignment.params, self._job.dataset, storage, assignment.resume_from)
+
+    def advance(self) -> Reply:
+        """Train the trial at hand to its next evaluation."""
+        if self._trial is None:
+            return Failure(TrialState.FAILED, "the worker was asked to advance no trial")
+        try:
+            return next(self._trial, None) or Finished()
+        except Exception as error:  # noqa: BLE001 - the worker's boundary
+            return explain(error)
+
+    def release(self) -> None:
+        """Let go of the trial at hand and of the device memory it took."""
+        if self._trial is None:
+            return
+        close: Any = getattr(self._trial, "close", None)
+        if close is not None:
+            close()
+        self._trial = None
+        import torch
+
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def explain(error: Exception) -> Failure:
+    """Sort what went wrong in a trial by what it means for the sweep."""
+    first_line = (str(error).strip() or type(error).__name__).splitlines()[0][:500]
+    text = "".join(traceback.format_exception(error))
+    if isinstance(error, Diverged):
+        return Failure(TrialState.DIVERGED, first_line)
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or _is_allocation(error):
+        return Failure(TrialState.OUT_OF_MEMORY, first_line, text)
+    return Failure(TrialState.FAILED, f"{type(error).__name__}: {first_line}", text)
+
+
+def _is_allocation(error: Exception) -> bool:
+    # torch raises a bare RuntimeError where the CPU has no memory left.
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)

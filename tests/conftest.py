@@ -1,0 +1,40 @@
+"""What all tests share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+
+class FolderStorage:
+    """Checkpoints as plain files of one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def write(self, name: str, content: bytes) -> str:
+        path = self.folder / name
+        path.write_bytes(content)
+        return str(path)
+
+    def read(self, uri: str) -> bytes:
+        return Path(uri).read_bytes()
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> FolderStorage:
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    return FolderStorage(folder)
+
+
+@pytest.fixture
+def text_file(tmp_path: Path) -> Path:
+    """A small text with something to learn in it."""
+    path = tmp_path / "text.txt"
+    path.write_text("the quick brown fox jumps over the lazy dog. " * 200)
+    return path

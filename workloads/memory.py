@@ -1,0 +1,101 @@
+"""Memory: problems with a lag of one's own choosing, so that the truncation length has a right answer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from workloads.data.episodes import Generate, adding_problem, copy_problem
+from workloads.data.fingerprint import make_dataset
+from workloads.hyperparameters import read_hyperparameters
+from workloads.options import option
+
+if TYPE_CHECKING:
+    from workloads.protocol import Dataset, Params, Predictor, Progress, Storage
+
+EPISODES = 50
+"""Lags in one epoch; behind it the state starts anew, and other numbers are drawn."""
+VALIDATION_SEED = 2**31
+"""No training stream has it: `train.seed` stays below."""
+VALIDATION_STREAMS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """The copy and the adding problem over an endless stream."""
+
+    task: str = option("copy", "what to do with what was shown `lag` steps before", choices=("copy", "adding"))
+    lag: int = option(
+        20, "steps from the last one shown to the first question, both counted", at_least=2, at_most=100_000
+    )
+    symbols: int = option(8, "different symbols, in the copy problem", at_least=2, at_most=10_000)
+    pattern_length: int = option(1, "symbols to remember at a time, in the copy problem", at_least=1, at_most=1000)
+
+    @property
+    def objectives(self) -> Mapping[str, str]:
+        """Return the metrics that a sweep can aim at."""
+        if self.task == "adding":
+            return {"valid_loss": "minimize", "valid_mse": "minimize"}
+        return {"valid_loss": "minimize", "valid_accuracy": "maximize"}
+
+    @property
+    def length(self) -> int:
+        """Return the steps in one epoch."""
+        return EPISODES * (self.lag + 2 * self.pattern_length)
+
+    def prepare(self) -> Dataset:
+        """Draw the held-out streams; training streams are drawn anew in every epoch."""
+        random = np.random.default_rng([VALIDATION_SEED])
+        inputs, targets = self.generator()(random, self.length, VALIDATION_STREAMS)
+        facts = {"task": self.task, "lag": self.lag, "length": self.length}
+        if self.task == "copy":
+            facts |= {"symbols": self.symbols, "pattern_length": self.pattern_length}
+            baselines = {
+                "chance/valid_loss": math.log(self.symbols),
+                "chance/valid_accuracy": 1 / self.symbols,
+            }
+        else:
+            # The variance of the sum of two independent values, each uniform from 0 to 1.
+            baselines = {"chance/valid_loss": 1 / 6, "chance/valid_mse": 1 / 6}
+        return make_dataset(
+            name=f"{self.task} problem with lag {self.lag}",
+            arrays={"inputs": inputs, "targets": targets},
+            facts=facts,
+            source="generated",
+            baselines=baselines,
+        )
+
+    def generator(self) -> Generate:
+        """Return what draws an epoch of the problem."""
+        if self.task == "adding":
+            return adding_problem(lag=self.lag)
+        return copy_problem(lag=self.lag, symbols=self.symbols, pattern_length=self.pattern_length)
+
+    def check(self, params: Params) -> None:
+        """Raise ValueError where `params` cannot be trained."""
+        read_hyperparameters(params, longest_window=self.length)
+
+    def train(
+        self, params: Params, dataset: Dataset, storage: Storage, resume_from: str | None = None
+    ) -> Iterator[Progress]:
+        """Train one trial; see `workloads.training.train`."""
+        # torch takes two seconds to load, and checking a sweep file must not wait for it.
+        import torch
+
+        from workloads.tasks.recall import RecallTask
+        from workloads.training import train
+
+        h = read_hyperparameters(params, longest_window=self.length)
+        torch.manual_seed(h.seed)
+        task = RecallTask(h, dataset.arrays, dict(dataset.facts), self.generator())
+        yield from train(task, h, storage, resume_from)
+
+    def predictor(self, checkpoint: bytes) -> Predictor:
+        """Return a model that answers sequences."""
+        from workloads.tasks.recall import RecallPredictor
+
+        return RecallPredictor(checkpoint)
