@@ -59,6 +59,6 @@ class CheckpointStorage:
             self._files.delete_file(self._path(uri))
 
     def _path(self, uri: str) -> Any:
-        if not uri.startswith(self.folder + "/"):
+        if not uri.startswith(self.folder + "/") or "/../" in uri:
             raise ValueError(f"{uri} is not under {self.folder}")
         return self._root + uri[len(self.folder) :]

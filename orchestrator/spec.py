@@ -304,3 +304,8 @@ def bundled_sweeps() -> dict[str, str]:
 def grid_size(spec: SweepSpec) -> int:
     """Return the number of settings in a grid search."""
     return math.prod(len(parameter.grid() or ()) for parameter in spec.space.values())
+
+
+def trials_allowed(spec: SweepSpec) -> int:
+    """Return how many trials the sweep may have: its budget, or fewer where a grid holds no more."""
+    return min(spec.budget.trials, grid_size(spec)) if spec.search.sampler == "grid" else spec.budget.trials

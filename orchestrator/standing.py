@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.ledger import Ledger, SweepRow
-from orchestrator.spec import SweepSpec, grid_size
+from orchestrator.spec import SweepSpec, trials_allowed
 from orchestrator.study import read_sweep
 from orchestrator.sweep import best_trial
 from orchestrator.trial import TrialRecord
@@ -92,11 +92,6 @@ def driver_of(row: SweepRow) -> tuple[str, int]:
     return host, int(pid)
 
 
-def trials_allowed(spec: SweepSpec) -> int:
-    """Return how many trials the sweep may have: its budget, or fewer where a grid holds no more."""
-    return min(spec.budget.trials, grid_size(spec)) if spec.search.sampler == "grid" else spec.budget.trials
-
-
 def plain_trial(trial: TrialRecord, metric: str) -> dict[str, Any]:
     """Return one trial as plain values."""
     return {
@@ -108,4 +103,3 @@ def plain_trial(trial: TrialRecord, metric: str) -> dict[str, Any]:
         "seconds": round((trial.ended or time.time()) - trial.started, 1),
         "setting": dict[str, Any](trial.chosen),
     }
-

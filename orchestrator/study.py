@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.errors import SweepNotFound
 from orchestrator.ledger import Ledger
 from orchestrator.space import suggest
-from orchestrator.spec import SweepSpec, grid_size, spec_from
+from orchestrator.spec import SweepSpec, spec_from, trials_allowed
 from orchestrator.trial import TrialRecord, TrialState
 
 if TYPE_CHECKING:
@@ -50,8 +50,7 @@ class SweepStudy:
     @property
     def trials_allowed(self) -> int:
         """Return how many trials the sweep may have: its budget, or fewer where a grid holds no more."""
-        budget = self.spec.budget.trials
-        return min(budget, grid_size(self.spec)) if self.spec.search.sampler == "grid" else budget
+        return trials_allowed(self.spec)
 
     def ask(self) -> TrialRecord:
         """Begin a new trial with the sampler's next setting."""

@@ -19,7 +19,8 @@ def number(value: float | None) -> str:
         return "-"
     if not math.isfinite(value):
         return str(value)
-    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
+    # The alternate form keeps trailing zeros, so that figures stand in line below each other.
+    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:#.4g}".removesuffix(".")
 
 
 def count(amount: int, noun: str) -> str:
@@ -45,6 +46,8 @@ def value_of(value: Any) -> str:
     """Return a hyperparameter's value as a sweep file could say it."""
     if isinstance(value, bool) or value is None:
         return {True: "true", False: "false", None: "null"}[value]
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(value_of, value)) + "]"
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
@@ -58,10 +61,15 @@ def setting(chosen: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {value_of(chosen[name])}" for name in in_view_order(chosen))
 
 
-def states(trials: Sequence[TrialRecord]) -> str:
-    """Return how many trials are in which state: `5 complete, 2 pruned, 1 running`."""
+def states(trials: Sequence[TrialRecord], *, driven: bool) -> str:
+    """Return how many trials are in which state: `5 complete, 2 pruned, 1 under way`."""
     counts = count_states(trials)
-    return ", ".join(f"{amount:,} {state}" for state, amount in counts.items()) or "no trials yet"
+    return ", ".join(f"{amount:,} {state_word(state, driven)}" for state, amount in counts.items()) or "no trials yet"
+
+
+def state_word(state: str, driven: bool) -> str:
+    """Return a trial's state in words that are true while a driver runs the sweep, or while none does."""
+    return ("under way" if driven else "unfinished") if state == TrialState.RUNNING else state
 
 
 def count_states(trials: Sequence[TrialRecord]) -> dict[str, int]:

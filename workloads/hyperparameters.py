@@ -5,6 +5,7 @@ Pure Python: a sweep file is checked without loading torch.
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -58,6 +59,14 @@ class Hyperparameters:
         return self.k1 or self.truncation_length
 
 
+def find_module(path: str) -> object | None:
+    """Return the place of the module in `module:Name`, without importing it; None where there is none."""
+    try:
+        return importlib.util.find_spec(path.partition(":")[0])
+    except (ImportError, ValueError):
+        return None
+
+
 def read_hyperparameters(params: Params, *, longest_window: int | None = None) -> Hyperparameters:
     """Check one setting, alone and together with the evaluation grid.
 
@@ -65,6 +74,8 @@ def read_hyperparameters(params: Params, *, longest_window: int | None = None) -
     beforehand. Raises ValueError in one line naming the field.
     """
     read = read_options(Hyperparameters, params, "train")
+    if ":" in read.cell_type and find_module(read.cell_type) is None:
+        raise ValueError(f"train.cell_type: {read.cell_type}: there is no such module on Python's path")
     if read.k1 is not None and read.k1 > read.truncation_length:
         raise ValueError(
             f"train.k1: {read.k1} steps between updates exceed truncation_length ({read.truncation_length}); "

@@ -6,6 +6,7 @@ Pure Python: a sweep file is checked without loading torch.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import types
 import typing
@@ -77,11 +78,12 @@ def check_value(cls: type, name: str, value: Any, where: str) -> Any:
     return value
 
 
-def allowed_types(cls: type, name: str) -> set[type]:
+@functools.cache
+def allowed_types(cls: type, name: str) -> frozenset[type]:
     """Return the plain types that the field `name` of `cls` takes."""
     hint = typing.get_type_hints(cls)[name]
     parts = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    return {typing.get_origin(part) or part for part in parts}
+    return frozenset(typing.get_origin(part) or part for part in parts)
 
 
 def tuple_item_type(cls: type, name: str) -> type:
@@ -90,6 +92,12 @@ def tuple_item_type(cls: type, name: str) -> type:
     parts = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     item: type = next(typing.get_args(part)[0] for part in parts if typing.get_origin(part) is tuple)
     return item
+
+
+def describe_allowed(cls: type, name: str) -> str:
+    """Return in words what the field `name` of `cls` takes."""
+    bounds = next(field.metadata for field in dataclasses.fields(cls) if field.name == name)
+    return _expected(allowed_types(cls, name), bounds)
 
 
 def _within(value: Any, bounds: Mapping[str, Any]) -> bool:
@@ -113,7 +121,7 @@ def is_import_path(text: str) -> bool:
     return bool(colon) and name.isidentifier() and all(part.isidentifier() for part in module.split("."))
 
 
-def _expected(kinds: set[type], bounds: Mapping[str, Any]) -> str:
+def _expected(kinds: frozenset[type], bounds: Mapping[str, Any]) -> str:
     if bounds.get("choices"):
         return "one of " + ", ".join(str(choice) for choice in bounds["choices"])
     names = {

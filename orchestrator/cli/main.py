@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
@@ -80,6 +81,9 @@ def main(arguments: list[str] | None = None) -> None:
 
 def run(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit status; a mistake of the user's is one line on stderr."""
+    if str(Path.cwd()) not in sys.path:
+        # A user's own cell or workload, `module:Name`, lies where the command is called.
+        sys.path.insert(0, str(Path.cwd()))
     try:
         outcome: Any = group.main(arguments, prog_name="bptt", standalone_mode=False)
     except click.ClickException as error:

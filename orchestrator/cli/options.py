@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,6 +41,13 @@ def with_settings(command: Command) -> Command:
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 
 
+def flags_given() -> str:
+    """Return the settings' flags of the command under way, to be repeated in a command that is suggested next."""
+    context = click.get_current_context(silent=True)
+    given = {} if context is None else context.params
+    return "".join(f" {flag} {shlex.quote(str(given[name]))}" for name, (flag, _) in FLAGS.items() if given.get(name))
+
+
 def existing_ledger(settings: Settings) -> Ledger:
     """Return the sweeps' database to look at, without making one; SweepNotFound where there is none yet."""
     from sqlalchemy import make_url
@@ -54,6 +62,13 @@ def existing_ledger(settings: Settings) -> Ledger:
         return Ledger(settings.study_url)
     except SQLAlchemyError as error:
         raise UserError(f"study_url: {' '.join(str(error).split())[:200]}") from error
+
+
+def shown_url(settings: Settings) -> str:
+    """Return the URL of the sweeps' database without its password."""
+    from sqlalchemy import make_url
+
+    return make_url(settings.study_url).render_as_string()
 
 
 def find_sweep(ledger: Ledger, sweep: str) -> SweepRow:

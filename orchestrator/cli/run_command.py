@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import click
 
-from orchestrator.cli.options import as_json, with_settings
-from orchestrator.errors import UserError
+from orchestrator.cli.options import as_json, flags_given, with_settings
+from orchestrator.errors import Interrupted, UserError
 from orchestrator.settings import Settings
 from orchestrator.spec import SweepSpec, find_spec
 
@@ -59,11 +60,17 @@ def drive(
     if in_process and address:
         raise UserError("--in-process and --address exclude each other")
     limit = workers or spec.resources.workers
-    executor = make_executor(address or settings.ray_address, workers=limit, in_process=in_process)
+    address = address or settings.ray_address
+    executor = make_executor(address, workers=limit, in_process=in_process)
+    place = "starting in this process" if in_process else f"connecting to {address}" if address else "starting Ray"
+    click.echo(f"{spec.name}: preparing the data and {place}", err=as_json)
     driver = Driver(settings, spec, executor=executor, tracker=open_tracker(settings))
-    with stopping_on_signals(driver):
-        with driver:
+    try:
+        with stopping_on_signals(driver), driver:
             show(driver, quiet=as_json)
+    except KeyboardInterrupt as error:
+        again = f"bptt resume {spec.name}{flags_given()}"
+        raise Interrupted(f"{spec.name} stopped at once; go on with `{again}`") from error
     outcome = driver.outcome
     if outcome is None:
         raise RuntimeError("a driver that ran to its end has an outcome")
@@ -85,9 +92,12 @@ def stopping_on_signals(driver: Any) -> Iterator[None]:
     """Let the first Ctrl-C (or SIGTERM) end the sweep after the evaluations under way, and a second at once."""
 
     def first(number: int, _frame: object) -> None:
+        if driver.sweep is None:  # nothing is under way that could be waited for
+            raise KeyboardInterrupt
         driver.stop("interrupted")
         signal.signal(number, second)
-        click.echo("stopping after the evaluations under way; once more to stop at once", err=True)
+        # click writes past whoever stands in for stderr, and would tear the live view.
+        print("stopping after the evaluations under way; once more to stop at once", file=sys.stderr, flush=True)
 
     def second(_number: int, _frame: object) -> None:
         raise KeyboardInterrupt

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import secrets
+import socket
 import warnings
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,6 +14,9 @@ from typing import Any
 from orchestrator.errors import BpttError, UserError
 from orchestrator.trial import Assignment, Failure, Job, Reply, TrialState
 from orchestrator.worker import Worker
+
+PROBE_S = 60.0
+"""How long a probe waits for Ray to run a task."""
 
 
 @dataclass(slots=True)
@@ -46,9 +50,9 @@ class RayExecutor:
         self._dataset = ray.put(job.dataset)
         count = self._fitting(job)
         if count == 0:
-            self.close()
             wanted = f"{job.cpus:g} CPU" + (f" and {job.gpus:g} GPU" if job.gpus else "")
             has = ray.cluster_resources()
+            self.close()
             raise UserError(
                 f"resources: a trial asks for {wanted}; the cluster has {has.get('CPU', 0):g} CPU and "
                 f"{has.get('GPU', 0):g} GPU"
@@ -190,7 +194,14 @@ def connect(address: str) -> None:
         # Ray listens on every interface, and whoever reaches it runs code as this user.
         os.environ["RAY_AUTH_MODE"] = "token"
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-    # Ray reads these once, when it is imported.
+    if ":" in address and "//" not in address:
+        # Ray itself tries for most of a minute before it says that nothing is there.
+        host, _, port = address.rpartition(":")
+        try:
+            socket.create_connection((host, int(port)), timeout=5).close()
+        except (OSError, ValueError, OverflowError) as error:
+            raise UserError(f"address: Ray at {address} cannot be reached: {error}; see `bptt doctor`") from error
+    # Ray reads its variables once, when it is imported.
     import ray
 
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": False}
@@ -205,3 +216,26 @@ def connect(address: str) -> None:
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         where = f"Ray at {address} cannot be reached" if address else "Ray cannot be started here"
         raise BpttError(f"{where}: {' '.join(str(error).split())[:300]}; see `bptt doctor`") from error
+
+
+def probe(address: str) -> dict[str, float]:
+    """Start or reach Ray as a sweep would, run a task there, and return what the cluster has.
+
+    Raises BpttError where any of it fails.
+    """
+    connect(address)
+    import ray
+
+    try:
+        ray.get(ray.remote(num_cpus=1)(_nothing).remote(), timeout=PROBE_S)
+        return dict(ray.cluster_resources())
+    except ray.exceptions.GetTimeoutError as error:
+        raise BpttError(f"Ray started, but ran no task within {PROBE_S:g} s; are all its CPUs taken?") from error
+    except ray.exceptions.RayError as error:
+        raise BpttError(f"Ray started, but its workers do not: {' '.join(str(error).split())[:300]}") from error
+    finally:
+        ray.shutdown()
+
+
+def _nothing() -> None:
+    """Run where a probe sends it."""

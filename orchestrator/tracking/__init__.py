@@ -1,0 +1,15 @@
+"""Views of a sweep for people."""
+
+from __future__ import annotations
+
+from orchestrator.settings import Settings
+from orchestrator.tracking.base import NoTracker, Tracker
+
+
+def open_tracker(settings: Settings) -> Tracker:
+    """Return the tracker that the settings ask for."""
+    if settings.tracking_uri == "none":
+        return NoTracker()
+    from orchestrator.tracking.mlflow import MlflowTracker
+
+    return MlflowTracker(settings)

@@ -43,7 +43,9 @@ def test_evaluations_lie_on_the_common_grid_whatever_the_truncation_length(
         params = {**SMALL, "truncation_length": truncation_length, "k1": k1}
         steps = [progress.sequence_steps for progress in workload.train(params, dataset, storage)]
         update = (k1 or truncation_length) * SMALL["batch_size"]
-        assert [point <= reached < point + update for point, reached in zip((2000, 4000, 6000, 8000), steps, strict=True)]
+        assert [
+            point <= reached < point + update for point, reached in zip((2000, 4000, 6000, 8000), steps, strict=True)
+        ]
         assert all(later > earlier for earlier, later in pairwise(steps))
 
 

@@ -8,6 +8,18 @@ from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
+class SeriesDefaults:
+    """What a series is usually forecast by, where a sweep file does not say."""
+
+    target: str
+    season: int | None = None
+    """Rows in a season."""
+    transform: str = "none"
+    rows: tuple[int, int, int] | None = None
+    """Rows for training, validation and test, where there is a usual split."""
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One data set that a sweep file can name."""
 
@@ -20,6 +32,7 @@ class Entry:
     """Its main file under the data root; None where it comes with Python or a package."""
     package: str | None = None
     """The package that carries it."""
+    series: SeriesDefaults | None = None
 
 
 ENTRIES = {
@@ -44,6 +57,7 @@ ENTRIES = {
             "Seattle, daily: precipitation, temperatures, wind, 2012-2015; comes with vega_datasets",
             "public domain (NOAA)",
             package="vega_datasets",
+            series=SeriesDefaults("temp_max", season=365),
         ),
         Entry(
             "sp500",
@@ -51,6 +65,7 @@ ENTRIES = {
             "S&P 500, daily prices 1999-2018; comes with arch",
             "NCSA (package arch)",
             package="arch",
+            series=SeriesDefaults("Adj Close", transform="log_return"),
         ),
         Entry(
             "etth1",
@@ -58,6 +73,8 @@ ENTRIES = {
             "Electricity transformer, hourly: six loads and the oil temperature OT, 17,420 rows",
             "CC BY-ND 4.0",
             file="etth1/ETTh1.csv",
+            # 12, 4 and 4 months of 30 days: Zhou et al. (2021), "Informer".
+            series=SeriesDefaults("OT", season=24, rows=(8640, 2880, 2880)),
         ),
     )
 }

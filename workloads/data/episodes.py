@@ -90,7 +90,7 @@ def adding_problem(*, lag: int) -> Generate:
 
 
 class GeneratedStream:
-    """A fresh random stream in every epoch, the same for the same seed and epoch: nothing to save, so nothing to lose."""
+    """A fresh random stream in every epoch, drawn by seed and epoch alone, so that a resumed trial sees the same."""
 
     def __init__(self, generate: Generate, *, length: int, batch_size: int, seed: int) -> None:
         self.length, self.batch_size = length, batch_size
@@ -116,4 +116,5 @@ class FixedStream:
 
     def window(self, epoch: int, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
         """Return inputs and targets (time, batch, ...) of steps `start` to `stop`, the same in every epoch."""
-        return self._inputs[start:stop], self._targets[start:stop]
+        # Copies: torch wants arrays that it may write to, and those that workers share are not.
+        return self._inputs[start:stop].copy(), self._targets[start:stop].copy()

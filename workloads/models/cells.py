@@ -31,10 +31,10 @@ def make_cell(cell_type: str, input_size: int, hidden_size: int) -> nn.Module:
     """Return one recurrent layer; ValueError where a user's class cannot be imported or is no module."""
     if cell_type in BUILTIN:
         return BUILTIN[cell_type](input_size, hidden_size)
-    cell = import_name(cell_type, "train.cell_type")(input_size, hidden_size)
-    if not isinstance(cell, nn.Module):
-        raise ValueError(f"train.cell_type: {cell_type} is not a torch.nn.Module")  # noqa: TRY004
-    return cell
+    own = import_name(cell_type, "train.cell_type")
+    if not (isinstance(own, type) and issubclass(own, nn.Module)):
+        raise ValueError(f"train.cell_type: {cell_type} is not a torch.nn.Module")
+    return own(input_size, hidden_size)
 
 
 def map_state(function: Callable[[Tensor], Any], state: Any) -> Any:

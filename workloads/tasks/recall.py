@@ -17,8 +17,8 @@ from workloads.data.episodes import (
     NO_ANSWER,
     SYMBOLS,
     FixedStream,
-    GeneratedStream,
     Generate,
+    GeneratedStream,
 )
 from workloads.evaluation import mean_loss
 from workloads.hyperparameters import Hyperparameters
@@ -50,15 +50,13 @@ def remember_for(network: RecurrentNetwork, steps: int) -> None:
     """
     for layer in network.layers:
         if isinstance(layer, nn.LSTM):
-            with torch.no_grad():
-                layer.bias_ih_l0[layer.hidden_size : 2 * layer.hidden_size] = math.log(steps)
+            bias: Tensor = layer.get_parameter("bias_ih_l0").detach()
+            bias[layer.hidden_size : 2 * layer.hidden_size] = math.log(steps)
 
 
 def copy_loss(outputs: Tensor, targets: Tensor) -> tuple[Tensor, int]:
     """Return the summed cross-entropy in nats, and the number of questions."""
-    loss = functional.cross_entropy(
-        outputs.flatten(0, 1), targets.flatten(), ignore_index=NO_ANSWER, reduction="sum"
-    )
+    loss = functional.cross_entropy(outputs.flatten(0, 1), targets.flatten(), ignore_index=NO_ANSWER, reduction="sum")
     return loss, int((targets != NO_ANSWER).sum())
 
 
@@ -146,7 +144,9 @@ class RecallPredictor:
     def _read(self, steps: list[str]) -> Tensor:
         try:
             if self.facts["task"] == "adding":
-                pairs = [(0.0, -1.0) if step == "?" else (float(step.rstrip("*")), float("*" in step)) for step in steps]
+                pairs = [
+                    (0.0, -1.0) if step == "?" else (float(step.rstrip("*")), float("*" in step)) for step in steps
+                ]
                 return torch.tensor(pairs)[:, None]  # (time, 1, 2)
             known = {"_": 0, "?": CUE} | {str(symbol): SYMBOLS + symbol for symbol in range(self.facts["symbols"])}
             return torch.tensor([known[step] for step in steps])[:, None]  # (time, 1)

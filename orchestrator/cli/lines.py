@@ -1,0 +1,98 @@
+"""A sweep's events in lines: for a pipe, for what stays above the live view, and for the end."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+
+from orchestrator.cli.options import flags_given
+from orchestrator.driver import Outcome
+from orchestrator.sweep import Event, Happening, Sweep, best_trial
+from orchestrator.trial import TrialRecord, TrialState
+from orchestrator.wording import count, number, setting, states
+
+EVALUATION_LINES_S = 10.0
+"""Seconds between two lines on the evaluations of one trial."""
+
+
+class Lines:
+    """A line for each start and end of a trial, and now and then one for an evaluation of a long trial."""
+
+    def __init__(self, sweep: Sweep, write: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
+        self.sweep, self.write, self.clock = sweep, write, clock
+        self.evaluations = sweep.study.spec.budget.evaluations
+        self._written: dict[int, float] = {}
+
+    def take(self, event: Event) -> None:
+        """Write the event's line, if it is worth one."""
+        trial = event.trial
+        line = describe(event, self.sweep)
+        if trial is None or line is None:
+            return
+        if event.happening is Happening.EVALUATED and len(trial.evaluations) == self.evaluations:
+            return  # its end follows at once
+        since = self.clock() - self._written.get(trial.number, -math.inf)
+        if event.happening is not Happening.EVALUATED or since >= EVALUATION_LINES_S:
+            self._written[trial.number] = self.clock()
+            self.write(line)
+
+
+def describe(event: Event, sweep: Sweep) -> str | None:
+    """Return an event as a line; None for one that is none."""
+    trial, evaluations, metric = event.trial, sweep.study.spec.budget.evaluations, sweep.study.metric
+    if trial is None:
+        return None
+    reached = f"evaluation {len(trial.evaluations)} of {evaluations}"
+    match event.happening:
+        case Happening.STARTED:
+            return f"trial {trial.number} begins: {setting(trial.chosen)}"
+        case Happening.RESUMED:
+            return f"trial {trial.number} goes on after {reached}"
+        case Happening.LOST:
+            return f"trial {trial.number} lost its worker ({event.message}) after {reached}; it will be taken up again"
+        case Happening.EVALUATED:
+            return f"trial {trial.number}, {reached}: {metric} {number(trial.value(metric))}"
+        case Happening.ENDED:
+            ended = sum(other.state.is_final for other in sweep.trials)
+            return f"[{ended}/{sweep.study.trials_allowed}] {describe_end(trial, sweep)}"
+        case _:
+            return None
+
+
+def describe_end(trial: TrialRecord, sweep: Sweep) -> str:
+    """Return in a line how a trial ended."""
+    metric = sweep.study.metric
+    if trial.state is not TrialState.COMPLETE:
+        return f"trial {trial.number} {trial.state}: {trial.reason}"
+    best = best_trial(sweep.trials, metric, sweep.study.spec.objective.direction)
+    mark = ", the best so far" if best is trial else ""
+    return f"trial {trial.number} complete: {metric} {number(trial.value(metric))}{mark}"
+
+
+def conclusion(sweep: Sweep, outcome: Outcome, watch: str) -> list[str]:
+    """Return what a user wants to know at the end: how it went, what is best, and what to type next.
+
+    `watch` is the command that shows the runs in MLflow; empty where tracking is off.
+    """
+    name, flags = sweep.study.spec.name, flags_given()
+    trials = f"{count(len(sweep.trials), 'trial')} ({states(sweep.trials, driven=False)})"
+    if outcome.state == "interrupted":
+        reason = f", {outcome.message}" if outcome.message not in ("", "interrupted") else ""
+        return [f"{name} stopped after {trials}{reason}; go on with `bptt resume {name}{flags}`"]
+    reason = f": {outcome.message}" if outcome.message else ""
+    lines = [f"{name} {outcome.state}{reason}: {trials}"]
+    if outcome.best is not None:
+        value = number(outcome.best.value(sweep.study.metric))
+        lines.append(f"  best    trial {outcome.best.number}, {sweep.study.metric} {value}")
+        lines.append(f"          {setting(outcome.best.chosen)}")
+    if outcome.model:
+        lines.append(f"  model   {outcome.model}")
+    if not outcome.tracked:
+        lines.append(f"  MLflow was not reached in time; `bptt resume {name}{flags}` sends the rest")
+    lines.append(f"  report  bptt report {name}{flags}")
+    if watch:
+        lines.append(f"  curves  {watch}")
+    if outcome.model:
+        lines.append(f"  use     bptt predict {name}{flags}")
+    return lines

@@ -1,0 +1,85 @@
+"""Finding the model that `bptt predict` is asked for: in MLflow, or in a folder of `bptt train`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from orchestrator.cli.trained import MODEL, TrainedFolder
+from orchestrator.errors import UserError
+from orchestrator.settings import Settings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from orchestrator.tracking.model import LoadedModel
+    from workloads.protocol import Predictor
+
+
+class Usable(Protocol):
+    """A model in use, wherever it came from."""
+
+    def example(self) -> tuple[pd.DataFrame, dict[str, Any]]:
+        """Return a table that it answers, and its options with their defaults."""
+
+    def predict(self, table: pd.DataFrame, options: Mapping[str, Any]) -> pd.DataFrame:
+        """Answer a table; UserError names what is wrong with it."""
+
+
+class TrainedModel:
+    """A checkpoint of `bptt train`."""
+
+    def __init__(self, predictor: Predictor) -> None:
+        self._predictor = predictor
+
+    def example(self) -> tuple[pd.DataFrame, dict[str, Any]]:
+        """Return the predictor's own."""
+        import pandas as pd
+
+        columns, options = self._predictor.example()
+        return pd.DataFrame(columns), options
+
+    def predict(self, table: pd.DataFrame, options: Mapping[str, Any]) -> pd.DataFrame:
+        """Answer a table; UserError names what is wrong with it."""
+        import pandas as pd
+
+        columns = {str(name): table[name].tolist() for name in table.columns}
+        try:
+            return pd.DataFrame(self._predictor.predict(columns, options))
+        except ValueError as error:
+            raise UserError(f"INPUT: {error}") from error
+
+
+class RegisteredModel:
+    """A model out of MLflow."""
+
+    def __init__(self, loaded: LoadedModel) -> None:
+        self._loaded = loaded
+
+    def example(self) -> tuple[pd.DataFrame, dict[str, Any]]:
+        """Return what was logged with the model."""
+        import pandas as pd
+
+        signature, example = self._loaded.signature, self._loaded.example
+        if example is None:
+            example = pd.DataFrame(columns=signature.inputs.input_names())
+        return example, {option.name: option.default for option in signature.params or ()}
+
+    def predict(self, table: pd.DataFrame, options: Mapping[str, Any]) -> pd.DataFrame:
+        """Answer a table; UserError names what is wrong with it."""
+        return self._loaded.predict(table, options)
+
+
+def find_model(settings: Settings, name: str) -> Usable:
+    """Return the model called `name`: a path of `bptt train`, a sweep or a URI; UserError where there is none."""
+    path = Path(name)
+    if path.suffix == ".ckpt" or path.is_file():
+        if not (path.parent / MODEL).is_file():
+            raise UserError(f"MODEL: {name}: there is no {MODEL} beside it; a sweep's model goes by the sweep's name")
+        return TrainedModel(TrainedFolder.open(path.parent).predictor(path))
+    if (path / MODEL).is_file():
+        return TrainedModel(TrainedFolder.open(path).predictor())
+    from orchestrator.tracking.model import load_predictions
+
+    return RegisteredModel(load_predictions(settings, name))

@@ -1,0 +1,126 @@
+"""`bptt validate`: what a sweep file would run, before it runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from orchestrator.cli.options import as_json
+from orchestrator.cli.terminal import print_page
+from orchestrator.pages import Block, Facts, Heading, Paragraph
+from orchestrator.space import in_order
+from orchestrator.spec import FROM_BUDGET, SweepSpec, find_spec, grid_size, trials_allowed
+from orchestrator.wording import count, in_view_order, value_of
+from workloads.hyperparameters import Hyperparameters
+
+EPILOG = """\b
+Examples:
+  bptt validate sweep.yaml
+  bptt validate sweep.yaml --json    the whole sweep, defaults written out
+
+The data are not read; everything else is checked, with every extreme of the space.
+"""
+
+
+@click.command("validate", epilog=EPILOG, short_help="Check a sweep file and show what it would run.")
+@click.argument("sweep", metavar="SWEEP")
+@as_json
+def command(sweep: str, as_json: bool) -> None:
+    """Check SWEEP, a sweep file or the name of a bundled sweep, and show what it would run."""
+    spec = find_spec(sweep)
+    if as_json:
+        click.echo(json.dumps(spec.plain()))
+        return
+    print_page(page_of(spec, sweep, cpus=cpus_here(), gpus=gpus_here()))
+
+
+def page_of(spec: SweepSpec, source: str, *, cpus: int, gpus: int) -> list[Block]:
+    """Return what the sweep will run on a machine of so many CPUs and GPUs."""
+    space = [f"{name}: {spec.space[name].describe()}" for name in in_view_order(in_order(spec.space))]
+    facts = [
+        ("workload", f"{spec.workload.kind}: {settings(spec.workload.options) or 'nothing of its own set'}"),
+        ("by default", settings(default_options(spec))),
+        *zip(["space", *[""] * len(space)], space, strict=False),
+        ("train", settings(spec.train) or "nothing set"),
+        ("by default", settings(default_hyperparameters(spec))),
+        ("objective", f"{spec.objective.direction} {spec.objective.metric}"),
+        ("budget", budget(spec)),
+        ("search", search(spec)),
+        ("resources", resources(spec, cpus=cpus, gpus=gpus)),
+    ]
+    return [
+        Heading(f"{spec.name}: a sweep of {spec.workload.kind}"),
+        Facts([(label, text) for label, text in facts if text]),
+        Paragraph(f"{source} is right; run it with `bptt run {source}`."),
+    ]
+
+
+def default_options(spec: SweepSpec) -> dict[str, Any]:
+    """Return the workload's options that the sweep file leaves out."""
+    workload: Any = spec.load_workload()
+    names = [field.name for field in dataclasses.fields(workload) if field.name not in spec.workload.options]
+    return {name: getattr(workload, name) for name in names}
+
+
+def default_hyperparameters(spec: SweepSpec) -> dict[str, Any]:
+    """Return the hyperparameters that the sweep file leaves out."""
+    given = {*spec.space, *spec.train, *FROM_BUDGET}
+    return {field.name: field.default for field in dataclasses.fields(Hyperparameters) if field.name not in given}
+
+
+def settings(values: Mapping[str, Any]) -> str:
+    """Return names and values on one line, in the order given."""
+    return ", ".join(f"{name} {value_of(value)}" for name, value in values.items())
+
+
+def budget(spec: SweepSpec) -> str:
+    """Return what the whole sweep uses up at most."""
+    trials, steps = trials_allowed(spec), spec.budget.sequence_steps
+    hours = "no limit of time" if spec.budget.hours is None else f"at most {spec.budget.hours:g} hours"
+    return (
+        f"{count(trials, 'trial')} of {steps:,} sequence steps, {trials * steps:,} in all; "
+        f"{count(spec.budget.evaluations, 'evaluation')} each; {hours}"
+    )
+
+
+def search(spec: SweepSpec) -> str:
+    """Return how the space is searched."""
+    text = f"sampler {spec.search.sampler}, pruner {spec.search.pruner}, seed {spec.search.seed}"
+    if spec.search.sampler != "grid":
+        return text
+    size, tried = grid_size(spec), trials_allowed(spec)
+    part = "all tried" if tried == size else f"{tried:,} of them tried"
+    return f"{text}; the grid has {count(size, 'setting')}, {part}"
+
+
+def resources(spec: SweepSpec, *, cpus: int, gpus: int) -> str:
+    """Return what each trial takes, and how many there is room for here."""
+    wanted = spec.resources
+    text = f"{wanted.cpus:g} CPU{f' and {wanted.gpus:g} GPU' if wanted.gpus else ''} for each trial; "
+    room = [cpus / wanted.cpus] + ([gpus / wanted.gpus] if wanted.gpus else [])
+    fitting = min(math.floor(min(room) + 1e-9), wanted.workers or 10**9, trials_allowed(spec))
+    machine = f"this machine ({count(cpus, 'CPU')}, {count(gpus, 'GPU')})"
+    if fitting == 0:
+        return f"{text}more than {machine} has; it needs a cluster (--address)"
+    return f"{text}{count(fitting, 'trial')} at once on {machine}"
+
+
+def cpus_here() -> int:
+    """Return the CPUs that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def gpus_here() -> int:
+    """Return the NVIDIA GPUs that this process may use, without loading torch."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return len([part for part in visible.split(",") if part.strip() not in ("", "-1")])
+    folder = Path("/proc/driver/nvidia/gpus")
+    return len(list(folder.iterdir())) if folder.is_dir() else 0

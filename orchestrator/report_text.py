@@ -1,0 +1,221 @@
+"""A report in words: one page, to be written as text or Markdown or shown in a terminal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from orchestrator.findings import Comparison, Gradient, Group, Importance, Report
+from orchestrator.pages import Block, Facts, Heading, Paragraph, Table
+from orchestrator.wording import count, duration, in_view_order, number, state_word, value_of
+
+FEW = 10
+"""Complete trials below which an importance is a hint rather than a finding."""
+NUMBERS_SHOWN = 5
+GONE = 1e-3
+"""The part of a gradient at which it is called gone, as in `workloads.bptt.gradients`."""
+
+
+def page_of(report: Report) -> list[Block]:
+    """Return the whole report as a page."""
+    return [
+        Heading(f"{report.name}: {report.workload}"),
+        Paragraph(answer(report)),
+        *best(report),
+        *importance(report.importance),
+        *groups("By cell type", "cell_type", report.cell_types, report),
+        *groups("By truncation length", "truncation_length", report.truncation_lengths, report),
+        *baselines(report),
+        *gradient(report.gradient),
+        *trials(report),
+        *cost(report),
+        *data(report),
+    ]
+
+
+def answer(report: Report) -> str:
+    """Say in the first sentence which truncation length the task needs."""
+    found, metric = report.answer, report.metric
+    so_far = "" if report.state == "finished" else "So far: "
+    if report.best is None:
+        return f"No trial of {report.name} has been trained to its end yet, so there is no answer yet."
+    value = f"trial {report.best['trial']}, {metric} {number(report.best['value'])}"
+    if found.best is None:
+        return f"{so_far}The best is {value}; {report.workload} says nothing of a truncation length."
+    if not found.swept:
+        return (
+            f"{so_far}The truncation length was {found.best} in all trials, so this sweep cannot tell which one the "
+            f"task needs; move it to space: to find out. The best is {value}."
+        )
+    complete = sum(group.complete for group in report.truncation_lengths)
+    of_all = count(complete, "complete trial")
+    sentences = [f"{so_far}Use a truncation length of {found.best}: the best of {of_all} has it ({value})."]
+    if found.shortest is not None and found.shortest < found.best:
+        sentences.append(
+            f"The shortest that does nearly as well is {found.shortest} "
+            f"(trial {found.shortest_trial}, {metric} {number(found.shortest_value)})."
+        )
+    if found.at_edge:
+        other = "longer" if found.at_edge == "upper" else "shorter"
+        sentences.append(
+            f"It lies at the {found.at_edge} end of what was searched, so a {other} one may be better still."
+        )
+    return " ".join(sentences)
+
+
+def best(report: Report) -> list[Block]:
+    """Show the best trial."""
+    if report.best is None:
+        return []
+    facts = [
+        ("trial", str(report.best["trial"])),
+        (report.metric, f"{number(report.best['value'])} ({report.direction})"),
+        *((name, value_of(report.best["setting"][name])) for name in in_view_order(report.best["setting"])),
+    ]
+    if report.model:
+        facts.append(("model", report.model))
+    return [Heading("Best trial"), Facts(facts)]
+
+
+def importance(found: Importance) -> list[Block]:
+    """Show how much each swept hyperparameter matters."""
+    heading = Heading("What matters")
+    if not found.parts:
+        return [heading, Paragraph(f"Not known from {count(found.trials, 'complete trial')}: {found.note}.")]
+    rows = [(name, f"{100 * part:.0f} %") for name, part in found.parts.items()]
+    words = f"How much of the difference between {found.trials} complete trials each hyperparameter explains (fANOVA)."
+    if found.trials < FEW:
+        words += " From so few trials it is a hint, not a finding."
+    if found.note:
+        words += f" {found.note[0].upper()}{found.note[1:]}."
+    return [heading, Table(("hyperparameter", "explains"), rows), Paragraph(words)]
+
+
+def groups(title: str, column: str, found: Sequence[Group], report: Report) -> list[Block]:
+    """Show trials sorted by something they have in common."""
+    if not found:
+        return []
+    with_length = column != "truncation_length"
+    columns = [column, "trials", "complete", "best", "median", "best trial"]
+    rows = [
+        [
+            group.label,
+            str(group.trials),
+            str(group.complete),
+            number(group.best),
+            number(group.median),
+            whole(group.best_trial),
+            *([whole(group.best_truncation_length)] if with_length else []),
+        ]
+        for group in found
+    ]
+    table = Table([*columns, "its length"] if with_length else columns, rows)
+    return [Heading(f"{title} ({report.metric} of complete trials)"), table]
+
+
+def whole(figure: int | None) -> str:
+    """Return a whole figure; a dash where there is none."""
+    return "-" if figure is None else str(figure)
+
+
+def baselines(report: Report) -> list[Block]:
+    """Set the best trial beside what needs no training, and say so where that is better."""
+    if not report.baselines:
+        return []
+    words = {True: "yes", False: "NO", None: "-"}
+    rows = [
+        (found.name, found.metric, number(found.baseline), number(found.best), words[found.beaten])
+        for found in report.baselines
+    ]
+    page: list[Block] = [
+        Heading("Beside baselines"),
+        Table(("baseline", "metric", "its value", "best trial", "beaten"), rows),
+    ]
+    lost = [found for found in report.baselines if found.beaten is False]
+    if lost:
+        page.append(Paragraph(losses(lost)))
+    return page
+
+
+def losses(lost: Sequence[Comparison]) -> str:
+    """Say which baselines the best trial loses to."""
+    named = ", ".join(f"{found.name} by {found.metric}" for found in lost)
+    return f"The best trial is no better than {named}: as it stands, the model is not worth using."
+
+
+def gradient(found: Gradient | None) -> list[Block]:
+    """Say in plain words what becomes of the best trial's gradient."""
+    if found is None:
+        return []
+    length = "the truncation length" if found.truncation_length is None else f"{found.truncation_length} steps"
+    text = (
+        f"In the best trial the gradient changes by a factor of {number(found.decay)} with each step back; "
+        f"{share(found.at_truncation)} of it is left after {length}"
+    )
+    if found.exploding:
+        text += ". It explodes: a lower max_grad_norm or learning_rate may help."
+    elif found.vanishing:
+        text += (
+            f". It vanishes: what lies more than about {reach(found)} steps back hardly teaches the network anything."
+        )
+    else:
+        text += ", so it neither vanishes nor explodes within it."
+    return [Heading("Gradients"), Paragraph(text)]
+
+
+def share(part: float) -> str:
+    """Return a part of the whole in words."""
+    if part >= 10:
+        return f"{number(part)} times"
+    return f"{100 * part:.3g} %" if part >= 1e-5 else f"{part:.1g}"
+
+
+def reach(found: Gradient) -> str:
+    """Return the steps after which the gradient is gone."""
+    return f"{max(math.log(GONE) / math.log(found.decay), 1):,.0f}"
+
+
+def trials(report: Report) -> list[Block]:
+    """Show the states of all trials, and why some did not work."""
+    begun = sum(report.states.values())
+    rows = [(state_word(state, report.state == "running"), str(amount)) for state, amount in report.states.items()]
+    message = f" ({report.message})" if report.message not in ("", report.state) else ""
+    words = f"{report.name} is {report.state}{message}: "
+    page: list[Block] = [Heading("Trials"), Paragraph(f"{words}{begun} of {count(report.allowed, 'trial')} begun.")]
+    if rows:
+        page.append(Table(("state", "trials"), rows))
+    if report.reasons:
+        named = [(found.state, found.reason, str(len(found.trials)), numbers(found.trials)) for found in report.reasons]
+        page.append(Table(("state", "reason", "trials", "numbers"), named))
+    return page
+
+
+def numbers(found: Sequence[int]) -> str:
+    """Return the first numbers of trials."""
+    shown = ", ".join(map(str, found[:NUMBERS_SHOWN]))
+    return f"{shown} and {len(found) - NUMBERS_SHOWN} more" if len(found) > NUMBERS_SHOWN else shown
+
+
+def cost(report: Report) -> list[Block]:
+    """Show what was used up."""
+    used = report.cost
+    facts = [
+        ("run for", duration(used.wall_s)),
+        ("training", f"{duration(used.trial_s)}, all trials added up"),
+        ("sequence steps", f"{used.sequence_steps:,}"),
+    ]
+    if used.sequence_steps_per_second is not None:
+        facts.append(("speed", f"{number(used.sequence_steps_per_second)} sequence steps/s in one trial, on average"))
+    if used.peak_memory_mb is not None:
+        facts.append(("peak memory", f"{used.peak_memory_mb:,.0f} MB, in trial {used.peak_memory_trial}"))
+    return [Heading("Cost"), Facts(facts)]
+
+
+def data(report: Report) -> list[Block]:
+    """Say what was trained on."""
+    known = report.data
+    if not known:
+        return []
+    sizes = ", ".join(f"{name} {' x '.join(f'{n:,}' for n in shape)}" for name, shape in known.get("sizes", {}).items())
+    facts = [("name", known["name"]), ("source", known["source"]), ("fingerprint", known["fingerprint"])]
+    return [Heading("Data"), Facts([*facts, *([("sizes", sizes)] if sizes else [])])]

@@ -1,0 +1,90 @@
+"""The way to MLflow: quiet, without telemetry, and with its tables made before anything logs."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.databases import tune_sqlite
+from orchestrator.settings import Settings
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_LOGGING_LEVEL": "ERROR",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_UV_AUTO_DETECT": "false",  # a lock file in the user's folder says nothing of the model
+}
+DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+
+
+def import_mlflow() -> Any:
+    """Import MLflow (2 s), kept from calling home and from writing to the terminal."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    import mlflow
+
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    return mlflow
+
+
+def open_client(settings: Settings) -> MlflowClient:
+    """Return a client with its store behind it: a database's folder and tables are made."""
+    import_mlflow()
+    from mlflow import MlflowClient
+
+    with _alone(sqlite_file(settings)):
+        tune_sqlite()
+        client = MlflowClient(settings.tracking_uri)
+        if is_database(settings):
+            client.get_experiment("0")  # the first call makes or migrates the tables
+    return client
+
+
+@contextmanager
+def talking_to(settings: Settings) -> Iterator[None]:
+    """Make the settings' tracking URI that of the whole process for a while.
+
+    Loading a model takes no URI as an argument, and registering one in a database looks at the process's in passing.
+    """
+    mlflow = import_mlflow()
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(settings.tracking_uri)
+    try:
+        yield
+    finally:
+        mlflow.set_tracking_uri(before)
+
+
+def is_database(settings: Settings) -> bool:
+    """Tell whether runs are written to a database directly, with no server between."""
+    return settings.tracking_uri.split(":")[0].split("+")[0] in DATABASES
+
+
+def sqlite_file(settings: Settings) -> Path | None:
+    """Return the file of an SQLite tracking database; None where tracking is elsewhere."""
+    found = re.fullmatch(r"sqlite(?:\+\w+)?:///([^?]+)(?:\?.*)?", settings.tracking_uri)
+    return Path(found[1]) if found else None
+
+
+@contextmanager
+def _alone(file: Path | None) -> Iterator[None]:
+    # Two first-time migrations of one database at once break it (mlflow#19299).
+    if file is None:
+        yield
+        return
+    import fcntl
+
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.with_name(file.name + ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,126 @@
+"""Registered models, as the command line uses them: listed, loaded, and asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.errors import UserError
+from orchestrator.settings import Settings
+from orchestrator.tracking.client import import_mlflow, open_client, sqlite_file, talking_to
+from orchestrator.tracking.register import ALIAS
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from mlflow import MlflowClient
+    from mlflow.models import ModelSignature
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A registered model in use."""
+
+    uri: str
+    signature: ModelSignature
+    example: pd.DataFrame | None
+    _model: Any
+
+    def predict(self, table: pd.DataFrame, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
+        """Answer for every row of `table`; UserError names what is wrong with it, or with `params`."""
+        from mlflow.exceptions import MlflowException
+
+        allowed = [param.name for param in self.signature.params or ()]
+        for name in params or {}:
+            if name not in allowed:
+                raise UserError(f"{name}: unknown; {self.uri} takes {', '.join(allowed) or 'no parameters'}")
+        try:
+            answers: pd.DataFrame = self._model.predict(table, params=dict(params or {}) or None)
+        except (MlflowException, ValueError) as error:
+            raise UserError(f"{self.uri}: {_one_line(error)}") from error
+        return answers
+
+
+def load_predictions(settings: Settings, name_or_uri: str) -> LoadedModel:
+    """Load a sweep's champion by the sweep's name, or any model by its `models:/` or `runs:/` URI.
+
+    Raises UserError where there is none.
+    """
+    uri = name_or_uri if ":/" in name_or_uri else f"models:/{name_or_uri}@{ALIAS}"
+    if not _may_exist(settings):
+        raise UserError(f"{name_or_uri}: no model is registered yet in {settings.tracking_uri}; see `bptt run`")
+    mlflow = import_mlflow()
+    with talking_to(settings):
+        from mlflow.exceptions import MlflowException
+
+        try:
+            open_client(settings)
+            model = mlflow.pyfunc.load_model(uri)
+        except (MlflowException, OSError) as error:
+            raise UserError(f"{uri}: no such model in {settings.tracking_uri}: {_one_line(error)}") from error
+    return LoadedModel(uri, model.metadata.signature, model.input_example, model)
+
+
+@dataclass(frozen=True, slots=True)
+class RegisteredModel:
+    """One version of a registered model, as a list shows it."""
+
+    name: str
+    version: str
+    uri: str
+    alias: str
+    """`champion`, or nothing."""
+    trial: int
+    metric: str
+    value: float | None
+    created: float
+    """Seconds since the epoch."""
+
+
+def registered(settings: Settings) -> list[RegisteredModel]:
+    """Return every model that sweeps registered, by name, the latest version first."""
+    if not _may_exist(settings):
+        return []
+    client = open_client(settings)
+    champions: dict[str, str] = {}
+    token = None
+    while True:
+        page = client.search_registered_models(page_token=token)
+        champions |= {model.name: str(model.aliases.get(ALIAS, "")) for model in page}
+        token = page.token
+        if not token:
+            break
+    return [model for name in sorted(champions) for model in _versions(client, name, champions[name])]
+
+
+def _versions(client: MlflowClient, name: str, champion: str) -> list[RegisteredModel]:
+    found = client.search_model_versions(f"name = '{name}'", order_by=["version_number DESC"])
+    return [
+        RegisteredModel(
+            name,
+            str(version.version),
+            f"models:/{name}/{version.version}",
+            ALIAS if str(version.version) == champion else "",
+            int(version.tags["bptt.trial"]),
+            version.tags["bptt.metric"],
+            _number(version.tags["bptt.value"]),
+            version.creation_timestamp / 1000,
+        )
+        for version in found
+        if "bptt.trial" in version.tags
+    ]
+
+
+def _number(text: str) -> float | None:
+    return None if text == "None" else float(text)
+
+
+def _may_exist(settings: Settings) -> bool:
+    # Looking must not make a database.
+    file = sqlite_file(settings)
+    return settings.tracking_uri != "none" and (file is None or file.exists())
+
+
+def _one_line(error: Exception) -> str:
+    # MLflow shows the whole table before it says what is wrong with it.
+    return " ".join(str(error).split()).rpartition("Error: ")[2][:300] or type(error).__name__

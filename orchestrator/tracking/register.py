@@ -1,0 +1,153 @@
+"""The winner as a model that predicts anywhere: logged with all it needs, registered, and crowned."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.errors import UserError
+from orchestrator.tracking.base import Model
+from workloads.options import is_import_path
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+ALIAS = "champion"
+REQUIREMENTS = ("mlflow", "torch", "numpy", "pandas")
+"""What the shipped code imports to predict."""
+
+
+@dataclass(frozen=True, slots=True)
+class Winner:
+    """A model to be registered, as plain values: what it is rebuilt from, and a sample of what it does."""
+
+    number: int
+    kind: str
+    options: Mapping[str, Any]
+    params: Mapping[str, Any]
+    checkpoint: bytes
+    tags: Mapping[str, str]
+    columns: Mapping[str, list[Any]]
+    defaults: Mapping[str, Any]
+    answers: Mapping[str, list[Any]]
+
+    @classmethod
+    def of(cls, model: Model, metric: str) -> Winner:
+        """Return the winner with its example answered."""
+        trial = model.trial
+        columns, defaults = model.predictor.example()
+        answers = model.predictor.predict(columns, defaults)
+        tags = {"bptt.trial": str(trial.number), "bptt.metric": metric, "bptt.value": repr(trial.value(metric))}
+        fields = (trial.number, model.kind, dict(model.options), dict(trial.params), model.checkpoint, tags)
+        return cls(*fields, columns, defaults, answers)
+
+
+def register_model(client: MlflowClient, winner: Winner, *, sweep: str, run_id: str, parent: str) -> str:
+    """Log the winner on its run, register it under the sweep's name and give it the alias; return its URI.
+
+    A winner registered before is only given the alias again.
+    """
+    found = find_version(client, sweep, run_id)
+    if found is None:
+        _ensure_registered_model(client, sweep)
+        model_id = log_model(client, winner, run_id)
+        tags = {"bptt.sweep": sweep, "bptt.parent": parent, **winner.tags}
+        made = client.create_model_version(sweep, f"models:/{model_id}", run_id, tags, model_id=model_id)
+        found = str(made.version)
+    client.set_registered_model_alias(sweep, ALIAS, found)
+    return f"models:/{sweep}/{found}"
+
+
+def find_version(client: MlflowClient, name: str, run_id: str) -> str | None:
+    """Return the version of a registered model that came from a run; None where there is none."""
+    found = client.search_model_versions(f"name = '{name}' AND run_id = '{run_id}'")
+    return str(found[0].version) if found else None
+
+
+def _ensure_registered_model(client: MlflowClient, name: str) -> None:
+    if not client.search_registered_models(f"name = '{name}'"):
+        client.create_registered_model(name, description=f"Winners of the sweep {name}")
+
+
+def log_model(client: MlflowClient, winner: Winner, run_id: str) -> str:
+    """Log the model on a run and return its id.
+
+    MLflow's own log_model() would write to the one active run of the process; here it is said which.
+    """
+    from mlflow.entities import LoggedModelOutput
+    from mlflow.exceptions import MlflowException
+    from mlflow.models import Model as Description
+
+    with tempfile.TemporaryDirectory() as folder:
+        package = pack_model(winner, Path(folder))
+        experiment = client.get_run(run_id).info.experiment_id
+        params = {name: str(value) for name, value in winner.params.items()}
+        logged = client.create_logged_model(experiment, "model", run_id, tags=dict(winner.tags), params=params)
+        try:
+            described = Description.load(str(package))
+            described.run_id, described.model_id, described.model_uuid = run_id, logged.model_id, logged.model_id
+            described.save(str(package / "MLmodel"))
+            client.log_model_artifacts(logged.model_id, str(package))
+            client.finalize_logged_model(logged.model_id, "READY")
+        except BaseException:
+            with contextlib.suppress(MlflowException):
+                client.delete_logged_model(logged.model_id)
+            raise
+    client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, 0)])
+    return str(logged.model_id)
+
+
+def pack_model(winner: Winner, folder: Path) -> Path:
+    """Write the model as MLflow keeps it, below `folder`, and see that it predicts."""
+    import pandas as pd
+    from mlflow import pyfunc
+    from mlflow.models import infer_signature
+
+    inputs, defaults = pd.DataFrame(winner.columns), dict(winner.defaults)
+    package = folder / "model"
+    pyfunc.save_model(
+        package,
+        python_model=str(Path(__file__).with_name("pyfunc_code.py")),
+        artifacts=_write_artifacts(winner, folder),
+        code_paths=[str(path) for path in code_paths(winner)],
+        signature=infer_signature(inputs, pd.DataFrame(winner.answers), defaults or None),
+        input_example=(inputs, defaults) if defaults else inputs,
+        pip_requirements=requirements(),
+    )
+    pyfunc.load_model(str(package)).predict(inputs, defaults or None)
+    return package
+
+
+def _write_artifacts(winner: Winner, folder: Path) -> dict[str, str]:
+    checkpoint, config = folder / "checkpoint.ckpt", folder / "config.json"
+    checkpoint.write_bytes(winner.checkpoint)
+    config.write_text(json.dumps({"kind": winner.kind, "options": dict(winner.options)}), encoding="utf-8")
+    return {"checkpoint": str(checkpoint), "config": str(config)}
+
+
+def code_paths(winner: Winner) -> list[Path]:
+    """Return what the model must carry to run where this project is not: `workloads`, and the user's own modules."""
+    named = [winner.kind, *winner.options.values(), *winner.params.values()]
+    paths = [name for name in named if isinstance(name, str) and is_import_path(name)]
+    own = [path.partition(":")[0].partition(".")[0] for path in paths]
+    return [_source_of(module) for module in dict.fromkeys(["workloads", *own])]
+
+
+def _source_of(module: str) -> Path:
+    found = importlib.util.find_spec(module)
+    if found is None or found.origin is None:
+        raise UserError(f"{module}: its source is not found, so no model can carry it")
+    origin = Path(found.origin)
+    return origin.parent if origin.name == "__init__.py" else origin
+
+
+def requirements() -> list[str]:
+    """Return what predicting needs, pinned to what is installed; a build's own suffix (`+cpu`) is in no index."""
+    return [f"{name}=={metadata.version(name).partition('+')[0]}" for name in REQUIREMENTS]

@@ -1,0 +1,243 @@
+"""A sweep's runs in MLflow: a parent, and a child per trial. Writing any of it again changes nothing.
+
+A trial's run is ended last, after all that belongs to it, so an ended run is a whole one. Metrics carry the time and
+the step at which they were measured, and MLflow keeps a metric of the same name, step, time and value once.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from orchestrator.settings import Settings
+from orchestrator.tracking.client import is_database, open_client, talking_to
+from orchestrator.tracking.register import Winner, register_model
+from orchestrator.tracking.view import SweepView, describe, flatten, run_name, table
+from orchestrator.trial import TrialRecord, TrialState
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import DatasetInput, Run
+
+STATUS = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED"}
+"""MLflow's word for how a trial ended; every other end is FAILED, and the tag `bptt.state` says which."""
+PARENT_STATUS = {"finished": "FINISHED", "interrupted": "KILLED"}
+CHANGEABLE = ("budget.trials", "budget.hours")
+"""What `bptt extend` may change; MLflow's params never change, so these are tags."""
+
+
+class SweepRuns:
+    """Writes one sweep's runs. Any exception of a call means: open again, then write what was not written."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._client: MlflowClient | None = None
+        self._best: float | None = None
+
+    def open(self, view: SweepView, chosen: Mapping[int, Mapping[str, Any]]) -> dict[int, str]:
+        """Find or make the parent run; return the trials that have a run, each with its state if that is ended.
+
+        `chosen` are the trials that the sweep has, with their swept hyperparameters.
+        """
+        self._client = client = self._client or open_client(self.settings)
+        self.view = view
+        self._best = None
+        self.experiment = self._find_experiment(client)
+        self.parent, runs = self._find_parent(client, chosen)
+        self._children = {number_of(run): run.info.run_id for run in runs}
+        # Params are written once, behind the inputs: a run that has them lacks nothing but evaluations.
+        self._begun = {number_of(run) for run in runs if run.data.params}
+        self._values = {number_of(run): run.data.metrics.get(_key(self._metric)) for run in runs}
+        states = {
+            number_of(run): "" if run.info.status == "RUNNING" else run.data.tags.get("bptt.state", "") for run in runs
+        }
+        self._ended = sum(map(bool, states.values()))
+        for number, state in states.items():
+            self._improve(state, number)
+        return states
+
+    @property
+    def client(self) -> MlflowClient:
+        """Return the client; open() comes first."""
+        if self._client is None:
+            raise RuntimeError("open() comes before anything else")
+        return self._client
+
+    @property
+    def _metric(self) -> str:
+        return str(self.view.spec.objective.metric)
+
+    def _find_experiment(self, client: MlflowClient) -> str:
+        # One experiment per kind of workload: its sweeps share metrics and hyperparameters, so they share a table.
+        kind = self.view.spec.workload.kind
+        found = client.get_experiment_by_name(f"bptt/{kind}")
+        if found is None:
+            folder = f"{self.settings.artifacts}/{re.sub(r'[^A-Za-z0-9_.-]', '-', kind)}"
+            made: str = client.create_experiment(f"bptt/{kind}", folder if is_database(self.settings) else None)
+            return made
+        if found.lifecycle_stage == "deleted":
+            client.restore_experiment(found.experiment_id)
+        return str(found.experiment_id)
+
+    def _find_parent(self, client: MlflowClient, chosen: Mapping[int, Mapping[str, Any]]) -> tuple[str, list[Run]]:
+        name = self.view.spec.name
+        for run in self._search(client, f"tags.`bptt.sweep` = '{name}' AND tags.`bptt.role` = 'sweep'"):
+            children = self._search(client, f"tags.`mlflow.parentRunId` = '{run.info.run_id}'")
+            if agree(run, self._params()) and all(agree(run, chosen.get(number_of(run))) for run in children):
+                if run.info.status != "RUNNING":
+                    client.update_run(run.info.run_id, "RUNNING")
+                self._describe(client, run)
+                return run.info.run_id, children
+        tags = {**origin(), "bptt.sweep": name, "bptt.role": "sweep", "bptt.state": "running"}
+        made = client.create_run(self.experiment, tags=tags, run_name=name)
+        self._describe(client, made)
+        return made.info.run_id, []
+
+    def _search(self, client: MlflowClient, query: str) -> list[Run]:
+        found: list[Run] = []
+        token = None
+        while True:
+            page = client.search_runs([self.experiment], query, max_results=1000, page_token=token)
+            found.extend(page)
+            token = page.token
+            if not token:
+                return found
+
+    def _params(self) -> dict[str, Any]:
+        flat = flatten(self.view.spec.plain())
+        return {key: value for key, value in flat.items() if value is not None and key not in CHANGEABLE}
+
+    def _describe(self, client: MlflowClient, parent: Run) -> None:
+        from mlflow.entities import Metric, Param, RunTag
+
+        flat = flatten(self.view.spec.plain())
+        tags = {f"bptt.{key}": str(flat[key]) for key in CHANGEABLE if flat[key] is not None}
+        tags |= {"bptt.state": "running", "mlflow.note.content": describe(self.view)}
+        began = parent.info.start_time
+        client.log_batch(
+            parent.info.run_id,
+            metrics=[Metric(_key(name), value, began, 0) for name, value in self.view.dataset.baselines.items()],
+            params=[Param(_key(name), str(value)) for name, value in self._params().items()],
+            tags=[RunTag(key, value) for key, value in tags.items()],
+        )
+        client.log_inputs(parent.info.run_id, [self._input()])
+
+    def attach(self) -> None:
+        """Put the sweep file beside the parent run; apart from open(), since artifacts may be where runs are not."""
+        text = yaml.safe_dump(self.view.spec.plain(), sort_keys=False, allow_unicode=True)
+        self.client.log_text(self.parent, text, "sweep.yaml")
+
+    def _input(self) -> DatasetInput:
+        from mlflow.entities import Dataset as Entity
+        from mlflow.entities import DatasetInput, InputTag
+
+        data = self.view.dataset
+        source, profile = json.dumps({"tags": {"source": data.source}}), json.dumps(self.view.profile)
+        entity = Entity(data.name[:500], data.fingerprint, "code", source, profile=profile)
+        return DatasetInput(entity, [InputTag("mlflow.data.context", "training")])
+
+    def write(self, trial: TrialRecord) -> None:
+        """Show a trial as it stands; `trial.evaluations` may be only those that were not written before."""
+        from mlflow.entities import Metric, Param, RunTag
+
+        tags = state_tags(trial) if trial.state.is_final and trial.number in self._children else {}
+        run_id = self._children.get(trial.number) or self._create(trial)
+        params: list[Param] = []
+        if trial.number not in self._begun:
+            self.client.log_inputs(run_id, [self._input()])
+            params = [Param(_key(name), str(value)) for name, value in trial.params.items()]
+        metrics = [
+            Metric(_key(name), float(value), int(progress.time * 1000), progress.sequence_steps)
+            for progress in trial.evaluations
+            for name, value in progress.metrics.items()
+        ]
+        self.client.log_batch(run_id, metrics, params, [RunTag(key, value) for key, value in tags.items()])
+        self._begun.add(trial.number)
+        if trial.evaluations:
+            self._values[trial.number] = trial.value(self._metric)
+        if trial.state.is_final and trial.ended is not None:
+            when = int(trial.ended * 1000)
+            self.client.set_terminated(run_id, STATUS.get(trial.state, "FAILED"), when)
+            self._ended += 1
+            if self._improve(trial.state, trial.number):
+                self.client.log_metric(self.parent, _key(f"best_{self._metric}"), self._best, when, self._ended)
+
+    def _create(self, trial: TrialRecord) -> str:
+        tags = {
+            **origin(),
+            "mlflow.parentRunId": self.parent,
+            "bptt.sweep": self.view.spec.name,
+            "bptt.trial": str(trial.number),
+            **state_tags(trial),
+        }
+        if "cell_type" in trial.params:
+            tags["bptt.cell_type"] = str(trial.params["cell_type"])
+        made = self.client.create_run(self.experiment, int(trial.started * 1000), tags, run_name(trial))
+        self._children[trial.number] = made.info.run_id
+        return str(made.info.run_id)
+
+    def _improve(self, state: str, number: int) -> bool:
+        value = self._values.get(number)
+        if state != TrialState.COMPLETE or value is None:
+            return False
+        sign = -1 if self.view.spec.objective.direction == "maximize" else 1
+        if self._best is not None and sign * self._best <= sign * value:
+            return False
+        self._best = value
+        return True
+
+    def register(self, winner: Winner) -> str:
+        """Log, register and crown the winner's model; return its URI. A trial is registered once."""
+        run_id, sweep = self._children[winner.number], self.view.spec.name
+        with talking_to(self.settings):
+            return register_model(self.client, winner, sweep=sweep, run_id=run_id, parent=self.parent)
+
+    def end(self, summary: Mapping[str, Any]) -> None:
+        """Show how the sweep went, and end the parent run. Taking the sweep up again sets it running again."""
+        from mlflow.entities import RunTag
+
+        state = str(summary.get("state", "finished"))
+        note = "\n\n".join([describe(self.view), table(("result", ""), flatten(summary))])
+        tags = [RunTag("bptt.state", state), RunTag("mlflow.note.content", note)]
+        self.client.log_batch(self.parent, tags=tags)
+        self.client.set_terminated(self.parent, PARENT_STATUS.get(state, "FAILED"))
+
+
+def number_of(run: Run) -> int:
+    """Return the number of the trial that a child run shows."""
+    return int(run.data.tags["bptt.trial"])
+
+
+def agree(run: Run, params: Mapping[str, Any] | None) -> bool:
+    """Tell whether a run shows `params`, as far as it shows any; None are the params of no trial of this sweep.
+
+    By this a sweep tells its own runs from those of an earlier one that had its name.
+    """
+    shown = run.data.params
+    return params is not None and all(shown.get(_key(key), str(item)) == str(item) for key, item in params.items())
+
+
+def state_tags(trial: TrialRecord) -> dict[str, str]:
+    """Return the tags by which a user filters trials."""
+    return {"bptt.state": str(trial.state)} | ({"bptt.reason": trial.reason} if trial.reason else {})
+
+
+def origin() -> dict[str, str]:
+    """Return the tags that say who ran this, and by what."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container's user need not have a name
+        user = "unknown"
+    return {"mlflow.user": user, "mlflow.source.name": "bptt", "mlflow.source.type": "LOCAL"}
+
+
+@lru_cache(maxsize=4096)
+def _key(name: str) -> str:
+    # A workload of the user's own may name its metrics with characters that MLflow refuses.
+    return re.sub(r"[^A-Za-z0-9_./ -]", "_", name)[:250]

@@ -1,0 +1,66 @@
+"""What a sweep's runs say of it: names, parameters, and notes in Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.spec import SweepSpec
+from orchestrator.trial import TrialRecord
+from workloads.protocol import Dataset
+
+
+@dataclass(frozen=True, slots=True)
+class SweepView:
+    """What the parent run shows of a sweep."""
+
+    spec: SweepSpec
+    dataset: Dataset
+    """Without its arrays, which are large and stay with the driver."""
+    profile: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, spec: SweepSpec, dataset: Dataset) -> SweepView:
+        """Return the view of a sweep and its data."""
+        profile = {name: {"shape": array.shape, "dtype": str(array.dtype)} for name, array in dataset.arrays.items()}
+        bare = Dataset(dataset.name, {}, {}, dataset.source, dataset.fingerprint, dict(dataset.baselines))
+        return cls(spec, bare, profile)
+
+
+def describe(view: SweepView) -> str:
+    """Return what the sweep is, in Markdown."""
+    spec, data = view.spec, view.dataset
+    lines = [
+        f"**{spec.name}** sweeps {', '.join(f'`{name}`' for name in spec.space)} of `{spec.workload.kind}` "
+        f"to {spec.objective.direction} `{spec.objective.metric}`: {spec.budget.trials} trials of "
+        f"{spec.budget.sequence_steps:,} sequence steps, proposed by {spec.search.sampler}, pruned by "
+        f"{spec.search.pruner}.",
+        f"Data: {data.name} ({data.source}), fingerprint `{data.fingerprint}`.",
+    ]
+    if data.baselines:
+        lines.append(table(("baseline", "value"), data.baselines))
+    return "\n\n".join(lines)
+
+
+def table(head: tuple[str, str], rows: Mapping[str, Any]) -> str:
+    """Return a Markdown table of two columns."""
+    shown = (f"{value:.6g}" if isinstance(value, float) else str(value).replace("|", "\\|") for value in rows.values())
+    body = [f"| {key} | {value} |" for key, value in zip(rows, shown, strict=True)]
+    return "\n".join([f"| {head[0]} | {head[1]} |", "| --- | --- |", *body])
+
+
+def flatten(value: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    """Return nested mappings as one, keys joined by dots; what is no mapping stays whole."""
+    flat: dict[str, Any] = {}
+    for key, item in value.items():
+        flat |= flatten(item, f"{path}{key}.") if isinstance(item, Mapping) else {f"{path}{key}": item}
+    return flat
+
+
+def run_name(trial: TrialRecord) -> str:
+    """Return a name that sorts by number and tells the trial from its neighbours: `0007 lstm h128 k32`."""
+    letters = {"hidden_size": "h", "truncation_length": "k"}
+    parts = [str(trial.params["cell_type"])] if "cell_type" in trial.params else []
+    parts += [f"{letter}{trial.params[name]}" for name, letter in letters.items() if name in trial.params]
+    return " ".join([f"{trial.number:04d}", *parts])

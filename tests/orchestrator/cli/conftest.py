@@ -1,0 +1,54 @@
+"""The command line called in this process, on a runs folder of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+from orchestrator.cli.main import run
+from orchestrator.settings import Settings
+from orchestrator.spec import SweepSpec
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command left behind."""
+
+    status: int
+    out: str
+    err: str
+
+
+Bptt = Callable[..., Answer]
+
+
+@pytest.fixture
+def bptt(sweep_settings: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Bptt:
+    """Return a function that calls `bptt` with the test's runs folder, without tracking."""
+    monkeypatch.setenv("BPTT_RUNS", str(sweep_settings.runs))
+    monkeypatch.setenv("BPTT_TRACKING_URI", "none")
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def call(*arguments: object) -> Answer:
+        capsys.readouterr()
+        status = run([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return Answer(status, captured.out, captured.err)
+
+    return call
+
+
+@pytest.fixture
+def sweep_file(tmp_path: Path) -> Callable[[SweepSpec], Path]:
+    """Return a function that writes a spec as a sweep file."""
+
+    def write(spec: SweepSpec) -> Path:
+        path = tmp_path / f"{spec.name}.yaml"
+        path.write_text(yaml.safe_dump(spec.plain()))
+        return path
+
+    return write

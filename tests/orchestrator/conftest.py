@@ -1,0 +1,52 @@
+"""Sweeps small enough for tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.driver import Driver
+from orchestrator.executors.base import Executor
+from orchestrator.executors.local import LocalExecutor
+from orchestrator.settings import Settings
+from orchestrator.spec import SweepSpec, spec_from
+from orchestrator.tracking.base import NoTracker
+from tests.fakes import KIND
+
+
+@pytest.fixture
+def sweep_settings(tmp_path: Path) -> Settings:
+    return Settings.load({"runs": tmp_path / "runs"}, environ={})
+
+
+def make_spec(**changes: Any) -> SweepSpec:
+    """Return a spec of the scripted workload; a block given replaces the one here."""
+    given: dict[str, Any] = {
+        "name": "test",
+        "workload": {"kind": KIND},
+        "space": {"quality": {"float": [0.1, 1.0]}},
+        "budget": {"trials": 6, "sequence_steps": 5000, "evaluations": 5},
+        "search": {"sampler": "random", "pruner": "none", "seed": 3},
+    }
+    return spec_from({**given, **changes})
+
+
+Drive = Callable[..., Driver]
+
+
+@pytest.fixture
+def drive(sweep_settings: Settings) -> Drive:
+    """Return a function that drives a sweep to its end in this process and returns the driver."""
+
+    def run(spec: SweepSpec, executor: Executor | None = None, until: Callable[..., bool] | None = None) -> Driver:
+        driver = Driver(sweep_settings, spec, executor=executor or LocalExecutor(2), tracker=NoTracker())
+        with driver:
+            for event in driver.run():
+                if until is not None and until(event):
+                    driver.stop("the test said so")
+        return driver
+
+    return run

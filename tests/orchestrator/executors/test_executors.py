@@ -1,0 +1,153 @@
+"""One contract, every executor: the sweep loop must not be able to tell them apart."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.errors import UserError
+from orchestrator.executors import make_executor
+from orchestrator.executors.base import Executor
+from orchestrator.trial import Assignment, Failure, Finished, Job, Reply, TrialState
+from tests.fakes import KIND, Scripted
+from workloads.protocol import Progress
+
+
+def job(tmp_path: Path, **options: Any) -> Job:
+    workload = Scripted(**options)
+    folder = (tmp_path / "checkpoints").as_uri()
+    return Job("test", KIND, options, workload.prepare(), folder, cpus=1.0)
+
+
+@pytest.fixture(params=["local", "ray"])
+def executor(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Executor]:
+    made = make_executor(workers=2, in_process=request.param == "local")
+    made.open(job(tmp_path))
+    yield made
+    made.close()
+
+
+def params(**changes: Any) -> dict[str, Any]:
+    return {"quality": 1.0, "evaluations": 3, "sequence_steps": 3000, **changes}
+
+
+def collect(executor: Executor, count: int, timeout_s: float = 60) -> list[tuple[int, Reply]]:
+    replies: list[tuple[int, Reply]] = []
+    end = time.monotonic() + timeout_s
+    while len(replies) < count and time.monotonic() < end:
+        replies += executor.wait(0.5)
+    assert len(replies) == count
+    return sorted(replies, key=lambda reply: reply[0])
+
+
+def test_the_contract(executor: Executor) -> None:
+    """One test for all of it, since starting Ray takes seconds."""
+    assert executor.slots == 2
+    assert executor.wait(0.01) == []
+
+    # Two trials at once, each advanced when asked and not before.
+    executor.start(Assignment(0, params(quality=0.5)))
+    executor.start(Assignment(1, params(quality=2.0)))
+    with pytest.raises(RuntimeError, match="no slot is free"):
+        executor.start(Assignment(2, params()))
+    (_, first), (_, second) = collect(executor, 2)
+    assert isinstance(first, Progress)
+    assert isinstance(second, Progress)
+    assert (first.evaluation, first.metrics["valid_loss"], second.metrics["valid_loss"]) == (0, 0.5, 2.0)
+    assert executor.wait(0.2) == []
+    executor.advance(0)
+    [(number, reply)] = collect(executor, 1)
+    assert isinstance(reply, Progress)
+    assert (number, reply.evaluation) == (0, 1)
+
+    # A trial given up frees its slot for the next, which resumes from a checkpoint.
+    executor.release(0)
+    executor.start(Assignment(0, params(quality=0.5), reply.checkpoint))
+    [(number, resumed)] = collect(executor, 1)
+    assert isinstance(resumed, Progress)
+    assert (number, resumed.evaluation) == (0, 2)
+    executor.advance(0)
+    assert collect(executor, 1) == [(0, Finished())]
+    executor.release(0)
+    executor.release(1)
+
+    # What goes wrong in a trial is an answer like any other, and the worker lives on.
+    for fate, state in (
+        ("diverge", TrialState.DIVERGED),
+        ("memory", TrialState.OUT_OF_MEMORY),
+        ("raise", TrialState.FAILED),
+    ):
+        executor.start(Assignment(3, params(fate=fate, at=0)))
+        [(_, failure)] = collect(executor, 1)
+        assert isinstance(failure, Failure)
+        assert failure.state is state
+        assert "Traceback" in failure.traceback or state is TrialState.DIVERGED
+        executor.release(3)
+
+    # A trial given up in the middle of an evaluation is not heard of again.
+    executor.start(Assignment(4, params()))
+    executor.release(4)
+    executor.start(Assignment(5, params()))
+    executor.start(Assignment(6, params()))
+    assert [number for number, _ in collect(executor, 2)] == [5, 6]
+
+
+def test_a_killed_ray_worker_is_reported_lost_and_its_slot_filled_again(tmp_path: Path) -> None:
+    executor = make_executor(workers=1)
+    executor.open(job(tmp_path))
+    try:
+        executor.start(Assignment(0, params(fate="die_once")))
+        [(_, first)] = collect(executor, 1)
+        assert isinstance(first, Progress)
+        executor.advance(0)
+        [(_, lost)] = collect(executor, 1)
+        assert isinstance(lost, Failure)
+        assert lost.state is TrialState.LOST
+        executor.release(0)
+        executor.start(Assignment(0, params(fate="die_once"), first.checkpoint))
+        [(_, resumed)] = collect(executor, 1)
+        assert isinstance(resumed, Progress)
+        assert resumed.evaluation == 1
+    finally:
+        executor.close()
+
+
+def test_more_than_a_cluster_has_is_refused_with_what_it_has(tmp_path: Path) -> None:
+    executor = make_executor()
+    wanted = job(tmp_path)
+    with pytest.raises(UserError, match=r"resources: a trial asks for 4096 CPU; the cluster has \d+ CPU and 0 GPU"):
+        executor.open(Job(**{**{name: getattr(wanted, name) for name in wanted.__slots__}, "cpus": 4096.0}))
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "nowhere.invalid:6379", "host:port", "127.0.0.1:99999"])
+def test_a_cluster_that_is_not_there_is_named(address: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"Ray at {address} cannot be reached"):
+        make_executor(address).open(job(tmp_path))
+
+
+@pytest.mark.slow
+def test_ray_is_shut_to_those_without_the_token(tmp_path: Path) -> None:
+    executor = make_executor(workers=1)
+    executor.open(job(tmp_path))
+    import ray  # after the executor has set its variables
+
+    try:
+        address = ray.get_runtime_context().gcs_address
+        intruder = f"import ray; ray.init(address={address!r}, log_to_driver=False); print(ray.cluster_resources())"
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
+        environment["HOME"] = str(tmp_path)  # no token there either
+        for token, opens in ((None, False), (os.environ["RAY_AUTH_TOKEN"], True)):
+            given = environment if token is None else {**environment, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
+            tried = subprocess.run(
+                [sys.executable, "-c", intruder], env=given, capture_output=True, text=True, timeout=120, check=False
+            )
+            assert ("CPU" in tried.stdout) == opens, tried.stderr[-2000:]
+    finally:
+        executor.close()

@@ -1,0 +1,123 @@
+"""The ledger and the lease: evaluations once and for all, one driver at a time."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from sqlalchemy.exc import IntegrityError
+
+from orchestrator import ledger as ledger_module
+from orchestrator.errors import LeaseLost, SpecChanged, SweepHeld, SweepNotFound, UserError
+from orchestrator.ledger import Lease, Ledger
+from workloads.protocol import Progress
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    made = Ledger(f"sqlite:///{tmp_path}/new folder/study.db")
+    made.create("test", {"name": "test"})
+    return made
+
+
+def progress(evaluation: int) -> Progress:
+    return Progress(evaluation, evaluation * 100, {"valid_loss": 1 / 3}, f"file:///{evaluation}", 1.5)
+
+
+def test_an_evaluation_is_acknowledged_once(ledger: Ledger) -> None:
+    for evaluation in (0, 1):
+        ledger.record("test", 4, progress(evaluation))
+    with pytest.raises(IntegrityError):
+        ledger.record("test", 4, progress(1))
+    assert ledger.evaluations("test") == {4: [progress(0), progress(1)]}
+    assert ledger.evaluations("other") == {}
+
+
+def test_a_name_is_taken_once(ledger: Ledger) -> None:
+    with pytest.raises(SpecChanged):
+        ledger.create("test", {})
+
+
+def test_an_unknown_sweep_is_refused_with_those_there_are(ledger: Ledger) -> None:
+    with pytest.raises(SweepNotFound, match="no sweep is called x; there are test"):
+        ledger.sweep("x")
+
+
+@pytest.mark.parametrize(
+    "url", ["nonsense", "nosuch://x", "sqlite:////proc/nowhere/study.db", "postgresql://u:secret@127.0.0.1:1/x"]
+)
+def test_a_database_that_cannot_be_opened_is_named_without_its_password(url: str) -> None:
+    with pytest.raises(UserError, match="study_url: ") as caught:
+        Ledger(url)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_lease_is_held_by_one(ledger: Ledger) -> None:
+    first, second = Lease(ledger, "test"), Lease(ledger, "test")
+    first.take()
+    with pytest.raises(SweepHeld, match=f"process {os.getpid()} on "):
+        second.take()
+    first.give_back("interrupted", "")
+    second.take()
+    assert ledger.sweep("test").state == "running"
+
+
+def test_of_many_that_reach_for_a_lease_at_once_one_gets_it(ledger: Ledger) -> None:
+    script = (
+        "import sys; from orchestrator.ledger import *; from orchestrator.errors import SweepHeld\n"
+        f"lease = Lease(Ledger({ledger.url!r}), 'test')\n"
+        "sys.stdin.readline()\n"
+        "try: lease.take(); print('mine', flush=True)\n"
+        "except SweepHeld: print('held', flush=True)\n"
+        "sys.stdin.readline()\n"
+    )
+    drivers = [
+        subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
+    for driver in drivers:
+        assert driver.stdin is not None
+        driver.stdin.write("go\n")
+        driver.stdin.flush()
+    said = [driver.stdout.readline().strip() for driver in drivers if driver.stdout]
+    for driver in drivers:
+        driver.communicate("end\n", timeout=30)
+    assert sorted(said) == ["held", "held", "held", "mine"]
+
+
+def test_a_dead_driver_of_this_machine_loses_its_lease_at_once(ledger: Ledger) -> None:
+    script = f"from orchestrator.ledger import *; Lease(Ledger({ledger.url!r}), 'test').take(); import os; os.kill(os.getpid(), 9)"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == -9
+    row = ledger.sweep("test")
+    assert (row.state, row.is_driven) == ("running", False)
+    Lease(ledger, "test").take()
+
+
+def test_a_lease_that_ran_out_on_another_machine_can_be_taken(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = Lease(ledger, "test")
+    first.owner = "elsewhere:1:2:x"
+    first.take()
+    second = Lease(ledger, "test")
+    with pytest.raises(SweepHeld, match="process 1 on elsewhere"):
+        second.take()
+    later = time.time() + ledger_module.LEASE_S + 1
+    monkeypatch.setattr(time, "time", lambda: later)
+    second.take()
+    with pytest.raises(LeaseLost):
+        first.renew()
+    first.give_back("finished", "")  # changes nothing
+    assert ledger.sweep("test").owner == second.owner
+
+
+def test_renewing_counts_the_time_and_hears_a_request_to_stop(ledger: Ledger) -> None:
+    lease = Lease(ledger, "test")
+    lease.take()
+    time.sleep(0.05)
+    assert lease.renew() is False
+    assert ledger.sweep("test").elapsed_s >= 0.05
+    ledger.update("test", stop_requested=1)
+    assert lease.renew() is True

@@ -1,0 +1,287 @@
+"""The loop: budgets, pruning, failures of every kind, losing workers, stopping and going on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.driver import Driver
+from orchestrator.errors import BpttError, SpecChanged, SweepHeld, UserError
+from orchestrator.executors.local import LocalExecutor
+from orchestrator.ledger import Ledger
+from orchestrator.settings import Settings
+from orchestrator.study import load_study, read_sweep
+from orchestrator.sweep import Happening, Sweep
+from orchestrator.tracking.base import NoTracker
+from orchestrator.trial import Assignment, Failure, Reply, TrialState
+from tests.fakes import KIND
+from tests.orchestrator.conftest import Drive, make_spec
+from workloads.protocol import Progress
+
+
+def swept(driver: Driver) -> Sweep:
+    assert driver.sweep is not None
+    return driver.sweep
+
+
+def states(driver: Driver) -> Counter[TrialState]:
+    return Counter(trial.state for trial in swept(driver).trials)
+
+
+def test_a_sweep_uses_its_budget_and_finds_the_best(drive: Drive) -> None:
+    driver = drive(make_spec())
+    trials = swept(driver).trials
+    assert [trial.number for trial in trials] == list(range(6))
+    assert all(trial.state is TrialState.COMPLETE and len(trial.evaluations) == 5 for trial in trials)
+    assert driver.outcome is not None
+    assert driver.outcome.state == "finished"
+    assert driver.outcome.best is min(trials, key=lambda trial: trial.chosen["quality"])
+
+
+def test_direction_maximize_is_honoured(drive: Drive) -> None:
+    driver = drive(make_spec(objective={"metric": "valid_score"}))
+    assert driver.outcome is not None
+    assert driver.outcome.best is min(swept(driver).trials, key=lambda trial: trial.chosen["quality"])
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "qmc", "gp", "grid", "cmaes"])
+def test_every_sampler_runs_a_space_of_every_kind(sampler: str, drive: Drive) -> None:
+    space: dict[str, Any] = {
+        "quality": {"float": [0.1, 1.0], "step": 0.3},
+        "cell_type": ["rnn", "gru"],
+        "hidden_size": {"int": [8, 16], "step": 8},
+    }
+    driver = drive(make_spec(space=space, search={"sampler": sampler}, budget={"trials": 14, "evaluations": 1}))
+    assert states(driver) == {TrialState.COMPLETE: 14}
+    assert all(set(trial.chosen) == set(space) for trial in swept(driver).trials)
+    if sampler == "grid":
+        assert len({tuple(trial.chosen.items()) for trial in swept(driver).trials}) == 14
+
+
+def test_a_grid_ends_when_it_is_exhausted(drive: Drive) -> None:
+    driver = drive(make_spec(space={"quality": [0.1, 0.2, 0.3]}, search={"sampler": "grid"}))
+    assert sorted(trial.chosen["quality"] for trial in swept(driver).trials) == [0.1, 0.2, 0.3]
+    assert driver.outcome is not None
+    assert driver.outcome.state == "finished"
+
+
+@pytest.mark.parametrize("pruner", ["median", "percentile", "successive_halving", "hyperband", "patient"])
+def test_every_pruner_prunes_on_the_common_grid(pruner: str, drive: Drive) -> None:
+    # Good settings first, then hopeless ones: a grid in order of the choices would hide nothing.
+    spec = make_spec(
+        space={"quality": {"float": [0.1, 100.0]}},
+        search={"sampler": "random", "pruner": pruner, "seed": 1},
+        budget={"trials": 30, "evaluations": 9},
+    )
+    driver = drive(spec, LocalExecutor(1))
+    pruned = [trial for trial in swept(driver).trials if trial.state is TrialState.PRUNED]
+    if pruner == "patient":  # waits for a loss that stops falling, and these always fall
+        assert not pruned
+    else:
+        assert pruned
+        assert all(len(trial.evaluations) < 9 and "not promising" in trial.reason for trial in pruned)
+    assert driver.outcome is not None
+    assert driver.outcome.best not in pruned
+
+
+def test_a_pruned_trial_frees_its_worker(drive: Drive) -> None:
+    spec = make_spec(
+        space={"quality": {"float": [0.1, 100.0]}},
+        search={"sampler": "random", "pruner": "median", "seed": 1},
+        budget={"trials": 20, "evaluations": 6},
+    )
+    executor = LocalExecutor(1)
+    driver = drive(spec, executor)
+    assert states(driver)[TrialState.PRUNED] > 0
+    assert sum(states(driver).values()) == 20
+
+
+@pytest.mark.parametrize(
+    ("fate", "state", "reason"),
+    [
+        ("diverge", TrialState.DIVERGED, "the loss became nan"),
+        ("nan", TrialState.DIVERGED, "valid_loss is nan"),
+        ("memory", TrialState.OUT_OF_MEMORY, "a terabyte"),
+        ("raise", TrialState.FAILED, "KeyError"),
+    ],
+)
+def test_a_failing_trial_is_told_with_its_reason_and_the_sweep_goes_on(
+    fate: str, state: TrialState, reason: str, drive: Drive, sweep_settings: Settings
+) -> None:
+    space: dict[str, Any] = {"quality": {"float": [0.1, 1.0]}, "fate": ["none", fate]}
+    driver = drive(make_spec(space=space, budget={"trials": 12, "evaluations": 3}))
+    ended = {trial.chosen["fate"]: trial for trial in swept(driver).trials}
+    assert ended["none"].state is TrialState.COMPLETE
+    assert ended[fate].state is state
+    assert reason in ended[fate].reason
+    ledger = Ledger(sweep_settings.study_url)
+    _, again = read_sweep(ledger, "test")
+    assert [(trial.state, trial.reason) for trial in again] == [
+        (trial.state, trial.reason) for trial in swept(driver).trials
+    ]
+    optuna_state = load_study(ledger, "test").trials[ended[fate].number]
+    assert optuna_state.state.name == ("FAIL" if fate == "raise" else "PRUNED")
+    assert bool(optuna_state.constraints) == (fate != "raise")
+
+
+def test_a_sweep_in_which_everything_fails_says_why_instead_of_going_on(drive: Drive) -> None:
+    spec = make_spec(space={"quality": {"float": [0.1, 1.0]}}, train={"fate": "raise", "at": 0}, budget={"trials": 50})
+    with pytest.raises(BpttError, match="the first 5 trials all failed, the last with: KeyError"):
+        drive(spec)
+
+
+class DyingExecutor(LocalExecutor):
+    """Loses a worker at every evaluation whose turn is in `deaths`."""
+
+    def __init__(self, deaths: set[int]) -> None:
+        super().__init__(2)
+        self.deaths = deaths
+        self.turn = 0
+        self.started: list[Assignment] = []
+
+    def start(self, assignment: Assignment) -> None:
+        self.started.append(assignment)
+        super().start(assignment)
+
+    def wait(self, timeout_s: float) -> list[tuple[int, Reply]]:
+        self.turn += 1
+        replies = super().wait(timeout_s)
+        if self.turn in self.deaths:
+            return [(number, Failure(TrialState.LOST, "the worker died")) for number, _ in replies]
+        return replies
+
+
+def test_a_lost_trial_is_resumed_from_its_last_checkpoint_under_its_number(drive: Drive) -> None:
+    executor = DyingExecutor({1, 6, 7, 15, 22})
+    driver = drive(make_spec(), executor)
+    assert states(driver) == {TrialState.COMPLETE: 6}
+    for trial in swept(driver).trials:
+        assert [progress.evaluation for progress in trial.evaluations] == list(range(5))
+    assert len(executor.started) == 6 + 5
+    assert any(assignment.resume_from for assignment in executor.started)
+
+
+def test_a_trial_that_kills_every_worker_is_told_as_failed(drive: Drive) -> None:
+    driver = drive(make_spec(budget={"trials": 3, "evaluations": 2}), DyingExecutor(set(range(1, 6))))
+    assert states(driver)[TrialState.FAILED] >= 1
+    assert states(driver)[TrialState.FAILED] + states(driver)[TrialState.COMPLETE] == 3
+
+
+def test_a_stopped_sweep_goes_on_where_it_stopped(drive: Drive, tmp_path: Path) -> None:
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    spec = make_spec(workload={"kind": KIND, "marks": str(marks)})
+    evaluated = Counter[str]()
+
+    def third(event: Any) -> bool:
+        evaluated[event.happening] += 1
+        return evaluated[Happening.EVALUATED] == 8
+
+    stopped = drive(spec, until=third)
+    assert stopped.outcome is not None
+    assert (stopped.outcome.state, stopped.outcome.message) == ("interrupted", "the test said so")
+    finished = drive(spec)
+    assert finished.outcome is not None
+    assert finished.outcome.state == "finished"
+    assert [trial.number for trial in swept(finished).trials] == list(range(6))
+    assert len(list(marks.iterdir())) == 6 * 5  # no evaluation was trained twice
+
+
+def test_stopping_does_not_change_what_is_sampled(drive: Drive, tmp_path: Path) -> None:
+    for sampler in ("tpe", "random"):
+        whole = drive(make_spec(name=f"{sampler}-whole", search={"sampler": sampler, "seed": 5}), LocalExecutor(1))
+        name = f"{sampler}-stopped"
+        for _ in range(3):
+            stopped = drive(
+                make_spec(name=name, search={"sampler": sampler, "seed": 5}),
+                LocalExecutor(1),
+                until=lambda event: event.happening is Happening.ENDED,
+            )
+        stopped = drive(make_spec(name=name, search={"sampler": sampler, "seed": 5}), LocalExecutor(1))
+        assert [trial.chosen for trial in swept(stopped).trials] == [trial.chosen for trial in swept(whole).trials]
+
+
+def test_an_evaluation_acknowledged_but_not_reported_is_not_trained_again(
+    drive: Drive, sweep_settings: Settings
+) -> None:
+    """A kill between the two writes of one evaluation: the ledger has it, Optuna does not."""
+    spec = make_spec(budget={"trials": 1, "evaluations": 5})
+    stopped = drive(spec, until=lambda event: event.happening is Happening.EVALUATED)
+    [trial] = swept(stopped).trials
+    last = trial.evaluations[-1]
+    ledger = Ledger(sweep_settings.study_url)
+    checkpoint = swept(stopped).checkpoints.within("trial-00000").write("lost", str(last.evaluation + 2).encode())
+    lost = Progress(last.evaluation + 1, last.sequence_steps + 1000, last.metrics, checkpoint, last.time)
+    ledger.record("test", 0, lost)
+    finished = drive(spec)
+    [trial] = swept(finished).trials
+    assert [progress.evaluation for progress in trial.evaluations] == list(range(5))
+    assert sorted(load_study(ledger, "test").trials[0].intermediate_values) == [1, 2, 3, 4, 5]
+
+
+def test_only_the_last_checkpoints_of_a_trial_are_kept(drive: Drive) -> None:
+    for trial in swept(drive(make_spec(budget={"trials": 2, "evaluations": 5}))).trials:
+        there = [Path(progress.checkpoint.removeprefix("file://")).exists() for progress in trial.evaluations]
+        assert there == [False, False, False, True, True]
+
+
+def test_a_changed_spec_is_refused_with_the_difference(drive: Drive) -> None:
+    drive(make_spec())
+    with pytest.raises(SpecChanged, match=r"search\.seed: 3 -> 4"):
+        drive(make_spec(search={"sampler": "random", "pruner": "none", "seed": 4}))
+
+
+def test_other_data_under_the_same_name_are_refused(tmp_path: Path, sweep_settings: Settings, text_file: Path) -> None:
+    spec = make_spec(
+        workload={"kind": "language_model", "text": str(text_file)},
+        space={"hidden_size": [4, 8]},
+        train={"truncation_length": 8, "batch_size": 4},
+        budget={"trials": 1, "sequence_steps": 1000, "evaluations": 1},
+    )
+    for expected in ("finished", "refused"):
+        driver = Driver(sweep_settings, spec, executor=LocalExecutor(), tracker=NoTracker())
+        if expected == "refused":
+            text_file.write_text(text_file.read_text() + "more of it")
+            with pytest.raises(UserError, match="the data have changed"), driver:
+                pass
+            return
+        with driver:
+            list(driver.run())
+
+
+def test_a_second_driver_is_refused_and_told_who_runs_the_sweep(sweep_settings: Settings) -> None:
+    first, second = (
+        Driver(sweep_settings, make_spec(), executor=LocalExecutor(), tracker=NoTracker()) for _ in range(2)
+    )
+    with first:
+        with pytest.raises(SweepHeld, match=r"test is being run by process \d+ on "):
+            second.__enter__()
+        list(first.run())
+    assert first.outcome is not None
+    assert first.outcome.state == "finished"
+
+
+def test_a_finished_sweep_run_again_trains_nothing(drive: Drive) -> None:
+    drive(make_spec())
+    executor = DyingExecutor(set())
+    again = drive(make_spec(), executor)
+    assert executor.started == []
+    assert again.outcome is not None
+    assert again.outcome.state == "finished"
+
+
+def test_hours_are_a_budget_of_all_drivers_together(drive: Drive, sweep_settings: Settings) -> None:
+    spec = make_spec(
+        workload={"kind": KIND, "pause_s": 0.05}, budget={"trials": 200, "evaluations": 5, "hours": 0.0003}
+    )
+    stopped = drive(spec)
+    assert stopped.outcome is not None
+    assert stopped.outcome.state == "interrupted"
+    assert "hours is used up" in stopped.outcome.message
+    trained = len(swept(stopped).trials)
+    assert 0 < trained < 200
+    assert len(swept(drive(spec)).trials) == trained  # nothing is left for another driver
+    assert Ledger(sweep_settings.study_url).sweep("test").elapsed_s > 1.0

@@ -1,0 +1,79 @@
+"""The worker: sorts what goes wrong, and lets go of what it held."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from orchestrator.trial import Assignment, Failure, Finished, Job, TrialState
+from orchestrator.worker import Worker, explain
+from tests.fakes import KIND, Scripted
+from workloads.protocol import Diverged, Progress
+
+
+@pytest.fixture
+def worker(tmp_path: Path) -> Worker:
+    made = Worker()
+    made.prepare(Job("test", KIND, {}, Scripted().prepare(), tmp_path.as_uri(), cpus=2.5))
+    return made
+
+
+def assignment(**params: Any) -> Assignment:
+    return Assignment(3, {"quality": 1.0, "evaluations": 2, "sequence_steps": 2000, **params})
+
+
+def test_it_trains_to_the_next_evaluation_when_asked(worker: Worker, tmp_path: Path) -> None:
+    first = worker.start(assignment())
+    assert isinstance(first, Progress)
+    assert first.checkpoint.startswith(f"{tmp_path.as_uri()}/trial-00003/")
+    assert isinstance(worker.advance(), Progress)
+    assert worker.advance() == Finished()
+
+
+def test_cpu_threads_follow_the_cpus_it_was_given(worker: Worker) -> None:
+    assert torch.get_num_threads() == 2
+
+
+def test_without_a_trial_it_says_so(worker: Worker) -> None:
+    worker.start(assignment())
+    worker.release()
+    worker.release()
+    reply = worker.advance()
+    assert isinstance(reply, Failure)
+    assert "no trial" in reply.reason
+
+
+@pytest.mark.parametrize(
+    ("error", "state", "reason"),
+    [
+        (Diverged("loss became nan"), TrialState.DIVERGED, "loss became nan"),
+        (MemoryError(), TrialState.OUT_OF_MEMORY, "MemoryError"),
+        (torch.OutOfMemoryError("CUDA out of memory\nmore"), TrialState.OUT_OF_MEMORY, "CUDA out of memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), TrialState.OUT_OF_MEMORY, "DefaultCPUAllocator"),
+        (RuntimeError("shapes differ"), TrialState.FAILED, "RuntimeError: shapes differ"),
+        (ValueError("x" * 9000), TrialState.FAILED, "ValueError: xxx"),
+    ],
+)
+def test_what_goes_wrong_is_sorted_by_what_it_means(error: Exception, state: TrialState, reason: str) -> None:
+    failure = explain(error)
+    assert failure.state is state
+    assert failure.reason.startswith(reason)
+    assert "\n" not in failure.reason
+    assert len(failure.reason) < 600
+
+
+def test_a_tensor_too_large_for_the_machine_is_out_of_memory() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**58)
+    assert explain(caught.value).state is TrialState.OUT_OF_MEMORY
+
+
+def test_a_checkpoint_that_is_gone_fails_the_trial_and_not_the_worker(worker: Worker, tmp_path: Path) -> None:
+    gone = Assignment(3, assignment().params, f"{tmp_path.as_uri()}/trial-00003/gone")
+    reply = worker.start(gone)
+    assert isinstance(reply, Failure)
+    assert reply.state is TrialState.FAILED
+    assert isinstance(worker.start(assignment()), Progress)

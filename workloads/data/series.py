@@ -1,0 +1,166 @@
+"""Time series: tables from packages and files, read into columns of numbers in the order of time."""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from workloads.data import catalogue
+
+if TYPE_CHECKING:
+    import pandas
+
+TIME_NAMES = ("date", "time", "datetime", "timestamp")
+"""A column so called, in small letters or large, holds the time."""
+FIELD = "workload.series"
+
+
+def read_table(name: str) -> tuple[pandas.DataFrame, str]:
+    """Return the table called `name` (of the catalogue, or a path of CSV or Parquet) and its source.
+
+    ValueError, in one line, where there is none, its package is not installed, or nothing can be read from it.
+    """
+    entry = catalogue.ENTRIES.get(name)
+    if entry is not None and entry.package is not None:
+        frame, source = _from_package(name, entry.package), f"{entry.description} ({entry.licence})"
+    else:
+        path, source = catalogue.locate(name, FIELD)
+        frame = _from_file(path)
+    if not len(frame):
+        raise ValueError(f"{FIELD}: {name} has no rows")
+    return frame, source
+
+
+def _from_package(name: str, package: str) -> pandas.DataFrame:
+    try:
+        if package == "vega_datasets":
+            frame: pandas.DataFrame = importlib.import_module("vega_datasets").data.seattle_weather()
+        else:
+            frame = importlib.import_module("arch.data.sp500").load().reset_index()
+    except ImportError as error:
+        raise ValueError(f"{FIELD}: {name} comes with the package {package}; pip install 'bptt[series]'") from error
+    return frame
+
+
+def _from_file(path: Path) -> pandas.DataFrame:
+    import pandas
+
+    try:
+        if path.suffix.lower() in (".parquet", ".pq"):
+            return pandas.read_parquet(path)
+        return pandas.read_csv(path)
+    except (ValueError, OSError) as error:
+        # pandas' parser errors and pyarrow's are ValueErrors, some of several lines.
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ValueError(f"{FIELD}: {path} cannot be read: {reason}") from error
+
+
+def numbers(frame: pandas.DataFrame, names: Sequence[str], field: str) -> np.ndarray:
+    """Return the columns `names` as float64 (rows, columns).
+
+    ValueError, beginning with `field`, where one is not there, is not of numbers, or has gaps.
+    """
+    import pandas
+
+    columns = []
+    for name in names:
+        if name not in frame.columns:
+            there = ", ".join(map(str, frame.columns))
+            raise ValueError(f"{field}: there is no column {name!r}; there are {there}")
+        given = frame[name]
+        column = pandas.to_numeric(given, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+        texts = np.flatnonzero(np.isnan(column) & given.notna().to_numpy())
+        if len(texts):
+            raise ValueError(
+                f"{field}: column {name} is not of numbers: {str(given.iloc[texts[0]])!r} in row {texts[0] + 1}"
+            )
+        gaps = int(np.count_nonzero(~np.isfinite(column)))
+        if gaps:
+            raise ValueError(
+                f"{field}: column {name} has {gaps} gaps (empty, NaN or infinite) in {len(column)} rows; "
+                "fill them, or leave these rows out"
+            )
+        columns.append(column)
+    return np.stack(columns, axis=1)
+
+
+def time_column(frame: pandas.DataFrame, wanted: str | None) -> str | None:
+    """Return the name of the column of time: `wanted`, else one so called, else a first column of dates, else None."""
+    if wanted is not None:
+        if wanted not in frame.columns:
+            raise ValueError(f"workload.time: there is no column {wanted!r}; there are {', '.join(map(str, frame))}")
+        return wanted
+    for name in map(str, frame.columns):
+        if name.lower() in TIME_NAMES:
+            return name
+    try:
+        return str(frame.columns[0]) if len(times(frame.iloc[:10, 0], "")) and not _numeric(frame.iloc[:, 0]) else None
+    except ValueError:
+        return None
+
+
+def times(column: pandas.Series[Any], field: str) -> pandas.Index[Any]:
+    """Return the times, or numbers as they are; ValueError, beginning with `field`, where they cannot be read."""
+    import pandas
+
+    if _numeric(column):
+        values: pandas.Index[Any] = pandas.Index(column)
+        return values
+    try:
+        with warnings.catch_warnings():
+            # That pandas has to guess the format is no news to whoever made the file; a wrong guess does not rise.
+            warnings.simplefilter("ignore", UserWarning)
+            return pandas.DatetimeIndex(pandas.to_datetime(column))
+    except (ValueError, TypeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{field}: column {column.name} holds no times that can be read: {reason}") from error
+
+
+def _numeric(column: pandas.Series[Any]) -> bool:
+    import pandas
+
+    return bool(pandas.api.types.is_numeric_dtype(column))
+
+
+def check_order(stamps: pandas.Index[Any], field: str) -> None:
+    """Raise ValueError, beginning with `field`, where times are missing, come twice, or go back."""
+    if stamps.hasnans:
+        raise ValueError(f"{field}: {np.count_nonzero(stamps.isna())} rows have no time")
+    if stamps.has_duplicates:
+        twice = stamps[stamps.duplicated()]
+        raise ValueError(
+            f"{field}: {len(twice)} rows have the time of a row before, the first {twice[0]}; keep one series"
+        )
+    if not stamps.is_monotonic_increasing:
+        row = int(np.flatnonzero(stamps[1:] < stamps[:-1])[0]) + 2
+        raise ValueError(f"{field}: time goes back in row {row}, at {stamps[row - 1]}; sort the rows by time")
+
+
+def continue_times(stamps: pandas.Index[Any], steps: int) -> list[str] | list[float] | None:
+    """Return the next `steps` times where those given are regular (every hour, day, month, ...), else None."""
+    import pandas
+
+    if not isinstance(stamps, pandas.DatetimeIndex):
+        values = stamps.to_numpy(dtype=np.float64)
+        distance = np.diff(values)
+        if not len(distance) or not np.allclose(distance, distance[0]):
+            return None
+        return [float(values[-1] + distance[0] * step) for step in range(1, steps + 1)]
+    if len(stamps) < 2:
+        return None
+    months = 12 * (stamps[1].year - stamps[0].year) + stamps[1].month - stamps[0].month
+    for frequency in (
+        stamps[1] - stamps[0],
+        pandas.DateOffset(months=months),
+        pandas.offsets.MonthEnd(months),
+        pandas.offsets.BDay(),
+    ):
+        if pandas.date_range(stamps[0], periods=len(stamps), freq=frequency).equals(stamps):
+            following = pandas.date_range(stamps[-1], periods=steps + 1, freq=frequency)[1:]
+            return [str(stamp) for stamp in following.astype(str)]
+    return None
