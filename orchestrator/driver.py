@@ -14,9 +14,9 @@ from orchestrator.ledger import Lease, Ledger
 from orchestrator.settings import Settings
 from orchestrator.spec import SweepSpec, difference, spec_from
 from orchestrator.study import SweepStudy
-from orchestrator.sweep import Event, Sweep, best_trial
+from orchestrator.sweep import Event, Sweep
 from orchestrator.tracking.base import Model, Tracker
-from orchestrator.trial import Job, TrialRecord
+from orchestrator.trial import Job, TrialRecord, best_trial
 from workloads.protocol import Dataset, Workload
 
 TRACKING_PATIENCE_S = 60.0

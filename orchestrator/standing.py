@@ -10,8 +10,7 @@ from typing import Any
 from orchestrator.ledger import Ledger, SweepRow
 from orchestrator.spec import SweepSpec, trials_allowed
 from orchestrator.study import read_sweep
-from orchestrator.sweep import best_trial
-from orchestrator.trial import TrialRecord
+from orchestrator.trial import TrialRecord, best_trial
 from orchestrator.wording import count_states
 
 

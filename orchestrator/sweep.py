@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import threading
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -246,14 +246,3 @@ class LeaseKeeper:
         """Raise LeaseLost where the lease is gone: nothing more may be written."""
         if self._lost is not None:
             raise self._lost
-
-
-def best_trial(trials: Sequence[TrialRecord], metric: str, direction: str | None) -> TrialRecord | None:
-    """Return the complete trial with the best last value of `metric`; None where no trial is complete."""
-    complete = [
-        (value, trial)
-        for trial in trials
-        if trial.state is TrialState.COMPLETE and (value := trial.value(metric)) is not None
-    ]
-    sign = -1.0 if direction == "maximize" else 1.0
-    return min(complete, key=lambda pair: (sign * pair[0], pair[1].number))[1] if complete else None

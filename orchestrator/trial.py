@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -93,3 +93,14 @@ class TrialRecord:
     def value(self, metric: str) -> float | None:
         """Return the latest value of `metric`."""
         return self.last.metrics.get(metric) if self.last else None
+
+
+def best_trial(trials: Sequence[TrialRecord], metric: str, direction: str | None) -> TrialRecord | None:
+    """Return the complete trial with the best last value of `metric`; None where no trial is complete."""
+    complete = [
+        (value, trial)
+        for trial in trials
+        if trial.state is TrialState.COMPLETE and (value := trial.value(metric)) is not None
+    ]
+    sign = -1.0 if direction == "maximize" else 1.0
+    return min(complete, key=lambda pair: (sign * pair[0], pair[1].number))[1] if complete else None

@@ -83,10 +83,10 @@ def read_hyperparameters(params: Params, *, longest_window: int | None = None) -
         )
     window = read.steps_between_updates if longest_window is None else min(read.steps_between_updates, longest_window)
     per_update = window * read.batch_size
-    per_evaluation = read.sequence_steps / read.evaluations
-    if per_update > per_evaluation:
+    interval = read.sequence_steps / read.evaluations
+    if per_update > interval:
         raise ValueError(
-            f"budget.evaluations: {read.evaluations} leave {per_evaluation:.0f} sequence steps between two evaluations, "
+            f"budget.evaluations: {read.evaluations} leave {interval:.0f} sequence steps between two evaluations, "
             f"but one update of batch_size {read.batch_size} consumes {per_update}; "
             "raise budget.sequence_steps, or lower evaluations, batch_size or truncation_length"
         )

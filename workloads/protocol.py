@@ -12,7 +12,7 @@ Params = Mapping[str, Any]
 """The hyperparameters of one trial by name, plain values only."""
 
 
-class Diverged(ArithmeticError):  # noqa: N818 - a state of a trial, named as the field names it
+class Diverged(ArithmeticError):
     """Training left the numbers: the loss is NaN, infinite or exploding. The message says when."""
 
 

@@ -112,7 +112,7 @@ class TrainingRun:
         return max(math.ceil(passes * math.ceil(length / self.boundaries.k1)), 1)
 
     def train_until(self, sequence_steps: int) -> None:
-        """Consume windows until `sequence_steps` are reached; updates stay whole, so it may overshoot by less than one."""
+        """Consume windows until `sequence_steps` are reached; it overshoots by less than one update."""
         self.interval = Interval(GradientNorms(self.hyperparameters.max_grad_norm))
         began, before = time.perf_counter(), self.sequence_steps
         while self.sequence_steps < sequence_steps:

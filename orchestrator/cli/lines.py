@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 from orchestrator.cli.options import flags_given
 from orchestrator.driver import Outcome
-from orchestrator.sweep import Event, Happening, Sweep, best_trial
-from orchestrator.trial import TrialRecord, TrialState
+from orchestrator.sweep import Event, Happening, Sweep
+from orchestrator.trial import TrialRecord, TrialState, best_trial
 from orchestrator.wording import count, number, setting, states
 
 EVALUATION_LINES_S = 10.0

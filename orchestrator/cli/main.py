@@ -68,7 +68,9 @@ BPTT_RAY_ADDRESS, BPTT_DATA), then defaults under ./bptt-runs.
 """
 
 
-@click.group(cls=LazyGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=LazyGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
 @click.version_option(__version__, prog_name="bptt")
 def group() -> None:
     """Sweep truncation length, hidden size and cell type of recurrent networks."""
@@ -99,7 +101,7 @@ def run(arguments: list[str] | None = None) -> int:
         # The reader of a pipe has seen enough; Python must not complain of that when it flushes at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except Exception as error:  # noqa: BLE001 - the boundary: no traceback unless asked for
+    except Exception as error:
         if os.environ.get("BPTT_DEBUG"):
             raise
         complain(f"unexpected {type(error).__name__}: {error}; set BPTT_DEBUG=1 for the traceback")

@@ -10,8 +10,8 @@ from rich.text import Text
 
 from orchestrator.cli.lines import describe
 from orchestrator.cli.pace import Pace
-from orchestrator.sweep import Event, Happening, Sweep, best_trial
-from orchestrator.trial import TrialRecord
+from orchestrator.sweep import Event, Happening, Sweep
+from orchestrator.trial import TrialRecord, best_trial
 from orchestrator.wording import count, duration, in_view_order, number, setting, states, value_of
 
 ABOVE_THE_VIEW = (Happening.ENDED, Happening.LOST, Happening.RESUMED)

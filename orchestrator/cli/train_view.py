@@ -14,7 +14,6 @@ import click
 from orchestrator.cli.trained import TrainedFolder, shown
 from workloads.protocol import Dataset, Progress
 
-
 SHOWN = ("cell_type", "num_layers", "hidden_size", "truncation_length", "learning_rate", "sequence_steps")
 
 

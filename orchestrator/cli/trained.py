@@ -8,6 +8,7 @@ evaluations.jsonl   a line for each evaluation, written once its checkpoint is
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -74,18 +75,17 @@ class TrainedFolder:
     def evaluations(self) -> list[Progress]:
         """Return what was evaluated so far. A last line that a kill tore is as good as not written."""
         try:
-            lines = (self.path / EVALUATIONS).read_text(encoding="utf-8").splitlines(keepends=True)
+            lines = (self.path / EVALUATIONS).read_bytes().splitlines(keepends=True)
         except FileNotFoundError:
             return []
-        return [Progress(**json.loads(line)) for line in lines if line.endswith("\n")]
+        return [Progress(**json.loads(line)) for line in lines if line.endswith(b"\n")]
 
     def begin(self) -> list[Progress]:
-        """Return the evaluations so far, with whatever a kill left half done removed."""
-        known = self.evaluations()
-        lines = "".join(json.dumps(asdict(progress)) + "\n" for progress in known)
-        (self.path / EVALUATIONS).write_text(lines, encoding="utf-8")
-        self._keep(known)
-        return known
+        """Return the evaluations so far, a line that a kill tore removed."""
+        file = self.path / EVALUATIONS
+        if file.exists():
+            os.truncate(file, file.read_bytes().rfind(b"\n") + 1)
+        return self.evaluations()
 
     def record(self, evaluations: list[Progress]) -> None:
         """Write down the latest of `evaluations`, and drop the checkpoints that nobody needs any more."""
@@ -95,9 +95,9 @@ class TrainedFolder:
 
     def _keep(self, evaluations: list[Progress]) -> None:
         kept = {self.checkpoint(progress) for progress in (self.best(evaluations), *evaluations[-1:]) if progress}
-        for path in self.path.glob("evaluation-*.ckpt"):
-            if path not in kept:
-                path.unlink(missing_ok=True)
+        for progress in evaluations:
+            if self.checkpoint(progress) not in kept:
+                self.checkpoint(progress).unlink(missing_ok=True)
 
     def best(self, evaluations: list[Progress]) -> Progress | None:
         """Return the best evaluation by the workload's first objective."""

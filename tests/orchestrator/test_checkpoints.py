@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -40,7 +39,7 @@ def test_a_write_that_fails_leaves_nothing_behind(folder: Path, monkeypatch: pyt
     folder.joinpath("second", "in the way").touch()
     with pytest.raises(OSError, match="second"):
         storage.write("second", b"2")
-    assert sorted(os.listdir(folder)) == ["first", "second"]
+    assert sorted(path.name for path in folder.iterdir()) == ["first", "second"]
 
 
 def test_nothing_outside_its_folder_is_touched(folder: Path, tmp_path: Path) -> None:

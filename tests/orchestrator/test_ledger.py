@@ -90,7 +90,10 @@ def test_of_many_that_reach_for_a_lease_at_once_one_gets_it(ledger: Ledger) -> N
 
 
 def test_a_dead_driver_of_this_machine_loses_its_lease_at_once(ledger: Ledger) -> None:
-    script = f"from orchestrator.ledger import *; Lease(Ledger({ledger.url!r}), 'test').take(); import os; os.kill(os.getpid(), 9)"
+    script = (
+        "import os; from orchestrator.ledger import *\n"
+        f"Lease(Ledger({ledger.url!r}), 'test').take(); os.kill(os.getpid(), 9)"
+    )
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == -9
     row = ledger.sweep("test")
     assert (row.state, row.is_driven) == ("running", False)

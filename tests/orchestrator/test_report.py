@@ -52,7 +52,9 @@ def test_the_first_sentence_names_the_truncation_length_and_the_shortest_that_do
 
 
 def test_a_shorter_length_that_loses_much_is_not_called_nearly_as_good(sweep_settings: Settings) -> None:
-    report = report_on(sweep_settings, [Recorded("gru", 64, [1.0]), Recorded("gru", 8, [1.5]), Recorded("gru", 9, [2.0])])
+    report = report_on(
+        sweep_settings, [Recorded("gru", 64, [1.0]), Recorded("gru", 8, [1.5]), Recorded("gru", 9, [2.0])]
+    )
     assert report.answer.shortest == 64
     assert "nearly" not in first_sentence(report)
 
@@ -107,7 +109,9 @@ def test_a_running_sweep_is_reported_so_far(sweep_settings: Settings) -> None:
 
 
 def test_a_sweep_without_a_complete_trial_has_no_answer_and_no_table_values(sweep_settings: Settings) -> None:
-    report = make_report(record_sweep(sweep_settings, [Recorded("gru", 50, [2.0], state=None)], state="running"), "recorded")
+    report = make_report(
+        record_sweep(sweep_settings, [Recorded("gru", 50, [2.0], state=None)], state="running"), "recorded"
+    )
     assert report.best is None
     assert "no answer yet" in first_sentence(report)
     assert report.cell_types[0].best is None
@@ -211,7 +215,10 @@ def test_a_baseline_whose_metric_was_not_measured_has_no_verdict(sweep_settings:
 @pytest.mark.parametrize(
     ("metrics", "words"),
     [
-        ({"gradient_decay": 0.5, "gradient_at_truncation": 1e-6, "gradient_vanishing": 1.0}, "more than about 10 steps"),
+        (
+            {"gradient_decay": 0.5, "gradient_at_truncation": 1e-6, "gradient_vanishing": 1.0},
+            "more than about 10 steps",
+        ),
         ({"gradient_decay": 0.99, "gradient_at_truncation": 0.5, "gradient_vanishing": 0.0}, "neither vanishes"),
         ({"gradient_decay": 1.2, "gradient_at_truncation": 2e4, "gradient_exploding": 1.0}, "It explodes"),
     ],

@@ -211,8 +211,8 @@ def test_a_sweep_that_is_not_there_suggests_one_that_is(tmp_path: Path) -> None:
         find_spec("demoo")
     with pytest.raises(SpecError, match="no such sweep file"):
         find_spec(str(tmp_path))
+    tmp_path.joinpath("x.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(SpecError, match="not UTF-8"):
-        tmp_path.joinpath("x.yaml").write_bytes(b"\xff\xfe\x00")
         find_spec(str(tmp_path / "x.yaml"))
 
 

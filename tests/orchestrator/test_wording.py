@@ -26,12 +26,27 @@ def test_durations_take_the_two_largest_units(seconds: float, words: str) -> Non
 
 @pytest.mark.parametrize(
     ("value", "words"),
-    [(None, "-"), (1.5, "1.500"), (0.00012345, "0.0001234"), (1234.0, "1234"), (123456.7, "123,457"), (float("inf"), "inf")],
+    [
+        (None, "-"),
+        (1.5, "1.500"),
+        (0.00012345, "0.0001234"),
+        (1234.0, "1234"),
+        (123456.7, "123,457"),
+        (float("inf"), "inf"),
+    ],
 )
 def test_numbers_have_four_digits(value: float | None, words: str) -> None:
     assert number(value) == words
 
 
 def test_a_setting_begins_with_what_a_sweep_is_about() -> None:
-    chosen = {"learning_rate": 0.00123456, "hidden_size": 8, "layer_norm": True, "cell_type": "gru", "truncation_length": 4}
-    assert setting(chosen) == "cell_type gru, truncation_length 4, hidden_size 8, learning_rate 0.00123, layer_norm true"
+    chosen = {
+        "learning_rate": 0.00123456,
+        "hidden_size": 8,
+        "layer_norm": True,
+        "cell_type": "gru",
+        "truncation_length": 4,
+    }
+    assert (
+        setting(chosen) == "cell_type gru, truncation_length 4, hidden_size 8, learning_rate 0.00123, layer_norm true"
+    )

@@ -33,7 +33,7 @@ def make_cell(cell_type: str, input_size: int, hidden_size: int) -> nn.Module:
         return BUILTIN[cell_type](input_size, hidden_size)
     own = import_name(cell_type, "train.cell_type")
     if not (isinstance(own, type) and issubclass(own, nn.Module)):
-        raise ValueError(f"train.cell_type: {cell_type} is not a torch.nn.Module")
+        raise ValueError(f"train.cell_type: {cell_type} is not a torch.nn.Module")  # noqa: TRY004
     return own(input_size, hidden_size)
 
 
