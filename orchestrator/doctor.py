@@ -205,7 +205,7 @@ def check_sqlite(name: str, file: Path) -> Finding:
         try:
             connection.isolation_level = None
             connection.execute("BEGIN IMMEDIATE")
-            connection.execute("CREATE TABLE bptt_doctor (nothing)")
+            connection.execute("CREATE TABLE bptt_doctor (x)")
             connection.execute("ROLLBACK")
         finally:
             connection.close()

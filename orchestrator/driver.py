@@ -131,7 +131,13 @@ class Driver:
 
     def _finish(self, state: str, message: str, best: TrialRecord | None) -> None:
         self.executor.close()
-        model = self._register(best) if best is not None and state == "finished" else None
+        model = None
+        if best is not None and state == "finished":
+            try:
+                model = self._register(best)
+            except BpttError as error:
+                # The trials are safe in the database; running the sweep again registers the model.
+                message = str(error)
         summary = {"state": state, "message": message, "best": best, "model": model}
         tracked = self.tracker.close(summary, TRACKING_PATIENCE_S)
         self.outcome = Outcome(state, message, best, model, tracked)

@@ -6,6 +6,7 @@ driver, and the whole Progress of each evaluation, so that a sweep can be taken 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -19,6 +20,7 @@ from typing import Any
 from sqlalchemy import Column, Float, Integer, MetaData, String, Table, Text, create_engine, make_url, select
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.schema import CreateTable
 
 from orchestrator.databases import tune_sqlite
 from orchestrator.errors import LeaseLost, SpecChanged, SweepHeld, SweepNotFound, UserError
@@ -89,7 +91,10 @@ class Ledger:
     def __init__(self, url: str) -> None:
         self.url = url
         self.engine = open_database(url)
-        metadata.create_all(self.engine)
+        # Another process may be making the same tables at this moment: PostgreSQL says so, SQLite does not.
+        with contextlib.suppress(IntegrityError), self.engine.begin() as connection:
+            for table in metadata.sorted_tables:
+                connection.execute(CreateTable(table, if_not_exists=True))
 
     def create(self, name: str, spec: Mapping[str, Any]) -> None:
         """Add a sweep; SpecChanged where another one has the name."""

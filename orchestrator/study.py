@@ -167,8 +167,14 @@ def load_study(ledger: Ledger, name: str) -> Study:
 def open_storage(url: str) -> optuna.storages.BaseStorage:
     """Return Optuna's storage on the sweeps' database."""
     import optuna
+    from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 
-    return optuna.storages.get_storage(url)
+    try:
+        return optuna.storages.get_storage(url)
+    except (IntegrityError, OperationalError, ProgrammingError):
+        # Another process was making the tables of a new database at the same moment; by now it has.
+        time.sleep(1.0)
+        return optuna.storages.get_storage(url)
 
 
 @contextmanager

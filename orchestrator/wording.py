@@ -75,5 +75,5 @@ def state_word(state: str, driven: bool) -> str:
 def count_states(trials: Sequence[TrialRecord]) -> dict[str, int]:
     """Return the number of trials by state, in a fixed order, states without trials left out."""
     counts = Counter(trial.state for trial in trials)
-    order = [TrialState.COMPLETE, *(state for state in TrialState if state is not TrialState.COMPLETE)]
+    order = sorted(TrialState, key=lambda state: not state.is_final)  # those to which nothing more happens first
     return {str(state): counts[state] for state in order if counts[state]}

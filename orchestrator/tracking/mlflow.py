@@ -111,8 +111,8 @@ class MlflowTracker:
 
     def close(self, summary: Mapping[str, Any], timeout_s: float) -> bool:
         """Show the rest and the summary; False where `timeout_s` passed before all was shown."""
-        if not self._thread.is_alive():
-            return False
+        if not self._thread.is_alive():  # never opened, or closed before
+            return self._is_ended
         self._summary = dict(summary)
         self._closing.set()
         self._work.set()
@@ -153,7 +153,10 @@ class MlflowTracker:
         runs = self._runs = self._runs or self._connect(self.settings)
         if not self._is_open:
             self._look(runs)
-        while (trial := self._next()) is not None:
+        for _ in range(len(self._changed)):  # those that change meanwhile gather for the next round
+            trial = self._next()
+            if trial is None:
+                break
             try:
                 self._write(runs, trial)
             except BaseException:
@@ -162,7 +165,7 @@ class MlflowTracker:
         if not self._is_attached:
             runs.attach()
             self._is_attached = True
-        if (order := self._winner) is not None:
+        if (order := self._winner) is not None and not self._changed:
             uri = runs.register(order[0])
             self._winner = None
             order[1].set_result(uri)

@@ -7,7 +7,6 @@ longer than its driver: it dies when the pipe to it closes, in the middle of a c
 
 from __future__ import annotations
 
-import gc
 import os
 import pickle
 import queue
@@ -100,7 +99,6 @@ def serve() -> None:
     calls: queue.SimpleQueue[Any] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(calls,), daemon=True).start()
     runs = SweepRuns(calls.get())
-    gc.set_threshold(50_000, 50, 100)  # SQLAlchemy makes many objects for each row: a seventh of the time went here
     while True:
         method, arguments = calls.get()
         try:

@@ -459,3 +459,31 @@ def test_a_loop_that_ends_trials_while_they_are_written_loses_none(
     finish(tracker)
     assert query(settings, "SELECT count(*) FROM metrics WHERE key='valid_loss'") == [(120,)]
     assert {run.info.status for run in children(settings).values()} == {"FINISHED"}
+
+
+def test_evaluations_that_come_fast_are_written_together(
+    settings: Settings, track: Callable[..., MlflowTracker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = make_spec()
+    sizes: list[int] = []
+    write = RunsHere.write
+
+    def counted(runs: RunsHere, trial: TrialRecord) -> None:
+        sizes.append(len(trial.evaluations))
+        write(runs, trial)
+
+    monkeypatch.setattr(RunsHere, "write", counted)
+    trial = make_trial(spec)
+    tracker = track(spec, trial)
+    for _ in range(100):
+        evaluate(trial)
+        tracker.changed(trial)
+        time.sleep(0.005)
+    finish(tracker)
+    assert sum(sizes) == 100
+    assert len(sizes) <= 10
+
+
+def test_importing_the_tracker_loads_no_mlflow() -> None:
+    code = "import sys, orchestrator.tracking.mlflow, orchestrator.tracking.model; print('mlflow' in sys.modules)"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "False\n"
