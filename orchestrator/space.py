@@ -92,6 +92,15 @@ class Parameter(BaseModel):
         low, high = self.bounds
         return FloatDistribution(low, high, log=self.log, step=self.step)
 
+    def suggest(self, trial: Trial, name: str) -> Any:
+        """Ask `trial` for a value under `name`."""
+        if self.choice is not None:
+            return trial.suggest_categorical(name, self.choice)
+        if self.int_range is not None:
+            return trial.suggest_int(name, *self.int_range, step=int(self.step or 1), log=self.log)
+        low, high = self.bounds
+        return trial.suggest_float(name, low, high, step=self.step, log=self.log)
+
     def ends(self) -> list[Any]:
         """Return every choice, or both ends of a range."""
         return list(self.choice) if self.choice is not None else sorted(set(self.bounds))
@@ -151,13 +160,26 @@ def in_order(space: Mapping[str, Parameter]) -> list[str]:
 
 
 def suggest(trial: Trial, space: Mapping[str, Parameter]) -> dict[str, Any]:
-    """Ask `trial` for every parameter that its conditions let exist; asked again, it gives the same."""
+    """Ask `trial` for every parameter that its conditions let exist.
+
+    Asked again it gives the same, even where the first asking was killed halfway through.
+    """
+    known = trial.params
     chosen: dict[str, Any] = {}
     for name in in_order(space):
         parameter = space[name]
         if is_active(parameter, chosen):
-            chosen[name] = trial._suggest(name, parameter.distribution())
+            if name in known:
+                _draw_again(trial, name, parameter.distribution())
+            chosen[name] = parameter.suggest(trial, name)
     return chosen
+
+
+def _draw_again(trial: Trial, name: str, distribution: BaseDistribution) -> None:
+    # The sampler draws nothing for a parameter that the database has, and would so give the next one its number.
+    if name not in trial.relative_params and not distribution.single():
+        study = trial.study
+        study.sampler.sample_independent(study, study.trials[trial.number], name, distribution)
 
 
 def is_active(parameter: Parameter, chosen: Mapping[str, Any]) -> bool:

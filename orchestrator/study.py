@@ -81,6 +81,7 @@ class SweepStudy:
             record = finished_record(self.spec, frozen, evaluations)
         else:
             with quietly():
+                self.study.sampler = make_sampler(self.spec, frozen.number)
                 trial = optuna.trial.Trial(self.study, frozen._trial_id)
                 record = self._begin(trial, started)
             record.evaluations = evaluations

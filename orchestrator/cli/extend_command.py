@@ -30,7 +30,13 @@ Examples:
 @driving_options
 @with_settings
 def command(
-    settings: Settings, sweep: str, trials: int | None, hours: float | None, run_now: bool, as_json: bool, **options: Any
+    settings: Settings,
+    sweep: str,
+    trials: int | None,
+    hours: float | None,
+    run_now: bool,
+    as_json: bool,
+    **options: Any,
 ) -> int:
     """Add trials or hours to the budget of SWEEP, a name or a sweep file."""
     if trials is None and hours is None:

@@ -14,7 +14,7 @@ from orchestrator.spec import spec_from
 EPILOG = """\b
 Examples:
   bptt resume demo
-  bptt resume demo --address ray://head:10001    on a cluster, if it began here
+  bptt resume demo --address head:6379    on a cluster, though it began here
 """
 
 

@@ -28,6 +28,7 @@ class Screen:
         self.sweep, self.console, self.watch = sweep, console, watch
         self.pace = pace or Pace()
         self.spec = sweep.study.spec
+        self.slots = 0
 
     def live(self) -> Live:
         """Return the context in which the view is on the screen; it is gone behind it."""
@@ -50,11 +51,12 @@ class Screen:
         return Group(*parts)
 
     def _title(self) -> RenderableType:
-        search, slots = self.spec.search, self.sweep.executor.slots
+        search = self.spec.search
+        self.slots = self.sweep.executor.slots or self.slots  # none are left while the model is registered
         return Text.assemble(
             (self.spec.name, "bold"),
             f"  {self.spec.workload.kind}, sampler {search.sampler}, pruner {search.pruner}, "
-            f"{count(slots, 'trial')} at once",
+            f"{count(self.slots, 'trial')} at once",
             no_wrap=True,
             overflow="ellipsis",
         )
@@ -74,9 +76,9 @@ class Screen:
         table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
         table.add_column("trial", justify="right", no_wrap=True)
         for name in names:
-            table.add_column(name.replace("_", " "), justify="left" if name == "cell_type" else "right")
+            table.add_column(name.replace("_", "\n"), justify="left" if name == "cell_type" else "right")
         table.add_column("progress", no_wrap=True)
-        table.add_column(metric.replace("_", " "), justify="right")
+        table.add_column(metric.replace("_", "\n"), justify="right")
         room = max(self.console.height - OTHER_LINES, 3)
         for trial in under_way[:room]:
             values = [value_of(trial.chosen[name]) if name in trial.chosen else "-" for name in names]

@@ -52,7 +52,7 @@ def _table(block: Table) -> RichTable:
     table = RichTable(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
     for index, column in enumerate(block.columns):
         justify: JustifyMethod = "right" if block.is_of_figures(index) else "left"
-        table.add_column(column.replace("_", " "), justify=justify, overflow="fold")
+        table.add_column(column.replace("_", "\n"), justify=justify, overflow="fold")
     for row in block.rows:
         table.add_row(*map(Text, row))
     return table

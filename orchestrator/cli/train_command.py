@@ -57,7 +57,8 @@ def command(
         raise UserError("--resume: which run? give its folder with --out")
     else:
         folder, loaded, dataset = resumed(out, workload, given)
-    train(folder, loaded, dataset, threads=threads, view=TrainView(folder, dataset, as_json=as_json))
+    with folder.held():
+        train(folder, loaded, dataset, threads=threads, view=TrainView(folder, dataset, as_json=as_json))
 
 
 def begun(

@@ -7,9 +7,11 @@ evaluations.jsonl   a line for each evaluation, written once its checkpoint is
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -79,6 +81,16 @@ class TrainedFolder:
         except FileNotFoundError:
             return []
         return [Progress(**json.loads(line)) for line in lines if line.endswith(b"\n")]
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other processes from training in this folder; UserError where one does."""
+        with (self.path / MODEL).open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise UserError(f"--out: another process trains in {self.path}") from error
+            yield
 
     def begin(self) -> list[Progress]:
         """Return the evaluations so far, a line that a kill tore removed."""

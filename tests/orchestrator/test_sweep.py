@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from orchestrator.driver import Driver
+from orchestrator.driver import Driver, claim
 from orchestrator.errors import BpttError, SpecChanged, SweepHeld, UserError
 from orchestrator.executors.local import LocalExecutor
 from orchestrator.ledger import Ledger
 from orchestrator.settings import Settings
-from orchestrator.study import load_study, read_sweep
+from orchestrator.space import in_order
+from orchestrator.study import SweepStudy, load_study, make_sampler, read_sweep
 from orchestrator.sweep import Happening, Sweep
 from orchestrator.tracking.base import NoTracker
 from orchestrator.trial import Assignment, Failure, Reply, TrialState
@@ -202,6 +203,29 @@ def test_stopping_does_not_change_what_is_sampled(drive: Drive, tmp_path: Path) 
             )
         stopped = drive(make_spec(name=name, search={"sampler": sampler, "seed": 5}), LocalExecutor(1))
         assert [trial.chosen for trial in swept(stopped).trials] == [trial.chosen for trial in swept(whole).trials]
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+@pytest.mark.parametrize("written", [0, 1, 2])
+def test_a_trial_whose_asking_was_killed_halfway_gets_the_same_setting(
+    sampler: str, written: int, sweep_settings: Settings
+) -> None:
+    space = {name: {"float": [0.1, 1.0]} for name in ("quality", "at", "learning_rate")}
+
+    def study(name: str) -> SweepStudy:
+        spec = make_spec(name=name, space=space, search={"sampler": sampler, "seed": 9})
+        ledger = Ledger(sweep_settings.study_url)
+        claim(ledger, spec)
+        return SweepStudy(ledger, spec)
+
+    whole = study("whole").ask()
+    begun = study("killed")
+    begun.study.sampler = make_sampler(begun.spec, 0)
+    trial = begun.study.ask()
+    for name in in_order(begun.spec.space)[:written]:
+        begun.spec.space[name].suggest(trial, name)
+    [resumed] = study("killed").records()
+    assert resumed.chosen == whole.chosen
 
 
 def test_an_evaluation_acknowledged_but_not_reported_is_not_trained_again(

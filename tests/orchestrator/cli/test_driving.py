@@ -53,7 +53,9 @@ def test_the_report_of_a_run_names_its_best_trial(bptt: Bptt, sweep_file: SweepF
     assert report["baselines"][0]["beaten"] is True
 
 
-def test_a_report_is_written_in_the_format_of_its_files_name(bptt: Bptt, sweep_settings: Settings, tmp_path: Path) -> None:
+def test_a_report_is_written_in_the_format_of_its_files_name(
+    bptt: Bptt, sweep_settings: Settings, tmp_path: Path
+) -> None:
     record_sweep(sweep_settings, [Recorded("gru", 8, [1.0])])
     assert bptt("report", "recorded", "-o", tmp_path / "r.md").status == 0
     assert bptt("report", "recorded", "-o", tmp_path / "r.json").status == 0
@@ -163,7 +165,12 @@ def test_hours_are_added_to_hours(sweep_settings: Settings) -> None:
 
 @pytest.mark.parametrize(
     ("trials", "hours", "words"),
-    [(0, 1.0, "no limit of hours"), (2_000_000, None, "budget.trials"), (0, -1.0, "--hours: -1"), (0, 0.0, "--hours: 0")],
+    [
+        (0, 1.0, "no limit of hours"),
+        (2_000_000, None, "budget.trials"),
+        (0, -1.0, "--hours: -1"),
+        (0, 0.0, "--hours: 0"),
+    ],
 )
 def test_a_budget_that_cannot_be_is_refused_and_changes_nothing(
     sweep_settings: Settings, trials: int, hours: float | None, words: str

@@ -54,3 +54,11 @@ def test_a_folder_without_a_run_or_an_evaluation_says_so(folder: TrainedFolder, 
     (tmp_path / "model.json").write_text("{")
     with pytest.raises(UserError, match="cannot be read"):
         TrainedFolder.open(tmp_path)
+
+
+def test_two_processes_do_not_train_in_one_folder(folder: TrainedFolder) -> None:
+    again = TrainedFolder.open(folder.path)
+    with folder.held(), pytest.raises(UserError, match="another process trains"), again.held():
+        raise AssertionError("held twice")
+    with again.held():
+        assert again.begin() == []
