@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import re
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,12 +43,34 @@ def open_client(settings: Settings) -> MlflowClient:
     import_mlflow()
     from mlflow import MlflowClient
 
-    with _alone(sqlite_file(settings)):
+    file = sqlite_file(settings)
+    with _alone(file):
         tune_sqlite()
+        if file is not None and not file.exists():
+            _make_tables(file)
         client = MlflowClient(settings.tracking_uri)
         if is_database(settings):
             client.get_experiment("0")  # the first call makes or migrates the tables
     return client
+
+
+def _make_tables(file: Path) -> None:
+    """Make an SQLite database under another name and then rename it.
+
+    MLflow cannot go on with tables that a killed process left half made, and refuses the database for ever.
+    """
+    from mlflow import MlflowClient
+
+    new = file.with_name(file.name + ".new")
+    beside = [new.with_name(new.name + ending) for ending in ("", "-wal", "-shm")]
+    for leftover in beside:
+        leftover.unlink(missing_ok=True)
+    MlflowClient(f"sqlite:///{new}").get_experiment("0")
+    with closing(sqlite3.connect(new)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    new.rename(file)
+    for leftover in beside:
+        leftover.unlink(missing_ok=True)
 
 
 @contextmanager

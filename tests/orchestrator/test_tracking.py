@@ -487,3 +487,23 @@ def test_evaluations_that_come_fast_are_written_together(
 def test_importing_the_tracker_loads_no_mlflow() -> None:
     code = "import sys, orchestrator.tracking.mlflow, orchestrator.tracking.model; print('mlflow' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "False\n"
+
+
+def test_a_process_killed_while_it_makes_the_tables_leaves_a_database_that_can_be_made(tmp_path: Path) -> None:
+    """The kill comes at many moments of the making; after each, the tables are made all the same."""
+    settings = Settings.load({"runs": tmp_path / "runs"}, environ={})
+    file = tmp_path / "runs" / "mlflow.db"
+    script = (
+        "from orchestrator.settings import Settings; from orchestrator.tracking.client import import_mlflow, open_client\n"
+        f"settings = Settings.load({{'runs': {str(tmp_path / 'runs')!r}}})\n"
+        "import_mlflow(); print('now', flush=True); open_client(settings)"
+    )
+    for delay in (0.3, 0.9):
+        maker = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
+        assert maker.stdout is not None
+        assert maker.stdout.readline() == b"now\n"
+        time.sleep(delay)
+        maker.kill()
+        maker.wait()
+    assert open_client(settings).get_experiment("0").name == "Default"
+    assert [path.name for path in file.parent.iterdir() if ".new" in path.name] == []
