@@ -73,19 +73,23 @@ class Driver:
         checkpoints = CheckpointStorage(self.settings.checkpoints).within(self.spec.name)
         trials = study.records()
         self.tracker.open(self.spec, dataset, trials)
-        self.executor.open(
-            Job(
-                self.spec.name,
-                self.spec.workload.kind,
-                self.spec.workload.options,
-                dataset,
-                checkpoints.folder,
-                cpus=self.spec.resources.cpus,
-                gpus=self.spec.resources.gpus,
-            )
-        )
-        return Sweep(
+        sweep = Sweep(
             study, self.executor, self.tracker, checkpoints, self.lease, trials=trials, elapsed_before_s=row.elapsed_s
+        )
+        if not sweep.is_complete and sweep.seconds_left > 0:
+            self.executor.open(self._job(dataset, checkpoints.folder))
+        return sweep
+
+    def _job(self, dataset: Dataset, checkpoints: str) -> Job:
+        workload, resources = self.spec.workload, self.spec.resources
+        return Job(
+            self.spec.name,
+            workload.kind,
+            workload.options,
+            dataset,
+            checkpoints,
+            cpus=resources.cpus,
+            gpus=resources.gpus,
         )
 
     def _recognise(self, dataset: Dataset, known: Mapping[str, Any]) -> None:
@@ -115,12 +119,11 @@ class Driver:
         sweep = self._running()
         yield from sweep.run()
         best = best_trial(sweep.trials, sweep.study.metric, self.spec.objective.direction)
-        unfinished = any(not trial.state.is_final for trial in sweep.trials)
-        enough = len(sweep.trials) >= sweep.study.trials_allowed and not unfinished
-        if enough and best is None:
-            self._finish("failed", "no trial was trained to its end", None)
-        elif enough:
-            self._finish("finished", "", best)
+        used_up = sweep.is_complete or sweep.is_out_of_time
+        if used_up and best is None:
+            self._finish("failed", f"no trial was trained to its end; {sweep.stopping}".rstrip("; "), None)
+        elif used_up:
+            self._finish("finished", sweep.stopping, best)
         else:
             self._finish("interrupted", sweep.stopping, best)
 

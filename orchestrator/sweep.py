@@ -73,6 +73,12 @@ class Sweep:
     stopping: str = ""
     """Why no further evaluation is asked for; empty while the sweep goes on."""
     elapsed_before_s: float = 0.0
+    is_out_of_time: bool = False
+
+    @property
+    def is_complete(self) -> bool:
+        """Tell whether every trial of the budget has ended."""
+        return len(self.trials) >= self.study.trials_allowed and all(trial.state.is_final for trial in self.trials)
 
     def run(self) -> Iterator[Event]:
         """Train until the budget is used up or someone says stop, yielding at everything that happens.
@@ -81,7 +87,7 @@ class Sweep:
         """
         spec = self.study.spec
         self.waiting.extend(trial for trial in self.trials if not trial.state.is_final)
-        keeper = LeaseKeeper(self.lease, limit_s=self._seconds_left())
+        keeper = LeaseKeeper(self.lease, limit_s=self.seconds_left)
         with keeper:
             while True:
                 self._listen(keeper)
@@ -99,7 +105,9 @@ class Sweep:
         """Ask for no further evaluation; those under way are waited for and kept."""
         self.stopping = self.stopping or reason
 
-    def _seconds_left(self) -> float:
+    @property
+    def seconds_left(self) -> float:
+        """Return what is left of the budget of hours; infinite where there is none."""
         hours = self.study.spec.budget.hours
         return math.inf if hours is None else hours * 3600 - self.elapsed_before_s
 
@@ -107,7 +115,8 @@ class Sweep:
         keeper.check()
         if keeper.stop_requested.is_set():
             self.stop("stopped by `bptt stop`")
-        if keeper.out_of_time.is_set():
+        if keeper.out_of_time.is_set() and not self.stopping:
+            self.is_out_of_time = True
             self.stop(f"the budget of {self.study.spec.budget.hours:g} hours is used up")
 
     def _fill_slots(self) -> Iterator[Event]:
@@ -209,6 +218,8 @@ class LeaseKeeper:
         self.limit_s = limit_s
         self.stop_requested = threading.Event()
         self.out_of_time = threading.Event()
+        if limit_s <= 0:
+            self.out_of_time.set()
         self._done = threading.Event()
         self._lost: LeaseLost | None = None
         self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)

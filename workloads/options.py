@@ -135,5 +135,5 @@ def _expected(kinds: frozenset[type], bounds: Mapping[str, Any]) -> str:
         names.get(kind, "null") for kind in sorted(kinds, key=lambda kind: kind.__name__ == "NoneType")
     )
     words = {"at_least": "at least", "above": "above", "at_most": "at most", "below": "below"}
-    limits = [f"{word} {bounds[key]:g}" for key, word in words.items() if bounds.get(key) is not None]
+    limits = [f"{word} {bounds[key]}" for key, word in words.items() if bounds.get(key) is not None]
     return " ".join([expected, " and ".join(limits)]).strip()

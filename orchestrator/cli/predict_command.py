@@ -14,7 +14,7 @@ import click
 from orchestrator.cli.assignments import read_scalar, split_assignments
 from orchestrator.cli.options import as_json, flags_given, with_settings
 from orchestrator.cli.predict_model import Usable, find_model
-from orchestrator.cli.tables import format_table, read_table, write_table
+from orchestrator.cli.table_files import format_table, read_table, write_table
 from orchestrator.errors import UserError
 from orchestrator.settings import Settings
 

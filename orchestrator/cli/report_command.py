@@ -35,7 +35,7 @@ def command(settings: Settings, sweep: str, written_as: str | None, as_json: boo
     """Report what SWEEP, a name or a sweep file, found: the truncation length to use, what mattered, what it cost."""
     from orchestrator.pages import markdown, plain
     from orchestrator.report import make_report
-    from orchestrator.report_text import page_of
+    from orchestrator.report.words import page_of
 
     if as_json and written_as not in (None, "json"):
         raise UserError(f"--json and --format {written_as} exclude each other")

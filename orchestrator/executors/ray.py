@@ -42,10 +42,10 @@ class RayExecutor:
 
     def open(self, job: Job) -> None:
         """Connect to Ray, or start it here; share the data; start the workers."""
+        self._job = job
         connect(self._address)
         import ray
 
-        self._job = job
         # Put once: workers on a node read the same shared memory.
         self._dataset = ray.put(job.dataset)
         count = self._fitting(job)
@@ -165,6 +165,8 @@ class RayExecutor:
 
     def close(self) -> None:
         """Stop the workers, and Ray itself where it was started here."""
+        if self._job is None:
+            return
         import ray
 
         for slot in self._slots:

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import SweepNotFound
-from orchestrator.findings import Report
 from orchestrator.ledger import Ledger
 from orchestrator.pages import markdown, plain
 from orchestrator.report import make_report
-from orchestrator.report_text import page_of
+from orchestrator.report.findings import Report
+from orchestrator.report.words import page_of
 from orchestrator.settings import Settings
 from orchestrator.spec import spec_from
 from orchestrator.trial import TrialState

@@ -494,7 +494,8 @@ def test_a_process_killed_while_it_makes_the_tables_leaves_a_database_that_can_b
     settings = Settings.load({"runs": tmp_path / "runs"}, environ={})
     file = tmp_path / "runs" / "mlflow.db"
     script = (
-        "from orchestrator.settings import Settings; from orchestrator.tracking.client import import_mlflow, open_client\n"
+        "from orchestrator.settings import Settings\n"
+        "from orchestrator.tracking.client import import_mlflow, open_client\n"
         f"settings = Settings.load({{'runs': {str(tmp_path / 'runs')!r}}})\n"
         "import_mlflow(); print('now', flush=True); open_client(settings)"
     )

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import workloads
-from orchestrator.findings import Answer, Comparison, Cost, Gradient, Group, Importance, Reason, Report
 from orchestrator.ledger import Ledger
+from orchestrator.report.findings import Answer, Comparison, Cost, Gradient, Group, Importance, Reason, Report
 from orchestrator.space import Parameter
 from orchestrator.spec import trials_allowed
 from orchestrator.standing import Standing, plain_trial, standing

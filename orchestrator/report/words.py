@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from orchestrator.findings import Comparison, Gradient, Group, Importance, Report
 from orchestrator.pages import Block, Facts, Heading, Paragraph, Table
+from orchestrator.report.findings import Comparison, Gradient, Group, Importance, Report
 from orchestrator.wording import count, duration, in_view_order, number, state_word, value_of
 
 FEW = 10
