@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.settings import Settings
+
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 
@@ -30,6 +32,11 @@ def storage(tmp_path: Path) -> FolderStorage:
     folder = tmp_path / "checkpoints"
     folder.mkdir()
     return FolderStorage(folder)
+
+
+@pytest.fixture
+def sweep_settings(tmp_path: Path) -> Settings:
+    return Settings.load({"runs": tmp_path / "runs"}, environ={})
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,11 +14,6 @@ from orchestrator.settings import Settings
 from orchestrator.spec import SweepSpec, spec_from
 from orchestrator.tracking.base import NoTracker
 from tests.fakes import KIND
-
-
-@pytest.fixture
-def sweep_settings(tmp_path: Path) -> Settings:
-    return Settings.load({"runs": tmp_path / "runs"}, environ={})
 
 
 def make_spec(**changes: Any) -> SweepSpec:
