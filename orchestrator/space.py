@@ -160,26 +160,12 @@ def in_order(space: Mapping[str, Parameter]) -> list[str]:
 
 
 def suggest(trial: Trial, space: Mapping[str, Parameter]) -> dict[str, Any]:
-    """Ask `trial` for every parameter that its conditions let exist.
-
-    Asked again it gives the same, even where the first asking was killed halfway through.
-    """
-    known = trial.params
+    """Ask `trial` for every parameter that its conditions let exist."""
     chosen: dict[str, Any] = {}
     for name in in_order(space):
-        parameter = space[name]
-        if is_active(parameter, chosen):
-            if name in known:
-                _draw_again(trial, name, parameter.distribution())
-            chosen[name] = parameter.suggest(trial, name)
+        if is_active(space[name], chosen):
+            chosen[name] = space[name].suggest(trial, name)
     return chosen
-
-
-def _draw_again(trial: Trial, name: str, distribution: BaseDistribution) -> None:
-    # The sampler draws nothing for a parameter that the database has, and would so give the next one its number.
-    if name not in trial.relative_params and not distribution.single():
-        study = trial.study
-        study.sampler.sample_independent(study, study.trials[trial.number], name, distribution)
 
 
 def is_active(parameter: Parameter, chosen: Mapping[str, Any]) -> bool:

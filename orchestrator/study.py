@@ -1,23 +1,22 @@
-"""The Optuna study of a sweep: samplers and pruners by name, asking, reporting, telling, and taking up again."""
+"""The Optuna study of a sweep: asking, reporting, telling, and taking up again."""
 
 from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import SweepNotFound
 from orchestrator.ledger import Ledger
+from orchestrator.search import make_pruner, make_sampler
 from orchestrator.space import suggest
 from orchestrator.spec import SweepSpec, spec_from, trials_allowed
 from orchestrator.trial import TrialRecord, TrialState
 
 if TYPE_CHECKING:
     import optuna
-    from optuna.pruners import BasePruner
-    from optuna.samplers import BaseSampler
     from optuna.study import Study
     from optuna.trial import FrozenTrial, Trial
 
@@ -28,7 +27,12 @@ INFEASIBLE = (TrialState.DIVERGED, TrialState.OUT_OF_MEMORY)
 
 
 class SweepStudy:
-    """One sweep's trials, in Optuna and in the ledger. Only the driver that holds the lease may write."""
+    """One sweep's trials. Only the driver that holds the lease may write.
+
+    Samplers and pruners work on a copy of the study in memory, where reading all trials costs nothing; the database
+    is written through, one transaction for each thing that happens, and read once, when a sweep is taken up. A
+    trial enters it whole, with its setting: there is no moment at which a kill could leave half of one.
+    """
 
     def __init__(self, ledger: Ledger, spec: SweepSpec) -> None:
         import optuna
@@ -36,16 +40,21 @@ class SweepStudy:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.ledger, self.spec = ledger, spec
         self.metric = str(spec.objective.metric)
+        direction = spec.objective.direction or "minimize"
+        self._database, self._memory = open_storage(ledger.url), optuna.storages.InMemoryStorage()
         with quietly():
+            optuna.create_study(study_name=spec.name, storage=self._database, direction=direction, load_if_exists=True)
             self.study: Study = optuna.create_study(
-                study_name=spec.name,
-                storage=open_storage(ledger.url),
-                direction=spec.objective.direction or "minimize",
-                load_if_exists=True,
-                pruner=make_pruner(spec),
-                sampler=make_sampler(spec, 0),
+                study_name=spec.name, storage=self._memory, direction=direction, pruner=make_pruner(spec)
             )
-        self._asked: dict[int, Trial] = {}
+        self._durable_study = self._database.get_study_id_from_name(spec.name)
+        self._memory_study = self._memory.get_study_id_from_name(spec.name)
+        self._study_attributes = dict(self._database.get_study_system_attrs(self._durable_study))
+        for key, value in self._study_attributes.items():
+            self._memory.set_study_system_attr(self._memory_study, key, value)
+        self._under_way: dict[int, Trial] = {}
+        self._durable: dict[int, int] = {}  # trial ids in the database by number
+        self._attributes: dict[int, dict[str, Any]] = {}  # of trials under way, as the database has them
 
     @property
     def trials_allowed(self) -> int:
@@ -57,60 +66,67 @@ class SweepStudy:
         with quietly():
             # The sampler is not in the database. Seeded by the trial's number, it draws the same
             # settings whether or not the driver was replaced in between.
-            number = len(self.study.get_trials(deepcopy=False))
-            self.study.sampler = make_sampler(self.spec, number)
-            return self._begin(self.study.ask(), time.time())
-
-    def _begin(self, trial: Trial, started: float) -> TrialRecord:
-        chosen = suggest(trial, self.spec.space)
-        self._asked[trial.number] = trial
-        return TrialRecord(trial.number, chosen, self.spec.params(chosen), started)
+            self.study.sampler = make_sampler(self.spec, self._memory.get_n_trials(self._memory_study))
+            trial = self.study.ask()
+            chosen = suggest(trial, self.spec.space)
+        frozen = self._memory.get_trial(trial._trial_id)
+        self._durable[trial.number] = self._database.create_new_trial(self._durable_study, template_trial=frozen)
+        self._under_way[trial.number] = trial
+        self._attributes[trial.number] = dict(frozen.system_attrs)
+        self._keep_study_attributes()
+        return TrialRecord(trial.number, chosen, self.spec.params(chosen), time.time())
 
     def records(self) -> list[TrialRecord]:
         """Return every trial there is, those that a dead driver left under way ready to go on."""
         recorded = self.ledger.evaluations(self.spec.name)
-        return [
-            self._record(frozen, recorded.get(frozen.number, [])) for frozen in self.study.get_trials(deepcopy=False)
-        ]
+        trials = sorted(self._database.get_all_trials(self._durable_study), key=lambda trial: trial.number)
+        return [self._take_up(frozen, recorded.get(frozen.number, [])) for frozen in trials]
 
-    def _record(self, frozen: FrozenTrial, evaluations: list[Progress]) -> TrialRecord:
+    def _take_up(self, frozen: FrozenTrial, evaluations: list[Progress]) -> TrialRecord:
         import optuna
 
-        started = frozen.datetime_start.timestamp() if frozen.datetime_start else time.time()
-        if frozen.state.is_finished():
-            record = finished_record(self.spec, frozen, evaluations)
-        else:
-            with quietly():
-                self.study.sampler = make_sampler(self.spec, frozen.number)
-                trial = optuna.trial.Trial(self.study, frozen._trial_id)
-                record = self._begin(trial, started)
-            record.evaluations = evaluations
+        memory_id = self._memory.create_new_trial(self._memory_study, template_trial=frozen)
+        record = record_of(self.spec, frozen, evaluations)
+        if not frozen.state.is_finished():
+            self._durable[frozen.number] = frozen._trial_id
+            self._attributes[frozen.number] = dict(frozen.system_attrs)
+            # A trial object of Optuna's asks its sampler what to do before a trial; here it has been done.
+            self.study.sampler = optuna.samplers.RandomSampler()
+            self._under_way[frozen.number] = optuna.trial.Trial(self.study, memory_id)
             for progress in evaluations:  # those acknowledged that a kill kept from being reported
                 if progress.evaluation + 1 not in frozen.intermediate_values:
-                    trial.report(progress.metrics[self.metric], progress.evaluation + 1)
+                    self._report(frozen.number, progress)
         return record
 
     def record(self, trial: TrialRecord, progress: Progress) -> None:
         """Acknowledge an evaluation: from here on it is never trained again."""
         self.ledger.record(self.spec.name, trial.number, progress)
         trial.evaluations.append(progress)
+        self._report(trial.number, progress)
+
+    def _report(self, number: int, progress: Progress) -> None:
         # Optuna's pruners take steps for a resource that begins at 1.
-        self._asked[trial.number].report(progress.metrics[self.metric], progress.evaluation + 1)
+        value, step = progress.metrics[self.metric], progress.evaluation + 1
+        self._under_way[number].report(value, step)
+        self._database.set_trial_intermediate_value(self._durable[number], step, value)
 
     def should_prune(self, trial: TrialRecord) -> bool:
         """Ask the pruner whether the trial's latest evaluation is worth going on from."""
         with quietly():
-            return self._asked[trial.number].should_prune()
+            prune = self._under_way[trial.number].should_prune()
+        self._keep_attributes(trial.number)  # successive halving remembers its rungs there
+        return prune
 
     def tell(self, trial: TrialRecord, state: TrialState, reason: str = "") -> None:
         """End a trial, with the reason kept beside it."""
         import optuna
 
-        asked = self._asked.pop(trial.number)
+        asked = self._under_way[trial.number]
+        durable = self._durable[trial.number]
         if reason:
-            asked.set_user_attr("reason", reason)
+            self._database.set_trial_user_attr(durable, "reason", reason)
         if state in INFEASIBLE or state is TrialState.FAILED:
-            asked.set_user_attr("state", str(state))
+            self._database.set_trial_user_attr(durable, "state", str(state))
         if state in INFEASIBLE:
             asked.set_constraint("trainable", 1.0)
         told = {
@@ -119,11 +135,31 @@ class SweepStudy:
         }.get(state, optuna.trial.TrialState.PRUNED)
         value = trial.value(self.metric) if state is TrialState.COMPLETE else None
         with quietly():
-            self.study.tell(asked, value, state=told)
+            frozen = self.study.tell(asked, value, state=told)
+        self._keep_attributes(trial.number)
+        self._keep_study_attributes()
+        self._database.set_trial_state_values(durable, told, frozen.values)
+        for known in (self._under_way, self._durable, self._attributes):
+            del known[trial.number]
         trial.state, trial.reason, trial.ended = state, reason, time.time()
 
+    def _keep_attributes(self, number: int) -> None:
+        """Write what a sampler or pruner noted on a trial through to the database."""
+        known = self._attributes[number]
+        for key, value in self._memory.get_trial_system_attrs(self._under_way[number]._trial_id).items():
+            if key not in known or known[key] != value:
+                self._database.set_trial_system_attr(self._durable[number], key, value)
+                known[key] = value
 
-def finished_record(spec: SweepSpec, frozen: FrozenTrial, evaluations: list[Progress]) -> TrialRecord:
+    def _keep_study_attributes(self) -> None:
+        known = self._study_attributes
+        for key, value in self._memory.get_study_system_attrs(self._memory_study).items():
+            if key not in known or known[key] != value:
+                self._database.set_study_system_attr(self._durable_study, key, value)
+                known[key] = value
+
+
+def record_of(spec: SweepSpec, frozen: FrozenTrial, evaluations: list[Progress]) -> TrialRecord:
     """Return what is known of a trial as it stands in the database; changes nothing."""
     chosen = dict(frozen.params)
     started = frozen.datetime_start.timestamp() if frozen.datetime_start else 0.0
@@ -150,7 +186,7 @@ def read_sweep(ledger: Ledger, name: str) -> tuple[SweepSpec, list[TrialRecord]]
     except KeyError:
         return spec, []
     return spec, [
-        finished_record(spec, frozen, recorded.get(frozen.number, [])) for frozen in study.get_trials(deepcopy=False)
+        record_of(spec, frozen, recorded.get(frozen.number, [])) for frozen in study.get_trials(deepcopy=False)
     ]
 
 
@@ -184,52 +220,3 @@ def quietly() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
-
-
-def make_sampler(spec: SweepSpec, number: int) -> BaseSampler:
-    """Return the sampler that `search.sampler` names, for the trial of that number."""
-    from optuna import samplers
-
-    name, seed = spec.search.sampler, spec.search.seed
-    # Samplers that walk a sequence kept in the database keep their seed; the others draw anew for each trial.
-    drawn = (seed * 1_000_003 + number) % 2**32
-    if name == "random":
-        return samplers.RandomSampler(seed=drawn)
-    if name == "gp":
-        return samplers.GPSampler(seed=drawn)
-    if name == "qmc":
-        return samplers.QMCSampler(seed=seed, scramble=True)
-    if name == "cmaes":
-        return samplers.CmaEsSampler(seed=drawn, warn_independent_sampling=False)
-    if name == "grid":
-        return make_grid_sampler({key: parameter.grid() or [] for key, parameter in spec.space.items()}, seed)
-    return samplers.TPESampler(seed=drawn, multivariate=True, group=True, constant_liar=True)
-
-
-def make_grid_sampler(space: dict[str, Sequence[Any]], seed: int) -> BaseSampler:
-    """Return a grid sampler that leaves it to the driver to end the sweep."""
-    from optuna.samplers import GridSampler
-
-    class CountedGridSampler(GridSampler):
-        def after_trial(self, *_: Any) -> None:
-            """Do not call study.stop(), which is an error outside Optuna's own loop."""
-
-    return CountedGridSampler(space, seed=seed)
-
-
-def make_pruner(spec: SweepSpec) -> BasePruner:
-    """Return the pruner that `search.pruner` names; its resource is the evaluation, counted from 1."""
-    from optuna import pruners
-
-    evaluations = spec.budget.evaluations
-    warmup = max(evaluations // 10, 1)
-    made: dict[str, Any] = {
-        "none": pruners.NopPruner,
-        "median": lambda: pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=warmup),
-        "percentile": lambda: pruners.PercentilePruner(25.0, n_startup_trials=4, n_warmup_steps=warmup),
-        "successive_halving": lambda: pruners.SuccessiveHalvingPruner(min_resource=warmup, reduction_factor=3),
-        "hyperband": lambda: pruners.HyperbandPruner(min_resource=warmup, max_resource=evaluations, reduction_factor=3),
-        "patient": lambda: pruners.PatientPruner(pruners.MedianPruner(n_startup_trials=4), patience=2),
-    }
-    pruner: BasePruner = made[spec.search.pruner]()
-    return pruner

@@ -13,8 +13,7 @@ from orchestrator.errors import BpttError, SpecChanged, SweepHeld, UserError
 from orchestrator.executors.local import LocalExecutor
 from orchestrator.ledger import Ledger
 from orchestrator.settings import Settings
-from orchestrator.space import in_order
-from orchestrator.study import SweepStudy, load_study, make_sampler, read_sweep
+from orchestrator.study import SweepStudy, load_study, read_sweep
 from orchestrator.sweep import Happening, Sweep
 from orchestrator.tracking.base import NoTracker
 from orchestrator.trial import Assignment, Failure, Job, Reply, TrialState
@@ -212,27 +211,47 @@ def test_stopping_does_not_change_what_is_sampled(drive: Drive, tmp_path: Path) 
         assert [trial.chosen for trial in swept(stopped).trials] == [trial.chosen for trial in swept(whole).trials]
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random"])
-@pytest.mark.parametrize("written", [0, 1, 2])
-def test_a_trial_whose_asking_was_killed_halfway_gets_the_same_setting(
-    sampler: str, written: int, sweep_settings: Settings
+@pytest.mark.parametrize("sampler", ["tpe", "random", "qmc"])
+def test_a_kill_before_a_trial_was_written_leaves_nothing_of_it_and_the_next_driver_asks_the_same(
+    sampler: str, sweep_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    space = {name: {"float": [0.1, 1.0]} for name in ("quality", "at", "learning_rate")}
+    spec = make_spec(space={name: {"float": [0.1, 1.0]} for name in ("quality", "at")}, search={"sampler": sampler})
+    ledger = Ledger(sweep_settings.study_url)
+    claim(ledger, spec)
+    asked = []
+    for kill in (True, False):
+        study = SweepStudy(ledger, spec)
+        assert study.records() == []
+        if kill:
+            wrote = study._database.create_new_trial
+            monkeypatch.setattr(study._database, "create_new_trial", lambda *_, **__: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                study.ask()
+            monkeypatch.setattr(study._database, "create_new_trial", wrote)
+            asked.append(study._memory.get_all_trials(0)[0].params)
+        else:
+            asked.append(dict(study.ask().chosen))
+    assert asked[0] == asked[1]
 
-    def study(name: str) -> SweepStudy:
-        spec = make_spec(name=name, space=space, search={"sampler": sampler, "seed": 9})
-        ledger = Ledger(sweep_settings.study_url)
-        claim(ledger, spec)
-        return SweepStudy(ledger, spec)
 
-    whole = study("whole").ask()
-    begun = study("killed")
-    begun.study.sampler = make_sampler(begun.spec, 0)
-    trial = begun.study.ask()
-    for name in in_order(begun.spec.space)[:written]:
-        begun.spec.space[name].suggest(trial, name)
-    [resumed] = study("killed").records()
-    assert resumed.chosen == whole.chosen
+@pytest.mark.parametrize("search", [("cmaes", "none"), ("qmc", "none"), ("tpe", "successive_halving")])
+def test_what_samplers_and_pruners_note_is_there_for_the_next_driver(
+    search: tuple[str, str], drive: Drive, sweep_settings: Settings
+) -> None:
+    spec = make_spec(
+        space={name: {"float": [0.1, 1.0]} for name in ("quality", "at")},
+        search=dict(zip(("sampler", "pruner"), search, strict=True)),
+        budget={"trials": 9, "evaluations": 9},
+    )
+    driver = drive(spec)
+    kept = SweepStudy(Ledger(sweep_settings.study_url), spec)
+    kept.records()
+    before, after = swept(driver).study, kept
+    notes = [study._memory.get_study_system_attrs(study._memory_study) for study in (before, after)]
+    assert notes[0] == notes[1]
+    for old, new in zip(before.study.trials, after.study.trials, strict=True):
+        assert (old.system_attrs, old.params, old.values) == (new.system_attrs, new.params, new.values)
+        assert (old.state, old.intermediate_values) == (new.state, new.intermediate_values)
 
 
 def test_an_evaluation_acknowledged_but_not_reported_is_not_trained_again(

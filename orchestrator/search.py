@@ -1,0 +1,61 @@
+"""Samplers and pruners by the names that a sweep file uses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.spec import SweepSpec
+
+if TYPE_CHECKING:
+    from optuna.pruners import BasePruner
+    from optuna.samplers import BaseSampler
+
+
+def make_sampler(spec: SweepSpec, number: int) -> BaseSampler:
+    """Return the sampler that `search.sampler` names, for the trial of that number."""
+    from optuna import samplers
+
+    name, seed = spec.search.sampler, spec.search.seed
+    # Samplers that walk a sequence kept in the database keep their seed; the others draw anew for each trial.
+    drawn = (seed * 1_000_003 + number) % 2**32
+    if name == "random":
+        return samplers.RandomSampler(seed=drawn)
+    if name == "gp":
+        return samplers.GPSampler(seed=drawn)
+    if name == "qmc":
+        return samplers.QMCSampler(seed=seed, scramble=True)
+    if name == "cmaes":
+        return samplers.CmaEsSampler(seed=drawn, warn_independent_sampling=False)
+    if name == "grid":
+        return make_grid_sampler({key: parameter.grid() or [] for key, parameter in spec.space.items()}, seed)
+    return samplers.TPESampler(seed=drawn, multivariate=True, group=True, constant_liar=True)
+
+
+def make_grid_sampler(space: dict[str, Sequence[Any]], seed: int) -> BaseSampler:
+    """Return a grid sampler that leaves it to the driver to end the sweep."""
+    from optuna.samplers import GridSampler
+
+    class CountedGridSampler(GridSampler):
+        def after_trial(self, *_: Any) -> None:
+            """Do not call study.stop(), which is an error outside Optuna's own loop."""
+
+    return CountedGridSampler(space, seed=seed)
+
+
+def make_pruner(spec: SweepSpec) -> BasePruner:
+    """Return the pruner that `search.pruner` names; its resource is the evaluation, counted from 1."""
+    from optuna import pruners
+
+    evaluations = spec.budget.evaluations
+    warmup = max(evaluations // 10, 1)
+    made: dict[str, Any] = {
+        "none": pruners.NopPruner,
+        "median": lambda: pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=warmup),
+        "percentile": lambda: pruners.PercentilePruner(25.0, n_startup_trials=4, n_warmup_steps=warmup),
+        "successive_halving": lambda: pruners.SuccessiveHalvingPruner(min_resource=warmup, reduction_factor=3),
+        "hyperband": lambda: pruners.HyperbandPruner(min_resource=warmup, max_resource=evaluations, reduction_factor=3),
+        "patient": lambda: pruners.PatientPruner(pruners.MedianPruner(n_startup_trials=4), patience=2),
+    }
+    pruner: BasePruner = made[spec.search.pruner]()
+    return pruner
