@@ -51,7 +51,7 @@ class SweepRuns:
         self.experiment = self._find_experiment(client)
         self.parent, runs = self._find_parent(client, chosen)
         self._children = {number_of(run): run.info.run_id for run in runs}
-        # Params are written once, behind the inputs: a run that has them lacks nothing but evaluations.
+        # Params are written once: a run that has them lacks nothing but evaluations.
         self._begun = {number_of(run) for run in runs if run.data.params}
         self._values = {number_of(run): run.data.metrics.get(_key(self._metric)) for run in runs}
         states = {
@@ -150,7 +150,6 @@ class SweepRuns:
         run_id = self._children.get(trial.number) or self._create(trial)
         params: list[Param] = []
         if trial.number not in self._begun:
-            self.client.log_inputs(run_id, [self._input()])
             params = [Param(_key(name), str(value)) for name, value in trial.params.items()]
         metrics = [
             Metric(_key(name), float(value), int(progress.time * 1000), progress.sequence_steps)
@@ -174,6 +173,8 @@ class SweepRuns:
             "mlflow.parentRunId": self.parent,
             "bptt.sweep": self.view.spec.name,
             "bptt.trial": str(trial.number),
+            # The data set itself is an input of the parent: for each trial it would cost as much as creating the run.
+            "bptt.data": f"{self.view.dataset.name} ({self.view.dataset.fingerprint})",
             **state_tags(trial),
         }
         if "cell_type" in trial.params:

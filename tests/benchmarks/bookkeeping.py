@@ -14,6 +14,7 @@ import os
 import tempfile
 import time
 import warnings
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -40,7 +41,7 @@ def ours(trials: int, evaluations: int) -> float:
         )
         driver = Driver(settings, spec, executor=make_executor(workers=WORKERS), tracker=open_tracker(settings))
         with driver:
-            wait_until_warm(driver)
+            wait_until_warm(driver, Path(folder, "artifacts"))
             began = time.perf_counter()
             for _ in driver.sweep.run():  # type: ignore[union-attr]
                 pass
@@ -48,11 +49,13 @@ def ours(trials: int, evaluations: int) -> float:
             return time.perf_counter() - began
 
 
-def wait_until_warm(driver: Driver) -> None:
-    """Wait for the workers' processes, which Ray starts behind the driver's back."""
+def wait_until_warm(driver: Driver, artifacts: Path) -> None:
+    """Wait for the workers' processes and for MLflow's, which are started behind the driver's back."""
     import ray
 
     ray.get([slot.ready for slot in driver.executor._slots])  # type: ignore[attr-defined]
+    while not artifacts.exists():  # made for the sweep file, which comes last when the runs are opened
+        time.sleep(0.05)
 
 
 def ray_tune(trials: int, evaluations: int, *, reuse_actors: bool) -> float:
