@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.checkpoints import CheckpointStorage
-from orchestrator.errors import BpttError, SpecChanged, SweepNotFound, UserError
+from orchestrator.errors import BpttError, LeaseLost, SpecChanged, SweepNotFound, UserError
 from orchestrator.executors.base import Executor
-from orchestrator.ledger import Lease, Ledger
+from orchestrator.lease import Lease, LeaseKeeper
+from orchestrator.ledger import Ledger
 from orchestrator.settings import Settings
 from orchestrator.spec import SweepSpec, difference, spec_from
-from orchestrator.study import SweepStudy
+from orchestrator.study import SweepStudy, has_trials
 from orchestrator.sweep import Event, Sweep
 from orchestrator.tracking.base import Model, Tracker
 from orchestrator.trial import Job, TrialRecord, best_trial
@@ -48,19 +50,26 @@ class Driver:
         self.workload: Workload = spec.load_workload()
         self.outcome: Outcome | None = None
         self.sweep: Sweep | None = None
-        self._stop_reason = ""
 
     def __enter__(self) -> Driver:
         claim(self.ledger, self.spec)
         self.lease.take()
+        self.keeper = LeaseKeeper(self.lease, limit_s=self._seconds_left())
+        self.keeper.start()
         try:
             self.sweep = self._open()
+            self.keeper.check()
         except BaseException as error:
             with contextlib.suppress(Exception):
                 self.executor.close()
+            self.keeper.stop()
             self.lease.give_back("interrupted", str(error))
             raise
         return self
+
+    def _seconds_left(self) -> float:
+        hours = self.spec.budget.hours
+        return math.inf if hours is None else hours * 3600 - self.ledger.sweep(self.spec.name).elapsed_s
 
     def _open(self) -> Sweep:
         try:
@@ -69,14 +78,12 @@ class Driver:
             raise UserError(str(error)) from error
         row = self.ledger.sweep(self.spec.name)
         self._recognise(dataset, row.dataset)
-        study = SweepStudy(self.ledger, self.spec)
+        study = SweepStudy(self.ledger, self.spec, self.lease.owner)
         checkpoints = CheckpointStorage(self.settings.checkpoints).within(self.spec.name)
         trials = study.records()
         self.tracker.open(self.spec, dataset, trials)
-        sweep = Sweep(
-            study, self.executor, self.tracker, checkpoints, self.lease, trials=trials, elapsed_before_s=row.elapsed_s
-        )
-        if not sweep.is_complete and sweep.seconds_left > 0:
+        sweep = Sweep(study, self.executor, self.tracker, checkpoints, self.keeper, trials=trials)
+        if not sweep.is_complete and not self.keeper.out_of_time.is_set():
             self.executor.open(self._job(dataset, checkpoints.folder))
         return sweep
 
@@ -137,8 +144,9 @@ class Driver:
         model = None
         if best is not None and state == "finished":
             try:
+                self.keeper.check()
                 model = self._register(best)
-            except BpttError as error:
+            except (BpttError, OSError, ValueError, RuntimeError) as error:
                 # The trials are safe in the database; running the sweep again registers the model.
                 message = str(error)
         summary = {"state": state, "message": message, "best": best, "model": model}
@@ -163,26 +171,39 @@ class Driver:
         return uri
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        if self.outcome is None:
+            self._break_off(error)
+        self.keeper.stop()
         if self.outcome is not None:
             self.lease.give_back(self.outcome.state, self.outcome.message)
-            return
+        else:
+            # A sweep that broke down can go on: only a fault of its own making ends it.
+            self.lease.give_back("failed" if isinstance(error, BpttError) else "interrupted", str(error or ""))
+
+    def _break_off(self, error: BaseException | None) -> None:
         with contextlib.suppress(Exception):
             self.executor.close()
+        if isinstance(error, LeaseLost):
+            return  # what MLflow shows is the other driver's to say
         with contextlib.suppress(Exception):
             self.tracker.close({"state": "interrupted", "message": str(error), "best": None, "model": None}, 5.0)
-        # A sweep that broke down can go on: only a fault of its own making ends it.
-        self.lease.give_back("failed" if isinstance(error, BpttError) else "interrupted", str(error or ""))
 
 
 def claim(ledger: Ledger, spec: SweepSpec) -> None:
-    """Enter the sweep in the database, or recognise it there; SpecChanged shows what is different."""
+    """Enter the sweep in the database, or recognise it there; SpecChanged shows what is different.
+
+    Resources may differ, since a sweep may go on elsewhere; and so may anything while it has no trials, since then
+    the file was only being put right.
+    """
     try:
-        known = spec_from(ledger.sweep(spec.name).spec)
+        row = ledger.sweep(spec.name)
     except SweepNotFound:
         ledger.create(spec.name, spec.plain())
         return
-    changes = difference(known, spec)
-    if changes:
+    changes = [line for line in difference(spec_from(row.spec), spec) if not line.startswith("resources.")]
+    if changes and not row.is_driven and not has_trials(ledger, spec.name):
+        ledger.update(spec.name, spec=spec.plain(), dataset={})
+    elif changes:
         raise SpecChanged(
             f"{spec.name} exists with another spec ({'; '.join(changes)}); give this one another name, or use "
             "`bptt extend` for more trials"

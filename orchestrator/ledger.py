@@ -8,26 +8,33 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import socket
 import time
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Column, Float, Integer, MetaData, String, Table, Text, create_engine, make_url, select
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Float,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    create_engine,
+    make_url,
+    select,
+)
 from sqlalchemy.engine import Engine
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.schema import CreateTable
 
 from orchestrator.databases import tune_sqlite
-from orchestrator.errors import LeaseLost, SpecChanged, SweepHeld, SweepNotFound, UserError
+from orchestrator.errors import LeaseLost, SpecChanged, SweepNotFound, UserError
+from orchestrator.processes import is_gone
 from workloads.protocol import Progress
-
-LEASE_S = 60.0
-"""A driver that has not renewed its lease for so long has lost it."""
 
 metadata = MetaData()
 
@@ -53,7 +60,7 @@ evaluations = Table(
     Column("sweep", String(63), primary_key=True),
     Column("trial", Integer, primary_key=True),
     Column("evaluation", Integer, primary_key=True),
-    Column("sequence_steps", Integer, nullable=False),
+    Column("sequence_steps", BigInteger, nullable=False),
     Column("metrics", Text, nullable=False),
     Column("checkpoint", Text, nullable=False),
     Column("time", Float, nullable=False),
@@ -82,7 +89,7 @@ class SweepRow:
     @property
     def is_driven(self) -> bool:
         """Tell whether a driver holds the sweep now."""
-        return self.owner is not None and self.expires > time.time() and not _is_dead(self.owner)
+        return self.owner is not None and self.expires > time.time() and not is_gone(self.owner)
 
 
 class Ledger:
@@ -135,8 +142,8 @@ class Ledger:
         with self.engine.begin() as connection:
             connection.execute(sweeps.update().where(sweeps.c.name == name).values(**plain))
 
-    def record(self, name: str, trial: int, progress: Progress) -> None:
-        """Acknowledge one evaluation. A second one of the same number is refused by the primary key."""
+    def record(self, name: str, trial: int, progress: Progress, *, owner: str) -> None:
+        """Acknowledge one evaluation, if `owner` holds the sweep; else LeaseLost, and nothing is written."""
         row = {
             "sweep": name,
             "trial": trial,
@@ -147,6 +154,10 @@ class Ledger:
             "time": progress.time,
         }
         with self.engine.begin() as connection:
+            # Touching the row locks it, so that no other driver takes the sweep over between look and write.
+            mine = sweeps.update().where(sweeps.c.name == name, sweeps.c.owner == owner).values(owner=owner)
+            if connection.execute(mine).rowcount != 1:
+                raise LeaseLost(f"another driver has taken {name} over; this one stops and writes nothing more")
             connection.execute(evaluations.insert().values(**row))
 
     def evaluations(self, name: str) -> dict[int, list[Progress]]:
@@ -159,65 +170,6 @@ class Ledger:
                 progress = Progress(row.evaluation, row.sequence_steps, metrics, row.checkpoint, row.time)
                 found.setdefault(row.trial, []).append(progress)
         return found
-
-
-class Lease:
-    """The right to drive one sweep: held by one driver at a time, and for no longer than it is renewed."""
-
-    def __init__(self, ledger: Ledger, name: str) -> None:
-        self.ledger, self.name = ledger, name
-        self.owner = f"{socket.gethostname()}:{os.getpid()}:{_started(os.getpid())}:{uuid.uuid4().hex[:8]}"
-        self._renewed = 0.0
-
-    def take(self) -> None:
-        """Take the lease if it is free, has run out, or its owner is a process of this machine that is gone.
-
-        Raises SweepHeld where another driver holds it.
-        """
-        row = self.ledger.sweep(self.name)
-        if row.is_driven:
-            host, pid, *_ = (row.owner or "").split(":")
-            raise SweepHeld(
-                f"{self.name} is being run by process {pid} on {host}; watch it with `bptt status {self.name}`, "
-                f"stop it with `bptt stop {self.name}`"
-            )
-        now = time.time()
-        free = sweeps.c.owner.is_(None) if row.owner is None else sweeps.c.owner == row.owner
-        values = {"owner": self.owner, "expires": now + LEASE_S, "state": "running", "stop_requested": 0, "message": ""}
-        with self.ledger.engine.begin() as connection:
-            # Of two drivers that saw the same owner, the database lets one change it.
-            taken = connection.execute(sweeps.update().where(sweeps.c.name == self.name, free).values(**values))
-        if taken.rowcount != 1:
-            raise SweepHeld(f"{self.name} has just been taken by another driver; see `bptt status {self.name}`")
-        self._renewed = time.monotonic()
-
-    def renew(self) -> bool:
-        """Extend the lease and count the time used; return whether someone asked the sweep to stop.
-
-        Raises LeaseLost where another driver has it.
-        """
-        now = time.monotonic()
-        mine = (sweeps.c.name == self.name) & (sweeps.c.owner == self.owner)
-        used = {"expires": time.time() + LEASE_S, "elapsed_s": sweeps.c.elapsed_s + (now - self._renewed)}
-        with self.ledger.engine.begin() as connection:
-            row = connection.execute(select(sweeps.c.stop_requested).where(mine)).first()
-            if row is None:
-                raise LeaseLost(f"another driver has taken {self.name} over; this one stops and writes nothing more")
-            connection.execute(sweeps.update().where(mine).values(**used))
-        self._renewed = now
-        return bool(row.stop_requested)
-
-    def has_run_out(self) -> bool:
-        """Tell whether the lease was last renewed so long ago that another driver may have it."""
-        return time.monotonic() - self._renewed > LEASE_S
-
-    def give_back(self, state: str, message: str) -> None:
-        """Leave the sweep in `state`, free for the next driver."""
-        mine = (sweeps.c.name == self.name) & (sweeps.c.owner == self.owner)
-        used = sweeps.c.elapsed_s + (time.monotonic() - self._renewed)
-        values = {"owner": None, "expires": 0.0, "state": state, "message": message, "elapsed_s": used}
-        with self.ledger.engine.begin() as connection:
-            connection.execute(sweeps.update().where(mine).values(**values))
 
 
 def open_database(url: str) -> Engine:
@@ -233,24 +185,3 @@ def open_database(url: str) -> Engine:
     except (SQLAlchemyError, ImportError, OSError) as error:
         shown = make_url(url).render_as_string() if "://" in url else url
         raise UserError(f"study_url: {shown}: {' '.join(str(error).split())[:200]}") from error
-
-
-def _started(pid: int) -> str:
-    # Process numbers are reused; with its start time a process is told from its successor.
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19]
-    except OSError:
-        return "0"
-
-
-def _is_dead(owner: str) -> bool:
-    host, pid, started, _ = owner.split(":")
-    if host != socket.gethostname():
-        return False
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return started != "0" and _started(int(pid)) != started

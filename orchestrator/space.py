@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from optuna.trial import Trial
 
 Scalar = bool | int | float | str | None
+MOST_GRID_VALUES = 10_000
 MAX_GRID = 512
 """Corner settings checked one by one; of a larger space, a seeded sample."""
 
@@ -113,7 +114,10 @@ class Parameter(BaseModel):
         step = self.step or (1 if self.int_range is not None and not self.log else None)
         if step is None:
             return None
-        values = [low + index * step for index in range(int((high - low) / step + 1e-9) + 1)]
+        count = int((high - low) / step + 1e-9) + 1
+        if count > MOST_GRID_VALUES:
+            raise ValueError(f"a grid of {count} values; use a larger step, or another sampler")
+        values = [low + index * step for index in range(count)]
         return [int(value) for value in values] if self.int_range is not None else values
 
     def describe(self) -> str:

@@ -184,8 +184,11 @@ def _check_space(spec: SweepSpec) -> None:
         raise SpecError(f"space.{error}") from error
     if spec.search.sampler == "grid":
         for name, parameter in spec.space.items():
-            if parameter.grid() is None:
-                raise SpecError(f"space.{name}: the grid sampler needs choices or a step")
+            try:
+                if parameter.grid() is None:
+                    raise SpecError(f"space.{name}: the grid sampler needs choices or a step")
+            except ValueError as error:
+                raise SpecError(f"space.{name}: {error}") from error
             if parameter.when:
                 raise SpecError(f"space.{name}.when: the grid sampler knows no conditions; use another sampler")
 

@@ -34,11 +34,11 @@ class SweepStudy:
     trial enters it whole, with its setting: there is no moment at which a kill could leave half of one.
     """
 
-    def __init__(self, ledger: Ledger, spec: SweepSpec) -> None:
+    def __init__(self, ledger: Ledger, spec: SweepSpec, owner: str) -> None:
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        self.ledger, self.spec = ledger, spec
+        self.ledger, self.spec, self.owner = ledger, spec, owner
         self.metric = str(spec.objective.metric)
         direction = spec.objective.direction or "minimize"
         self._database, self._memory = open_storage(ledger.url), optuna.storages.InMemoryStorage()
@@ -100,7 +100,7 @@ class SweepStudy:
 
     def record(self, trial: TrialRecord, progress: Progress) -> None:
         """Acknowledge an evaluation: from here on it is never trained again."""
-        self.ledger.record(self.spec.name, trial.number, progress)
+        self.ledger.record(self.spec.name, trial.number, progress, owner=self.owner)
         trial.evaluations.append(progress)
         self._report(trial.number, progress)
 
@@ -117,18 +117,22 @@ class SweepStudy:
         self._keep_attributes(trial.number)  # successive halving remembers its rungs there
         return prune
 
-    def tell(self, trial: TrialRecord, state: TrialState, reason: str = "") -> None:
+    def tell(self, trial: TrialRecord, state: TrialState, reason: str = "", *, traceback: str = "") -> None:
         """End a trial, with the reason kept beside it."""
         import optuna
 
         asked = self._under_way[trial.number]
         durable = self._durable[trial.number]
-        if reason:
-            self._database.set_trial_user_attr(durable, "reason", reason)
-        if state in INFEASIBLE or state is TrialState.FAILED:
-            self._database.set_trial_user_attr(durable, "state", str(state))
+        # The state in the database comes last, and only beside it do these count: a kill before it leaves the trial
+        # under way, and it may end otherwise the next time.
+        notes = {"state": str(state), "reason": reason, "traceback": traceback}
+        for key, note in notes.items():
+            if note and (key != "state" or state in (*INFEASIBLE, TrialState.FAILED)):
+                self._database.set_trial_user_attr(durable, key, note)
         if state in INFEASIBLE:
             asked.set_constraint("trainable", 1.0)
+        elif asked.constraints:
+            self._make_feasible(asked)
         told = {
             TrialState.COMPLETE: optuna.trial.TrialState.COMPLETE,
             TrialState.FAILED: optuna.trial.TrialState.FAIL,
@@ -142,6 +146,12 @@ class SweepStudy:
         for known in (self._under_way, self._durable, self._attributes):
             del known[trial.number]
         trial.state, trial.reason, trial.ended = state, reason, time.time()
+
+    def _make_feasible(self, asked: Trial) -> None:
+        # Left by a driver that was killed while it told the trial; Optuna itself sets a constraint once only.
+        for key in self._memory.get_trial_system_attrs(asked._trial_id):
+            if key.endswith(":trainable"):
+                self._memory.set_trial_system_attr(asked._trial_id, key, 0.0)
 
     def _keep_attributes(self, number: int) -> None:
         """Write what a sampler or pruner noted on a trial through to the database."""
@@ -163,12 +173,14 @@ def record_of(spec: SweepSpec, frozen: FrozenTrial, evaluations: list[Progress])
     """Return what is known of a trial as it stands in the database; changes nothing."""
     chosen = dict(frozen.params)
     started = frozen.datetime_start.timestamp() if frozen.datetime_start else 0.0
-    ended = frozen.datetime_complete.timestamp() if frozen.datetime_complete else None
-    state = TrialState(frozen.user_attrs.get("state") or _STATES.get(frozen.state.name, TrialState.RUNNING))
-    reason = str(frozen.user_attrs.get("reason", ""))
-    return TrialRecord(
-        frozen.number, chosen, spec.params(chosen), started, list(evaluations), state=state, reason=reason, ended=ended
-    )
+    record = TrialRecord(frozen.number, chosen, spec.params(chosen), started, list(evaluations))
+    if frozen.state.is_finished():
+        record.ended = frozen.datetime_complete.timestamp() if frozen.datetime_complete else None
+        record.state = _STATES[frozen.state.name]
+        if record.state is not TrialState.COMPLETE:
+            record.state = TrialState(frozen.user_attrs.get("state") or record.state)
+            record.reason = str(frozen.user_attrs.get("reason", ""))
+    return record
 
 
 _STATES = {"COMPLETE": TrialState.COMPLETE, "PRUNED": TrialState.PRUNED, "FAIL": TrialState.FAILED}
@@ -188,6 +200,14 @@ def read_sweep(ledger: Ledger, name: str) -> tuple[SweepSpec, list[TrialRecord]]
     return spec, [
         record_of(spec, frozen, recorded.get(frozen.number, [])) for frozen in study.get_trials(deepcopy=False)
     ]
+
+
+def has_trials(ledger: Ledger, name: str) -> bool:
+    """Tell whether a sweep has begun any trial."""
+    try:
+        return bool(load_study(ledger, name).get_trials(deepcopy=False))
+    except SweepNotFound:
+        return False
 
 
 def load_study(ledger: Ledger, name: str) -> Study:

@@ -10,18 +10,15 @@ there. Ray is disposable, MLflow is a view.
 from __future__ import annotations
 
 import math
-import threading
 from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from orchestrator.checkpoints import CheckpointStorage
-from orchestrator.errors import BpttError, LeaseLost
+from orchestrator.errors import BpttError
 from orchestrator.executors.base import Executor
-from orchestrator.ledger import Lease
+from orchestrator.lease import LeaseKeeper
 from orchestrator.study import SweepStudy
 from orchestrator.tracking.base import Tracker
 from orchestrator.trial import Assignment, Failure, Finished, Reply, TrialRecord, TrialState
@@ -29,11 +26,10 @@ from workloads.protocol import Progress
 
 MOST_LOSSES = 3
 """Workers that may die on one trial before it makes an evaluation; after that it is told as failed."""
-HOPELESS = 5
-"""Trials that may fail at the start of a sweep in which nothing was ever evaluated."""
-RENEW_EVERY_S = 2.0
+HOPELESS_START, HOPELESS_ROW = 5, 10
+"""Trials that may fail at the start of a sweep in which nothing was ever evaluated, and in a row at any time."""
 CHECKPOINTS_KEPT = 2
-"""The last ones of each trial: one to resume from, and the one before in case that is torn."""
+"""The last ones of a trial under way: the one acknowledged, and the one before. An ended trial keeps its last."""
 
 
 class Happening(StrEnum):
@@ -44,7 +40,6 @@ class Happening(StrEnum):
     EVALUATED = "evaluated"
     ENDED = "ended"
     LOST = "lost"
-    STOPPING = "stopping"
     TICK = "tick"
 
 
@@ -65,15 +60,15 @@ class Sweep:
     executor: Executor
     tracker: Tracker
     checkpoints: CheckpointStorage
-    lease: Lease
+    keeper: LeaseKeeper
     trials: list[TrialRecord] = field(default_factory=list)
     under_way: dict[int, TrialRecord] = field(default_factory=dict)
     waiting: deque[TrialRecord] = field(default_factory=deque)
     losses: Counter[int] = field(default_factory=Counter)
     stopping: str = ""
     """Why no further evaluation is asked for; empty while the sweep goes on."""
-    elapsed_before_s: float = 0.0
     is_out_of_time: bool = False
+    _failed_in_a_row: int = 0
 
     @property
     def is_complete(self) -> bool:
@@ -85,33 +80,23 @@ class Sweep:
 
         Raises LeaseLost where another driver took over, and BpttError where no trial can be trained at all.
         """
-        spec = self.study.spec
         self.waiting.extend(trial for trial in self.trials if not trial.state.is_final)
-        keeper = LeaseKeeper(self.lease, limit_s=self.seconds_left)
-        with keeper:
-            while True:
-                self._listen(keeper)
-                yield from self._fill_slots()
-                if not self.under_way:
-                    break
-                for number, reply in self.executor.wait(timeout_s=0.25):
-                    yield from self._handle(self.under_way[number], reply)
-                    keeper.check()
-                yield Event(Happening.TICK)
-        if len(self.trials) < spec.budget.trials and self.stopping:
-            yield Event(Happening.STOPPING, message=self.stopping)
+        while True:
+            self._listen()
+            yield from self._fill_slots()
+            if not self.under_way and (self.stopping or self.is_complete):
+                return
+            for number, reply in self.executor.wait(timeout_s=0.25):
+                self.keeper.check()  # before anything is written
+                yield from self._handle(self.under_way[number], reply)
+            yield Event(Happening.TICK)
 
     def stop(self, reason: str) -> None:
         """Ask for no further evaluation; those under way are waited for and kept."""
         self.stopping = self.stopping or reason
 
-    @property
-    def seconds_left(self) -> float:
-        """Return what is left of the budget of hours; infinite where there is none."""
-        hours = self.study.spec.budget.hours
-        return math.inf if hours is None else hours * 3600 - self.elapsed_before_s
-
-    def _listen(self, keeper: LeaseKeeper) -> None:
+    def _listen(self) -> None:
+        keeper = self.keeper
         keeper.check()
         if keeper.stop_requested.is_set():
             self.stop("stopped by `bptt stop`")
@@ -143,8 +128,11 @@ class Sweep:
                 yield from self._record(trial, reply)
             case Failure(state=TrialState.LOST):
                 yield from self._take_back(trial, reply)
+            case Failure(state=TrialState.RUNNING):
+                # Not the trial's fault: it stays as it is, to be taken up when the storage is well again.
+                raise BpttError(f"checkpoints: {reply.reason}; nothing is lost: mend it and run the sweep again")
             case Failure():
-                yield self._end(trial, reply.state, reply.reason)
+                yield self._end(trial, reply.state, reply.reason, traceback=reply.traceback)
             case Finished():
                 yield self._end(trial, TrialState.FAILED, "the workload ended before its last evaluation")
 
@@ -178,9 +166,11 @@ class Sweep:
             return self._end(trial, TrialState.PRUNED, reason)
         return None
 
-    def _end(self, trial: TrialRecord, state: TrialState, reason: str = "") -> Event:
+    def _end(self, trial: TrialRecord, state: TrialState, reason: str = "", *, traceback: str = "") -> Event:
         self._release(trial)
-        self.study.tell(trial, state, reason)
+        self.study.tell(trial, state, reason, traceback=traceback)
+        if len(trial.evaluations) > 1:
+            self.checkpoints.delete(trial.evaluations[-2].checkpoint)
         self.tracker.changed(trial)
         self._give_up_if_hopeless(trial)
         return Event(Happening.ENDED, trial, reason)
@@ -201,59 +191,11 @@ class Sweep:
         yield Event(Happening.LOST, trial, failure.reason)
 
     def _give_up_if_hopeless(self, trial: TrialRecord) -> None:
-        failed = [other for other in self.trials if other.state is TrialState.FAILED]
-        if len(failed) >= HOPELESS and not any(other.evaluations for other in self.trials):
-            raise BpttError(f"the first {len(failed)} trials all failed, the last with: {trial.reason}")
+        self._failed_in_a_row = self._failed_in_a_row + 1 if trial.state is TrialState.FAILED else 0
+        allowed = HOPELESS_ROW if any(other.evaluations for other in self.trials) else HOPELESS_START
+        if self._failed_in_a_row >= allowed:
+            raise BpttError(f"{allowed} trials in a row failed, the last with: {trial.reason}")
 
     def _drop_old_checkpoint(self, trial: TrialRecord) -> None:
         if len(trial.evaluations) > CHECKPOINTS_KEPT:
             self.checkpoints.delete(trial.evaluations[-1 - CHECKPOINTS_KEPT].checkpoint)
-
-
-class LeaseKeeper:
-    """Renews the lease behind the loop, and hears there who asks the sweep to stop."""
-
-    def __init__(self, lease: Lease, *, limit_s: float) -> None:
-        self.lease = lease
-        self.limit_s = limit_s
-        self.stop_requested = threading.Event()
-        self.out_of_time = threading.Event()
-        if limit_s <= 0:
-            self.out_of_time.set()
-        self._done = threading.Event()
-        self._lost: LeaseLost | None = None
-        self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
-
-    def __enter__(self) -> LeaseKeeper:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._done.set()
-        self._thread.join()
-
-    def _keep(self) -> None:
-        left = self.limit_s
-        while True:
-            if left <= 0:
-                self.out_of_time.set()
-            pause = min(RENEW_EVERY_S, left) if left > 0 else RENEW_EVERY_S
-            if self._done.wait(pause):
-                return
-            left -= pause
-            try:
-                if self.lease.renew():
-                    self.stop_requested.set()
-            except LeaseLost as error:
-                self._lost = error
-                return
-            except SQLAlchemyError as error:
-                # A database that is away for a moment is no reason to stop; one away for longer than the lease is.
-                if self.lease.has_run_out():
-                    self._lost = LeaseLost(f"the database could not be reached to renew the lease: {error}")
-                    return
-
-    def check(self) -> None:
-        """Raise LeaseLost where the lease is gone: nothing more may be written."""
-        if self._lost is not None:
-            raise self._lost

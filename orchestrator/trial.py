@@ -39,7 +39,7 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a trial came to no further evaluation."""
+    """Why a trial came to no further evaluation. The state RUNNING says that the trial itself is well."""
 
     state: TrialState
     reason: str

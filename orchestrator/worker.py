@@ -44,7 +44,7 @@ class Worker:
         if self._job is None:
             raise RuntimeError("prepare() comes before start()")
         workload = workloads.load(self._job.kind, self._job.options)
-        storage = CheckpointStorage(self._job.checkpoints).within(f"trial-{assignment.number:05d}")
+        storage = WatchedStorage(CheckpointStorage(self._job.checkpoints).within(f"trial-{assignment.number:05d}"))
         return workload.train(assignment.params, self._job.dataset, storage, assignment.resume_from)
 
     def advance(self) -> Reply:
@@ -52,7 +52,8 @@ class Worker:
         if self._trial is None:
             return Failure(TrialState.FAILED, "the worker was asked to advance no trial")
         try:
-            return next(self._trial, None) or Finished()
+            progress = next(self._trial, None)
+            return Finished() if progress is None else plain(progress)
         except Exception as error:  # noqa: BLE001 - the worker's boundary
             return explain(error)
 
@@ -70,10 +71,48 @@ class Worker:
             torch.cuda.empty_cache()
 
 
+class StorageFailed(Exception):
+    """Checkpoints cannot be written or read: a fault of the machine, not of the trial that met it."""
+
+
+class WatchedStorage:
+    """Checkpoint storage that tells its own faults from those of the training."""
+
+    def __init__(self, storage: CheckpointStorage) -> None:
+        self._storage = storage
+
+    def write(self, name: str, content: bytes) -> str:
+        """Store; StorageFailed where that cannot be."""
+        try:
+            return self._storage.write(name, content)
+        except OSError as error:
+            raise StorageFailed(f"{name} cannot be written: {error}") from error
+
+    def read(self, uri: str) -> bytes:
+        """Return what was stored; StorageFailed where that cannot be."""
+        try:
+            return self._storage.read(uri)
+        except (OSError, ValueError) as error:
+            raise StorageFailed(f"{uri} cannot be read: {error}") from error
+
+
+def plain(progress: Progress) -> Progress:
+    """Return a Progress of plain numbers, whatever a workload of the user's made it of."""
+    return Progress(
+        int(progress.evaluation),
+        int(progress.sequence_steps),
+        {str(name): float(value) for name, value in progress.metrics.items()},
+        str(progress.checkpoint),
+        float(progress.time),
+    )
+
+
 def explain(error: Exception) -> Failure:
     """Sort what went wrong in a trial by what it means for the sweep."""
     first_line = (str(error).strip() or type(error).__name__).splitlines()[0][:500]
     text = "".join(traceback.format_exception(error))
+    if isinstance(error, StorageFailed):
+        return Failure(TrialState.RUNNING, first_line, text)
     if isinstance(error, Diverged):
         return Failure(TrialState.DIVERGED, first_line)
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or _is_allocation(error):

@@ -11,7 +11,8 @@ import click
 from orchestrator.cli.options import existing_ledger, find_sweep, flags_given, with_settings
 from orchestrator.cli.run_command import drive, driving_options
 from orchestrator.errors import UserError
-from orchestrator.ledger import Lease, Ledger
+from orchestrator.lease import Lease
+from orchestrator.ledger import Ledger
 from orchestrator.settings import Settings
 from orchestrator.spec import SweepSpec, grid_size, spec_from
 

@@ -144,6 +144,5 @@ class Screen:
         by_trials = self.pace.seconds_left(trials, allowed=allowed, evaluations=budget.evaluations)
         limits = [] if by_trials is None else [by_trials]
         if budget.hours is not None:
-            used = self.sweep.elapsed_before_s + self.pace.elapsed_s
-            limits.append(max(budget.hours * 3600 - used, 0.0))
+            limits.append(max(self.sweep.keeper.limit_s - self.pace.elapsed_s, 0.0))
         return f"about {duration(min(limits))} left" if limits else "time left not known yet"

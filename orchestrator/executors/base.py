@@ -15,7 +15,7 @@ class Executor(Protocol):
 
     @property
     def slots(self) -> int:
-        """Return how many trials can be under way now; it may change as a cluster does."""
+        """Return how many trials can be under way now; it may be 0 for a while, and change as a cluster does."""
 
     def start(self, assignment: Assignment) -> None:
         """Begin or resume a trial in a free slot, and ask for its next evaluation."""

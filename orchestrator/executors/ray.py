@@ -6,7 +6,9 @@ import contextlib
 import logging
 import os
 import secrets
+import signal
 import socket
+import threading
 import warnings
 from dataclasses import dataclass, replace
 from typing import Any
@@ -86,15 +88,34 @@ class RayExecutor:
 
     @property
     def slots(self) -> int:
-        """Return the number of workers."""
-        return len(self._slots)
+        """Return the number of workers that are there: Ray keeps one waiting while others hold its place."""
+        self._greet(timeout_s=0)
+        return sum(slot.ready is None for slot in self._slots)
+
+    def _greet(self, timeout_s: float) -> None:
+        """Look which of the workers that were waited for have come, or will never come."""
+        import ray
+
+        awaited = {slot.ready: slot for slot in self._slots if slot.ready is not None}
+        if not awaited:
+            return
+        come, _ = ray.wait(list(awaited), num_returns=1, timeout=timeout_s)
+        for reference in come:
+            try:
+                ray.get(reference)
+                awaited[reference].ready = None
+            except ray.exceptions.RayTaskError as error:
+                why = " ".join(str(error.cause or error).split())[:300]
+                raise BpttError(f"a worker could not be prepared: {why}") from error
+            except ray.exceptions.RayError:
+                self._replace(awaited[reference])
 
     def _slot_of(self, number: int) -> Slot:
         return next(slot for slot in self._slots if slot.number == number)
 
     def start(self, assignment: Assignment) -> None:
         """Begin or resume a trial on a free worker."""
-        slot = next((slot for slot in self._slots if slot.number is None), None)
+        slot = next((slot for slot in self._slots if slot.number is None and slot.ready is None), None)
         if slot is None:
             raise RuntimeError("no slot is free")
         slot.number = assignment.number
@@ -131,6 +152,7 @@ class RayExecutor:
         import ray
 
         if not self._asked:
+            self._greet(timeout_s)
             return []
         done, _ = ray.wait(list(self._asked), num_returns=1, timeout=timeout_s)
         if done:
@@ -145,9 +167,6 @@ class RayExecutor:
 
         slot = self._slot_of(number)
         try:
-            if slot.ready is not None:
-                ray.get(slot.ready)
-                slot.ready = None
             reply: Reply = ray.get(reference)
         except ray.exceptions.OutOfMemoryError as error:
             self._replace(slot)
@@ -158,9 +177,11 @@ class RayExecutor:
             self._replace(slot)
             cause = error.cause or error
             return Failure(TrialState.FAILED, f"{type(cause).__name__}: {cause}".splitlines()[0][:500], str(error))
-        except (ray.exceptions.RayActorError, ray.exceptions.ObjectLostError) as error:
+        except ray.exceptions.RayError as error:
             self._replace(slot)
             return Failure(TrialState.LOST, "the worker died", str(error))
+        if self._job is not None and self._job.gpus and isinstance(reply, Failure):
+            self._replace(slot)  # an error of CUDA's stays with its process and would fail every trial after this one
         return reply
 
     def close(self) -> None:
@@ -191,7 +212,6 @@ def connect(address: str) -> None:
     Raises BpttError where neither works.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     if not address and "RAY_AUTH_MODE" not in os.environ:
         # Ray listens on every interface, and whoever reaches it runs code as this user.
         os.environ["RAY_AUTH_MODE"] = "token"
@@ -211,10 +231,15 @@ def connect(address: str) -> None:
         options["address"] = address
     else:
         options |= {"include_dashboard": False, "_node_ip_address": "127.0.0.1", "address": "local"}
+    # Ray puts a handler of its own on SIGTERM, which ends the process at once.
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    on_terminate = signal.getsignal(signal.SIGTERM)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             ray.init(**options)
+        if in_main_thread:
+            signal.signal(signal.SIGTERM, on_terminate)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         where = f"Ray at {address} cannot be reached" if address else "Ray cannot be started here"
         raise BpttError(f"{where}: {' '.join(str(error).split())[:300]}; see `bptt doctor`") from error

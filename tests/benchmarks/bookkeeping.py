@@ -51,10 +51,7 @@ def ours(trials: int, evaluations: int) -> float:
 
 def wait_until_warm(driver: Driver, artifacts: Path) -> None:
     """Wait for the workers' processes and for MLflow's, which are started behind the driver's back."""
-    import ray
-
-    ray.get([slot.ready for slot in driver.executor._slots])  # type: ignore[attr-defined]
-    while not artifacts.exists():  # made for the sweep file, which comes last when the runs are opened
+    while driver.executor.slots < WORKERS or not artifacts.exists():  # made for the sweep file, which comes last when the runs are opened
         time.sleep(0.05)
 
 

@@ -59,7 +59,8 @@ def record_sweep(
     spec = spec or spec_with()
     ledger = Ledger(settings.study_url)
     ledger.create(spec.name, spec.plain())
-    study = SweepStudy(ledger, spec)
+    ledger.update(spec.name, owner="recorder")
+    study = SweepStudy(ledger, spec, "recorder")
     for trial in trials:
         study.study.enqueue_trial(
             {
@@ -75,5 +76,5 @@ def record_sweep(
             study.record(record, Progress(index, (index + 1) * 10_000, metrics, f"file:///{index}.ckpt", time.time()))
         if trial.state is not None:
             study.tell(record, trial.state, trial.reason)
-    ledger.update(spec.name, state=state, dataset=DATASET, elapsed_s=60.0)
+    ledger.update(spec.name, state=state, dataset=DATASET, elapsed_s=60.0, owner=None)
     return ledger

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy.exc import IntegrityError
 
-from orchestrator import ledger as ledger_module
+from orchestrator import lease as lease_module
 from orchestrator.errors import LeaseLost, SpecChanged, SweepHeld, SweepNotFound, UserError
-from orchestrator.ledger import Lease, Ledger
+from orchestrator.lease import Lease
+from orchestrator.ledger import Ledger
 from workloads.protocol import Progress
 
 
@@ -21,6 +22,7 @@ from workloads.protocol import Progress
 def ledger(tmp_path: Path) -> Ledger:
     made = Ledger(f"sqlite:///{tmp_path}/new folder/study.db")
     made.create("test", {"name": "test"})
+    made.update("test", owner="me")
     return made
 
 
@@ -30,9 +32,9 @@ def progress(evaluation: int) -> Progress:
 
 def test_an_evaluation_is_acknowledged_once(ledger: Ledger) -> None:
     for evaluation in (0, 1):
-        ledger.record("test", 4, progress(evaluation))
+        ledger.record("test", 4, progress(evaluation), owner="me")
     with pytest.raises(IntegrityError):
-        ledger.record("test", 4, progress(1))
+        ledger.record("test", 4, progress(1), owner="me")
     assert ledger.evaluations("test") == {4: [progress(0), progress(1)]}
     assert ledger.evaluations("other") == {}
 
@@ -68,7 +70,7 @@ def test_a_lease_is_held_by_one(ledger: Ledger) -> None:
 
 def test_of_many_that_reach_for_a_lease_at_once_one_gets_it(ledger: Ledger) -> None:
     script = (
-        "import sys; from orchestrator.ledger import *; from orchestrator.errors import SweepHeld\n"
+        "import sys; from orchestrator.lease import *; from orchestrator.errors import SweepHeld\n"
         f"lease = Lease(Ledger({ledger.url!r}), 'test')\n"
         "sys.stdin.readline()\n"
         "try: lease.take(); print('mine', flush=True)\n"
@@ -91,7 +93,7 @@ def test_of_many_that_reach_for_a_lease_at_once_one_gets_it(ledger: Ledger) -> N
 
 def test_a_dead_driver_of_this_machine_loses_its_lease_at_once(ledger: Ledger) -> None:
     script = (
-        "import os; from orchestrator.ledger import *\n"
+        "import os; from orchestrator.lease import *\n"
         f"Lease(Ledger({ledger.url!r}), 'test').take(); os.kill(os.getpid(), 9)"
     )
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == -9
@@ -102,12 +104,12 @@ def test_a_dead_driver_of_this_machine_loses_its_lease_at_once(ledger: Ledger) -
 
 def test_a_lease_that_ran_out_on_another_machine_can_be_taken(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     first = Lease(ledger, "test")
-    first.owner = "elsewhere:1:2:x"
+    first.owner = "elsewhere:1:2:3:x"
     first.take()
     second = Lease(ledger, "test")
     with pytest.raises(SweepHeld, match="process 1 on elsewhere"):
         second.take()
-    later = time.time() + ledger_module.LEASE_S + 1
+    later = time.time() + lease_module.LEASE_S + 1
     monkeypatch.setattr(time, "time", lambda: later)
     second.take()
     with pytest.raises(LeaseLost):

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from orchestrator import lease as lease_module
+from orchestrator.checkpoints import CheckpointStorage
 from orchestrator.driver import Driver, claim
-from orchestrator.errors import BpttError, SpecChanged, SweepHeld, UserError
+from orchestrator.errors import BpttError, LeaseLost, SpecChanged, SweepHeld, UserError
 from orchestrator.executors.local import LocalExecutor
 from orchestrator.ledger import Ledger
 from orchestrator.settings import Settings
+from orchestrator.spec import SweepSpec
 from orchestrator.study import SweepStudy, load_study, read_sweep
-from orchestrator.sweep import Happening, Sweep
+from orchestrator.sweep import Event, Happening, Sweep
 from orchestrator.tracking.base import NoTracker
 from orchestrator.trial import Assignment, Failure, Job, Reply, TrialState
 from tests.fakes import KIND
 from tests.orchestrator.conftest import Drive, make_spec
-from workloads.protocol import Progress
+from workloads.protocol import Dataset, Progress
 
 
 def swept(driver: Driver) -> Sweep:
@@ -129,7 +133,7 @@ def test_a_failing_trial_is_told_with_its_reason_and_the_sweep_goes_on(
 
 def test_a_sweep_in_which_everything_fails_says_why_instead_of_going_on(drive: Drive) -> None:
     spec = make_spec(space={"quality": {"float": [0.1, 1.0]}}, train={"fate": "raise", "at": 0}, budget={"trials": 50})
-    with pytest.raises(BpttError, match="the first 5 trials all failed, the last with: KeyError"):
+    with pytest.raises(BpttError, match="5 trials in a row failed, the last with: KeyError"):
         drive(spec)
 
 
@@ -220,7 +224,7 @@ def test_a_kill_before_a_trial_was_written_leaves_nothing_of_it_and_the_next_dri
     claim(ledger, spec)
     asked = []
     for kill in (True, False):
-        study = SweepStudy(ledger, spec)
+        study = SweepStudy(ledger, spec, "me")
         assert study.records() == []
         if kill:
             wrote = study._database.create_new_trial
@@ -244,7 +248,7 @@ def test_what_samplers_and_pruners_note_is_there_for_the_next_driver(
         budget={"trials": 9, "evaluations": 9},
     )
     driver = drive(spec)
-    kept = SweepStudy(Ledger(sweep_settings.study_url), spec)
+    kept = SweepStudy(Ledger(sweep_settings.study_url), spec, "me")
     kept.records()
     before, after = swept(driver).study, kept
     notes = [study._memory.get_study_system_attrs(study._memory_study) for study in (before, after)]
@@ -265,17 +269,19 @@ def test_an_evaluation_acknowledged_but_not_reported_is_not_trained_again(
     ledger = Ledger(sweep_settings.study_url)
     checkpoint = swept(stopped).checkpoints.within("trial-00000").write("lost", str(last.evaluation + 2).encode())
     lost = Progress(last.evaluation + 1, last.sequence_steps + 1000, last.metrics, checkpoint, last.time)
-    ledger.record("test", 0, lost)
+    ledger.update("test", owner="me")
+    ledger.record("test", 0, lost, owner="me")
+    ledger.update("test", owner=None)
     finished = drive(spec)
     [trial] = swept(finished).trials
     assert [progress.evaluation for progress in trial.evaluations] == list(range(5))
     assert sorted(load_study(ledger, "test").trials[0].intermediate_values) == [1, 2, 3, 4, 5]
 
 
-def test_only_the_last_checkpoints_of_a_trial_are_kept(drive: Drive) -> None:
+def test_only_the_last_checkpoint_of_an_ended_trial_is_kept(drive: Drive) -> None:
     for trial in swept(drive(make_spec(budget={"trials": 2, "evaluations": 5}))).trials:
         there = [Path(progress.checkpoint.removeprefix("file://")).exists() for progress in trial.evaluations]
-        assert there == [False, False, False, True, True]
+        assert there == [False, False, False, False, True]
 
 
 def test_a_changed_spec_is_refused_with_the_difference(drive: Drive) -> None:
@@ -300,6 +306,110 @@ def test_other_data_under_the_same_name_are_refused(tmp_path: Path, sweep_settin
             return
         with driver:
             list(driver.run())
+
+
+def test_a_sweep_without_trials_takes_a_mended_file(sweep_settings: Settings, text_file: Path, drive: Drive) -> None:
+    """A typo is found when the data are read; the name must not be burnt by it."""
+
+    def spec(text: str) -> SweepSpec:
+        return make_spec(
+            workload={"kind": "language_model", "text": text},
+            space={"hidden_size": [4, 8]},
+            train={"truncation_length": 8, "batch_size": 4},
+            budget={"trials": 1, "sequence_steps": 1000, "evaluations": 1},
+        )
+
+    with pytest.raises(UserError, match="is neither a file"):
+        drive(spec("no such text"))
+    outcome = drive(spec(str(text_file))).outcome
+    assert outcome is not None
+    assert outcome.state == "finished"
+
+
+def test_resources_may_differ_when_a_sweep_goes_on_elsewhere(drive: Drive) -> None:
+    drive(make_spec(), until=lambda event: event.happening is Happening.EVALUATED)
+    outcome = drive(make_spec(resources={"cpus": 2})).outcome
+    assert outcome is not None
+    assert outcome.state == "finished"
+
+
+def test_a_full_disk_stops_the_sweep_and_costs_no_trial(
+    drive: Drive, sweep_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> str:
+        raise OSError(28, "No space left on device")
+
+    def third(event: Event) -> bool:
+        if event.happening is Happening.EVALUATED:
+            with_space.setattr(CheckpointStorage, "write", full)
+        return False
+
+    with monkeypatch.context() as with_space, pytest.raises(BpttError, match="No space left on device"):
+        drive(make_spec(), until=third)
+    _, trials = read_sweep(Ledger(sweep_settings.study_url), "test")
+    assert {trial.state for trial in trials} == {TrialState.RUNNING}
+    driver = drive(make_spec())
+    assert states(driver) == {TrialState.COMPLETE: 6}
+
+
+def test_a_trial_killed_in_the_middle_of_being_told_may_end_otherwise(
+    sweep_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = make_spec()
+    ledger = Ledger(sweep_settings.study_url)
+    claim(ledger, spec)
+    ledger.update("test", owner="me")
+    study = SweepStudy(ledger, spec, "me")
+    trial = study.ask()
+    monkeypatch.setattr(study._database, "set_trial_state_values", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        study.tell(trial, TrialState.OUT_OF_MEMORY, "a terabyte was asked for")
+    again = SweepStudy(ledger, spec, "me")
+    [trial] = again.records()
+    assert trial.state is TrialState.RUNNING
+    again.record(trial, Progress(0, 1000, {"valid_loss": 0.5}, "file:///x", 1.0))
+    again.tell(trial, TrialState.COMPLETE)
+    _, [read] = read_sweep(ledger, "test")
+    assert (read.state, read.reason) == (TrialState.COMPLETE, "")
+    assert load_study(ledger, "test").trials[0].constraints == {"trainable": 0.0}
+
+
+def test_a_driver_that_slept_through_its_lease_writes_nothing(sweep_settings: Settings) -> None:
+    ledger = Ledger(sweep_settings.study_url)
+    before = {}
+    with Driver(sweep_settings, make_spec(), executor=LocalExecutor(), tracker=NoTracker()) as first:
+        events = first.run()
+        while next(events).happening is not Happening.EVALUATED:
+            pass
+        ledger.update("test", owner="another")
+        before = ledger.evaluations("test")
+        with pytest.raises(LeaseLost):
+            list(events)
+    assert ledger.evaluations("test") == before
+    assert ledger.sweep("test").owner == "another"
+
+
+def test_the_lease_is_renewed_while_data_are_prepared(
+    sweep_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease_module, "RENEW_EVERY_S", 0.1)
+    driver = Driver(sweep_settings, make_spec(), executor=LocalExecutor(), tracker=NoTracker())
+    expiries = []
+    prepare = driver.workload.prepare
+
+    class Slow:
+        objectives = driver.workload.objectives
+
+        def prepare(self) -> Dataset:
+            for _ in range(2):
+                time.sleep(0.3)
+                expiries.append(driver.ledger.sweep("test").expires)
+            return prepare()
+
+    driver.workload = Slow()  # type: ignore[assignment]
+    with driver:
+        pass
+    assert expiries[1] > expiries[0]
 
 
 def test_a_second_driver_is_refused_and_told_who_runs_the_sweep(sweep_settings: Settings) -> None:

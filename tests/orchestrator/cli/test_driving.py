@@ -16,7 +16,8 @@ import pytest
 
 from orchestrator.cli.extend_command import extend
 from orchestrator.errors import SweepHeld, UserError
-from orchestrator.ledger import Lease, Ledger
+from orchestrator.lease import Lease
+from orchestrator.ledger import Ledger
 from orchestrator.settings import Settings
 from orchestrator.spec import SweepSpec, spec_from
 from orchestrator.standing import standing

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.cli.status_command import watch_in_lines
-from orchestrator.ledger import Lease, Ledger
+from orchestrator.lease import Lease
+from orchestrator.ledger import Ledger
 from orchestrator.settings import Settings
 from orchestrator.spec import SweepSpec
 from orchestrator.standing import Standing, standing

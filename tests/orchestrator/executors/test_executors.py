@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -38,6 +39,13 @@ def params(**changes: Any) -> dict[str, Any]:
     return {"quality": 1.0, "evaluations": 3, "sequence_steps": 3000, **changes}
 
 
+def until_ready(executor: Executor, slots: int) -> None:
+    end = time.monotonic() + 60
+    while executor.slots < slots and time.monotonic() < end:
+        assert executor.wait(0.1) == []
+    assert executor.slots == slots
+
+
 def collect(executor: Executor, count: int, timeout_s: float = 60) -> list[tuple[int, Reply]]:
     replies: list[tuple[int, Reply]] = []
     end = time.monotonic() + timeout_s
@@ -49,7 +57,7 @@ def collect(executor: Executor, count: int, timeout_s: float = 60) -> list[tuple
 
 def test_the_contract(executor: Executor) -> None:
     """One test for all of it, since starting Ray takes seconds."""
-    assert executor.slots == 2
+    until_ready(executor, 2)
     assert executor.wait(0.01) == []
 
     # Two trials at once, each advanced when asked and not before.
@@ -94,6 +102,7 @@ def test_the_contract(executor: Executor) -> None:
     # A trial given up in the middle of an evaluation is not heard of again.
     executor.start(Assignment(4, params()))
     executor.release(4)
+    until_ready(executor, 2)
     executor.start(Assignment(5, params()))
     executor.start(Assignment(6, params()))
     assert [number for number, _ in collect(executor, 2)] == [5, 6]
@@ -103,6 +112,7 @@ def test_a_killed_ray_worker_is_reported_lost_and_its_slot_filled_again(tmp_path
     executor = make_executor(workers=1)
     executor.open(job(tmp_path))
     try:
+        until_ready(executor, 1)
         executor.start(Assignment(0, params(fate="die_once")))
         [(_, first)] = collect(executor, 1)
         assert isinstance(first, Progress)
@@ -111,12 +121,66 @@ def test_a_killed_ray_worker_is_reported_lost_and_its_slot_filled_again(tmp_path
         assert isinstance(lost, Failure)
         assert lost.state is TrialState.LOST
         executor.release(0)
+        until_ready(executor, 1)
         executor.start(Assignment(0, params(fate="die_once"), first.checkpoint))
         [(_, resumed)] = collect(executor, 1)
         assert isinstance(resumed, Progress)
         assert resumed.evaluation == 1
     finally:
         executor.close()
+
+
+def test_a_worker_that_finds_no_room_is_waited_for_and_given_nothing(tmp_path: Path) -> None:
+    executor = make_executor(workers=2)
+    executor.open(job(tmp_path))
+    import ray
+
+    try:
+        until_ready(executor, 2)
+        cpus = int(ray.cluster_resources()["CPU"])
+
+        class Squatter:
+            def here(self) -> bool:
+                return True
+
+        squatter = ray.remote(Squatter).options(num_cpus=cpus - 1).remote()
+        for number in (0, 1):  # a worker under way that is given up is replaced, and the squatter takes its place
+            executor.start(Assignment(number, params()))
+        executor.release(0)
+        assert ray.get(squatter.here.remote(), timeout=60)
+        assert executor.slots == 1
+        ray.kill(squatter)
+        collect(executor, 1)
+        until_ready(executor, 2)
+    finally:
+        executor.close()
+
+
+def test_gpus_are_not_seen_by_workers_that_were_given_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    executor = make_executor(workers=1)
+    executor.open(job(tmp_path))
+    import ray
+
+    try:
+        seen = ray.get(ray.remote(num_cpus=1, num_gpus=0)(lambda: os.environ.get("CUDA_VISIBLE_DEVICES")).remote())
+        assert seen == ""
+    finally:
+        executor.close()
+
+
+def test_rays_own_way_with_sigterm_does_not_replace_ours(tmp_path: Path) -> None:
+    def ours(*_: object) -> None:
+        """Stop in good order."""
+
+    before = signal.signal(signal.SIGTERM, ours)
+    executor = make_executor(workers=1)
+    try:
+        executor.open(job(tmp_path))
+        assert signal.getsignal(signal.SIGTERM) is ours
+    finally:
+        executor.close()
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_more_than_a_cluster_has_is_refused_with_what_it_has(tmp_path: Path) -> None:

@@ -1,0 +1,131 @@
+"""The lease: the right to drive a sweep, held by one driver at a time and for no longer than it is renewed."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
+
+from orchestrator.errors import LeaseLost, SweepHeld
+from orchestrator.ledger import Ledger, sweeps
+from orchestrator.processes import own_name
+
+LEASE_S = 60.0
+"""A driver that has not renewed its lease for so long has lost it."""
+RENEW_EVERY_S = 2.0
+
+
+class Lease:
+    """The right to drive one sweep: held by one driver at a time, and for no longer than it is renewed."""
+
+    def __init__(self, ledger: Ledger, name: str) -> None:
+        self.ledger, self.name = ledger, name
+        self.owner = own_name()
+        self._renewed = self._renewed_at = 0.0
+
+    def take(self) -> None:
+        """Take the lease if it is free, has run out, or its owner is a process of this machine that is gone.
+
+        Raises SweepHeld where another driver holds it.
+        """
+        row = self.ledger.sweep(self.name)
+        if row.is_driven:
+            host, pid, *_ = (row.owner or "").split(":")
+            raise SweepHeld(
+                f"{self.name} is being run by process {pid} on {host}; watch it with `bptt status {self.name}`, "
+                f"stop it with `bptt stop {self.name}`"
+            )
+        now = time.time()
+        free = sweeps.c.owner.is_(None) if row.owner is None else sweeps.c.owner == row.owner
+        values = {"owner": self.owner, "expires": now + LEASE_S, "state": "running", "stop_requested": 0, "message": ""}
+        with self.ledger.engine.begin() as connection:
+            # Of two drivers that saw the same owner, the database lets one change it.
+            taken = connection.execute(sweeps.update().where(sweeps.c.name == self.name, free).values(**values))
+        if taken.rowcount != 1:
+            raise SweepHeld(f"{self.name} has just been taken by another driver; see `bptt status {self.name}`")
+        self._renewed, self._renewed_at = time.monotonic(), time.time()
+
+    def renew(self) -> bool:
+        """Extend the lease and count the time used; return whether someone asked the sweep to stop.
+
+        Raises LeaseLost where another driver has it.
+        """
+        now = time.monotonic()
+        mine = (sweeps.c.name == self.name) & (sweeps.c.owner == self.owner)
+        used = {"expires": time.time() + LEASE_S, "elapsed_s": sweeps.c.elapsed_s + (now - self._renewed)}
+        with self.ledger.engine.begin() as connection:
+            row = connection.execute(select(sweeps.c.stop_requested).where(mine)).first()
+            if row is None:
+                raise LeaseLost(f"another driver has taken {self.name} over; this one stops and writes nothing more")
+            connection.execute(sweeps.update().where(mine).values(**used))
+        self._renewed, self._renewed_at = now, time.time()
+        return bool(row.stop_requested)
+
+    def has_run_out(self) -> bool:
+        """Tell whether the lease was last renewed so long ago that another driver may have it."""
+        # A machine that is suspended stops the one clock and not the other.
+        return max(time.monotonic() - self._renewed, time.time() - self._renewed_at) > LEASE_S
+
+    def give_back(self, state: str, message: str) -> None:
+        """Leave the sweep in `state`, free for the next driver."""
+        mine = (sweeps.c.name == self.name) & (sweeps.c.owner == self.owner)
+        used = sweeps.c.elapsed_s + (time.monotonic() - self._renewed)
+        values = {"owner": None, "expires": 0.0, "state": state, "message": message, "elapsed_s": used}
+        with self.ledger.engine.begin() as connection:
+            connection.execute(sweeps.update().where(mine).values(**values))
+
+
+class LeaseKeeper:
+    """Renews the lease for as long as the driver lives, and hears there who asks the sweep to stop."""
+
+    def __init__(self, lease: Lease, *, limit_s: float) -> None:
+        self.lease = lease
+        self.limit_s = limit_s
+        """Seconds after which the budget of hours is used up."""
+        self.stop_requested = threading.Event()
+        self.out_of_time = threading.Event()
+        if limit_s <= 0:
+            self.out_of_time.set()
+        self._done = threading.Event()
+        self._lost: LeaseLost | None = None
+        self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
+
+    def start(self) -> None:
+        """Begin to renew."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Renew no more."""
+        self._done.set()
+        self._thread.join()
+
+    def _keep(self) -> None:
+        left = self.limit_s
+        while True:
+            if left <= 0:
+                self.out_of_time.set()
+            pause = min(RENEW_EVERY_S, left) if left > 0 else RENEW_EVERY_S
+            if self._done.wait(pause):
+                return
+            left -= pause
+            try:
+                if self.lease.renew():
+                    self.stop_requested.set()
+            except LeaseLost as error:
+                self._lost = error
+                return
+            except SQLAlchemyError as error:
+                # A database that is away for a moment is no reason to stop; one away for longer than the lease is.
+                if self.lease.has_run_out():
+                    self._lost = LeaseLost(f"the database could not be reached to renew the lease: {error}")
+                    return
+
+    def check(self) -> None:
+        """Raise LeaseLost where the lease is gone: nothing more may be written."""
+        if self._lost is not None:
+            raise self._lost
+        if self.lease.has_run_out():
+            # The process slept (a suspended machine, SIGSTOP); what the database says counts, not what it was doing.
+            self.lease.renew()

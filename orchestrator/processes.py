@@ -1,0 +1,44 @@
+"""Telling one process from another, across machines, containers and reuse of numbers."""
+
+from __future__ import annotations
+
+import os
+import socket
+import uuid
+from pathlib import Path
+
+
+def own_name() -> str:
+    """Return a name for this process that no other has: host, process number, start, namespace and a random part."""
+    return f"{socket.gethostname()}:{os.getpid()}:{_started(os.getpid())}:{_namespace()}:{uuid.uuid4().hex[:8]}"
+
+
+def is_gone(name: str) -> bool:
+    """Tell whether the process of that name is known to have ended; of another machine's nothing is known."""
+    host, pid, started, namespace, _ = name.split(":")
+    # Containers may share a host's name, but then not its process numbers.
+    if (host, namespace) != (socket.gethostname(), _namespace()):
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return started != "0" and _started(int(pid)) != started
+
+
+def _started(pid: int) -> str:
+    # Process numbers are reused; with its start time a process is told from its successor.
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19]
+    except OSError:
+        return "0"
+
+
+def _namespace() -> str:
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:8]
+        return boot + "-" + Path("/proc/self/ns/pid").readlink().name.strip("pid:[]")
+    except OSError:
+        return "0"
