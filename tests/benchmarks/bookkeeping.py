@@ -51,7 +51,8 @@ def ours(trials: int, evaluations: int) -> float:
 
 def wait_until_warm(driver: Driver, artifacts: Path) -> None:
     """Wait for the workers' processes and for MLflow's, which are started behind the driver's back."""
-    while driver.executor.slots < WORKERS or not artifacts.exists():  # made for the sweep file, which comes last when the runs are opened
+    # The artifacts' folder is made for the sweep file, which is written last when the runs are opened.
+    while driver.executor.slots < WORKERS or not artifacts.exists():
         time.sleep(0.05)
 
 
