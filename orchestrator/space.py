@@ -8,7 +8,7 @@ import random
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, StrictBool, model_validator
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -20,16 +20,14 @@ MAX_GRID = 512
 """Corner settings checked one by one; of a larger space, a seeded sample."""
 
 
-def _finite(bounds: tuple[float, float]) -> tuple[float, float]:
-    if not all(math.isfinite(bound) for bound in bounds):
-        raise ValueError("bounds must be finite")
-    return bounds
+def _whole(value: Any) -> Any:
+    # YAML reads 5e6 as a float; a budget is written that way more often than not.
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _not_boolean(bounds: Any) -> Any:
-    if isinstance(bounds, list) and any(isinstance(bound, bool) for bound in bounds):
-        raise ValueError("bounds must be numbers")
-    return bounds
+Whole = Annotated[int, BeforeValidator(_whole), Strict()]
+Finite = Annotated[float, Field(allow_inf_nan=False), Strict()]
+"""Numbers as a sweep file has them: no text and no truth value is taken for one."""
 
 
 class Parameter(BaseModel):
@@ -38,12 +36,10 @@ class Parameter(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     choice: tuple[Scalar, ...] | None = Field(None, min_length=1, max_length=1000)
-    int_range: Annotated[tuple[int, int], BeforeValidator(_not_boolean)] | None = Field(None, alias="int")
-    float_range: Annotated[tuple[float, float], BeforeValidator(_not_boolean), AfterValidator(_finite)] | None = Field(
-        None, alias="float"
-    )
-    log: bool = False
-    step: float | None = Field(None, gt=0, allow_inf_nan=False)
+    int_range: tuple[Whole, Whole] | None = Field(None, alias="int")
+    float_range: tuple[Finite, Finite] | None = Field(None, alias="float")
+    log: StrictBool = False
+    step: Finite | None = Field(None, gt=0)
     when: dict[str, tuple[Scalar, ...]] | None = Field(None, min_length=1)
     """The parameter exists only where each parameter named here has one of the values given."""
 

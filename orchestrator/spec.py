@@ -9,14 +9,14 @@ import re
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 import workloads
 from orchestrator.errors import SpecError
-from orchestrator.space import Parameter, Scalar, Space, corners, in_order
+from orchestrator.space import Parameter, Scalar, Space, Whole, corners, in_order
 from workloads.protocol import Workload
 
 SAMPLERS = ("tpe", "random", "qmc", "gp", "grid", "cmaes")
@@ -25,37 +25,29 @@ FROM_BUDGET = ("sequence_steps", "evaluations")
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$"
 
 
-def _whole(value: Any) -> Any:
-    # YAML reads 5e6 as a float; a budget is written that way more often than not.
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-Whole = Annotated[int, BeforeValidator(_whole)]
-
-
-class Strict(BaseModel):
+class Block(BaseModel):
     """Base of every block: nothing unknown, nothing converted, nothing changed afterwards."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
-class Objective(Strict):
+class Objective(Block):
     """What is made best."""
 
     metric: str | None = None
     direction: Literal["minimize", "maximize"] | None = None
 
 
-class Budget(Strict):
+class Budget(Block):
     """What a sweep may use up."""
 
     trials: Whole = Field(20, ge=1, le=1_000_000)
-    sequence_steps: Whole = Field(1_000_000, ge=1)
+    sequence_steps: Whole = Field(1_000_000, ge=1, le=10**15)
     evaluations: Whole = Field(10, ge=1, le=100_000)
     hours: float | None = Field(None, gt=0)
 
 
-class Search(Strict):
+class Search(Block):
     """How the space is searched."""
 
     sampler: Literal["tpe", "random", "qmc", "gp", "grid", "cmaes"] = "tpe"
@@ -63,7 +55,7 @@ class Search(Strict):
     seed: Whole = Field(0, ge=0, lt=2**31)
 
 
-class Resources(Strict):
+class Resources(Block):
     """What one trial takes, and how many are trained at once."""
 
     cpus: float = Field(1.0, gt=0, le=4096)
@@ -130,7 +122,7 @@ class SweepSpec(BaseModel):
     def fixed_direction(self, workload: Workload) -> SweepSpec:
         """Return the spec with metric and direction written out; SpecError where the workload has no such metric."""
         known = dict(workload.objectives)
-        metric = self.objective.metric or next(iter(known))
+        metric = next(iter(known)) if self.objective.metric is None else self.objective.metric
         if metric not in known:
             raise SpecError(f"objective.metric: {metric!r}; {self.workload.kind} has {', '.join(known)}")
         direction = self.objective.direction or known[metric]

@@ -51,6 +51,8 @@ class Forecast:
 
     def __post_init__(self) -> None:
         """Raise ValueError, naming the field, where options do not go together."""
+        if self.target in ("", ()):
+            raise ValueError("workload.target: empty; name a column, or several")
         levels = self.quantiles
         if levels is not None and not (
             0.5 in levels and all(0 < level < 1 for level in levels) and list(levels) == sorted(set(levels))
@@ -128,7 +130,7 @@ class Forecast:
         return self.transform or (self._defaults.transform if self._defaults else "none")
 
     def _targets(self, frame: pandas.DataFrame) -> list[str]:
-        if self.target:
+        if self.target is not None:
             targets = [self.target] if isinstance(self.target, str) else list(self.target)
             if len(set(targets)) < len(targets):
                 raise ValueError(f"workload.target: {targets} names a column twice")

@@ -33,9 +33,12 @@ class Hyperparameters:
     layer_norm: bool = option(False, "normalise each recurrent layer's outputs")
 
     truncation_length: int = option(
-        64, "steps that a gradient may travel back (k2); the whole sequence or more: full BPTT", at_least=1
+        64,
+        "steps that a gradient may travel back (k2); the whole sequence or more: full BPTT",
+        at_least=1,
+        at_most=10**12,
     )
-    k1: int | None = option(None, "steps between updates; null: as truncation_length", at_least=1)
+    k1: int | None = option(None, "steps between updates; null: as truncation_length", at_least=1, at_most=10**12)
 
     batch_size: int = option(32, "streams read side by side", at_least=1, at_most=65536)
     optimizer: str = option("Adam", "a class of torch.optim", choices=OPTIMIZERS)
@@ -50,7 +53,9 @@ class Hyperparameters:
     device: str = option("auto", "auto takes a GPU when the worker has one", choices=("auto", "cpu", "cuda"))
     seed: int = option(0, "of weights, dropout and generated data; the same for all trials", at_least=0, below=2**31)
 
-    sequence_steps: int = option(1_000_000, "the budget: steps to consume, all streams counted", at_least=1)
+    sequence_steps: int = option(
+        1_000_000, "the budget: steps to consume, all streams counted", at_least=1, at_most=10**15
+    )
     evaluations: int = option(10, "points at which all trials are compared, evenly spaced", at_least=1, at_most=100_000)
 
     @property

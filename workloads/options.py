@@ -62,7 +62,7 @@ def check_value(cls: type, name: str, value: Any, where: str) -> Any:
             return None
         raise ValueError(f"{where}.{name}: null; it must be {_expected(kinds, bounds)}")
     if isinstance(value, int) and not isinstance(value, bool) and float in kinds and int not in kinds:
-        value = float(value)
+        value = _as_float(value)
     if isinstance(value, list) and tuple in kinds:
         value = tuple(value)
     if type(value) not in kinds or (isinstance(value, float) and not math.isfinite(value)):
@@ -76,6 +76,13 @@ def check_value(cls: type, name: str, value: Any, where: str) -> Any:
     if not _within(value, bounds):
         raise ValueError(f"{where}.{name}: {value!r}; it must be {_expected(kinds, bounds)}")
     return value
+
+
+def _as_float(value: int) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
 
 
 @functools.cache

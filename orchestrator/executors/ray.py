@@ -203,6 +203,9 @@ class RemoteWorker(Worker):
 
     def receive(self, job: Job, dataset: Any) -> None:
         """Take over the job, with arrays that lie in shared memory."""
+        if not job.gpus:
+            # Ray leaves a worker that was given no GPU every GPU that its node shows. Torch is not loaded yet.
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""
         self.prepare(replace(job, dataset=dataset))
 
 

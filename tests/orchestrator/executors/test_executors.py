@@ -16,6 +16,7 @@ import pytest
 from orchestrator.errors import UserError
 from orchestrator.executors import make_executor
 from orchestrator.executors.base import Executor
+from orchestrator.executors.ray import RayExecutor
 from orchestrator.trial import Assignment, Failure, Finished, Job, Reply, TrialState
 from tests.fakes import KIND, Scripted
 from workloads.protocol import Progress
@@ -158,13 +159,14 @@ def test_a_worker_that_finds_no_room_is_waited_for_and_given_nothing(tmp_path: P
 
 def test_gpus_are_not_seen_by_workers_that_were_given_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
-    executor = make_executor(workers=1)
+    executor = RayExecutor(workers=1)
     executor.open(job(tmp_path))
     import ray
 
     try:
-        seen = ray.get(ray.remote(num_cpus=1, num_gpus=0)(lambda: os.environ.get("CUDA_VISIBLE_DEVICES")).remote())
-        assert seen == ""
+        until_ready(executor, 1)
+        look = executor._slots[0].actor.__ray_call__.remote(lambda _: os.environ.get("CUDA_VISIBLE_DEVICES"))
+        assert ray.get(look) == ""
     finally:
         executor.close()
 
