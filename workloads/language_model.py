@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from workloads.data.fingerprint import make_dataset
-from workloads.data.text import encode, read_text, vocabulary_of
+from workloads.data.text import encode, read_text, tokenize, vocabulary_of
 from workloads.hyperparameters import read_hyperparameters
 from workloads.options import option
 
@@ -43,8 +43,7 @@ class LanguageModel:
     def prepare(self) -> Dataset:
         """Read the text, build the vocabulary from the training part, number the tokens."""
         text, source = read_text(self.text)
-        tokens = list(text) if self.unit == "character" else text.replace("\n", " \n ").split(" ")
-        tokens = [token for token in tokens if token]
+        tokens = tokenize(text, self.unit)
         cut = int(len(tokens) * (1 - self.valid_part))
         if cut < 2 or len(tokens) - cut < 2:
             raise ValueError(

@@ -38,6 +38,20 @@ def _python_reference() -> str:
     return "\n".join(topics[name] for name in sorted(topics))
 
 
+def tokenize(text: str, unit: str) -> list[str]:
+    """Cut a text into characters, or into words at spaces; the end of a line is a word of its own."""
+    if unit == "character":
+        return list(text)
+    return [word for word in text.replace("\n", " \n ").split(" ") if word]
+
+
+def join(tokens: Sequence[str], unit: str) -> str:
+    """Put tokens together as a text: what `tokenize` cut, spaces at the ends of lines and double ones left out."""
+    if unit == "character":
+        return "".join(tokens)
+    return " ".join(tokens).replace(" \n ", "\n").replace(" \n", "\n").replace("\n ", "\n")
+
+
 def vocabulary_of(tokens: Sequence[str], size: int) -> list[str]:
     """Return the unknown token and then the most frequent tokens, by frequency and then by name."""
     counts = Counter(tokens)

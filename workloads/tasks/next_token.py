@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from workloads import checkpoint as checkpoints
 from workloads.data.stream import TokenStream
-from workloads.data.text import encode
+from workloads.data.text import encode, join, tokenize
 from workloads.evaluation import mean_loss
 from workloads.hyperparameters import Hyperparameters
 from workloads.models.cells import State
@@ -65,11 +65,7 @@ class TextPredictor:
 
     def example(self) -> tuple[dict[str, list[Any]], dict[str, Any]]:
         """Return a prompt of known tokens, and the options."""
-        prompt = self._separator().join(self.vocabulary[1:4])
-        return {"prompt": [prompt]}, {"length": 100, "temperature": 0.8, "seed": 0}
-
-    def _separator(self) -> str:
-        return "" if self.unit == "character" else " "
+        return {"prompt": [join(self.vocabulary[1:4], self.unit)]}, {"length": 100, "temperature": 0.8, "seed": 0}
 
     def predict(self, columns: Mapping[str, list[Any]], options: Mapping[str, Any]) -> dict[str, list[Any]]:
         """Continue each prompt by `length` tokens; temperature 0 takes the likeliest token every time."""
@@ -88,7 +84,7 @@ class TextPredictor:
 
     @torch.inference_mode()
     def _continue(self, prompt: str, length: int, temperature: float, *, generator: torch.Generator) -> str:
-        tokens = list(prompt) if self.unit == "character" else prompt.split()
+        tokens = tokenize(prompt, self.unit)
         numbers = encode(tokens, self.vocabulary).astype(np.int64) if tokens else np.zeros(1, np.int64)
         inputs = torch.from_numpy(numbers)[:, None]  # (time, batch 1)
         state: State = None
@@ -103,4 +99,7 @@ class TextPredictor:
                 weights = torch.softmax(logits / temperature, 0)
                 inputs = torch.multinomial(weights, 1, generator=generator).reshape(1, 1)
             made.append(self.vocabulary[int(inputs)])
-        return prompt + (self._separator() if prompt and made else "") + self._separator().join(made)
+        if not made:
+            return prompt
+        between = " " if self.unit == "word" and prompt and prompt[-1] not in " \n" and made[0] != "\n" else ""
+        return prompt + between + join(made, self.unit)
