@@ -35,6 +35,8 @@ Ctrl-C closes it.
 STARTING_S = 120.0
 """The server takes some seconds to load; on a busy machine many more."""
 STOPPING_S = 10.0
+PAGE = "/#/experiments?workflowType=machine_learning"
+"""The list of experiments as MLflow shows it to those who train models; by itself it opens on something else."""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -47,8 +49,9 @@ def command(settings: Settings, host: str, port: int, no_browser: bool) -> None:
     """Serve the MLflow UI over the runs' database until Ctrl-C; with a tracking server, open that instead."""
     uri = settings.tracking_uri
     if uri.startswith(("http://", "https://")):
-        click.echo(f"MLflow is at {uri}")
-        visit(uri, no_browser)
+        page = uri.rstrip("/") + PAGE
+        click.echo(f"MLflow is at {page}")
+        visit(page, no_browser)
         return
     check_database(settings)
     check_port(host, port)
@@ -56,10 +59,10 @@ def command(settings: Settings, host: str, port: int, no_browser: bool) -> None:
     with closed_by_signals(), tempfile.TemporaryFile() as log, server(settings, host, port, log) as process:
         click.echo("starting the MLflow UI ...", err=True)
         wait_until_up(process, url, log)
-        click.echo(f"MLflow UI at {url} on {shown(uri)}; Ctrl-C closes it")
+        click.echo(f"MLflow UI at {url}{PAGE} on {shown(uri)}; Ctrl-C closes it")
         if host not in LOOPBACK:
             click.echo(f"--host {host}: whoever reaches this machine can read and change all runs", err=True)
-        visit(url, no_browser)
+        visit(url + PAGE, no_browser)
         process.wait()
         raise BpttError(f"the MLflow server ended by itself: {last_line(log)}")
 

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 STATUS = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED"}
 """MLflow's word for how a trial ended; every other end is FAILED, and the tag `bptt.state` says which."""
 PARENT_STATUS = {"finished": "FINISHED", "interrupted": "KILLED"}
+EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
+"""Lets the MLflow UI open on runs, curves and models instead of on what it has for language-model applications."""
 CHANGEABLE = ("budget.trials", "budget.hours")
 """What `bptt extend` may change; MLflow's params never change, so these are tags."""
 
@@ -79,7 +81,8 @@ class SweepRuns:
         found = client.get_experiment_by_name(f"bptt/{kind}")
         if found is None:
             folder = f"{self.settings.artifacts}/{re.sub(r'[^A-Za-z0-9_.-]', '-', kind)}"
-            made: str = client.create_experiment(f"bptt/{kind}", folder if is_database(self.settings) else None)
+            artifacts = folder if is_database(self.settings) else None
+            made: str = client.create_experiment(f"bptt/{kind}", artifacts, EXPERIMENT_TAGS)
             return made
         if found.lifecycle_stage == "deleted":
             client.restore_experiment(found.experiment_id)

@@ -47,7 +47,7 @@ def test_words_put_together_are_the_text_lines_and_all(lines: list[list[str]]) -
 
 
 def test_rare_and_unseen_words_become_the_unknown_one() -> None:
-    vocabulary = vocabulary_of("b a b c a b".split(), 3)
+    vocabulary = vocabulary_of(["b", "a", "b", "c", "a", "b"], 3)
     assert vocabulary == [UNKNOWN, "b", "a"]
     assert encode(["a", "c", "never", "b"], vocabulary).tolist() == [2, 0, 0, 1]
 
@@ -104,7 +104,7 @@ def test_what_cannot_be_continued_is_refused(
     columns: dict[str, list[Any]], options: dict[str, Any], text_file: Path, storage: FolderStorage
 ) -> None:
     predictor, _ = trained(text_file, "character", storage)
-    with pytest.raises(ValueError, match="prompt|negative"):
+    with pytest.raises(ValueError, match=r"prompt|negative"):
         predictor.predict(columns, options)
 
 

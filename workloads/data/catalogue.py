@@ -41,7 +41,7 @@ ENTRIES = {
         Entry(
             "python-reference",
             "language_model",
-            "The Python language reference (about 700,000 characters); comes with Python",
+            "The Python language reference (465,000 characters in Python 3.11); comes with Python",
             "PSF-2.0",
         ),
         Entry(

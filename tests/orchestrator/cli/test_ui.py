@@ -140,7 +140,7 @@ def test_a_host_that_is_not_this_machine_is_refused(runs: Path, capsys: pytest.C
 
 def test_a_tracking_server_is_only_pointed_to(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["ui", "--tracking-uri", "http://mlflow.example:5000"]) == 0
-    assert capsys.readouterr().out == "MLflow is at http://mlflow.example:5000\n"
+    assert capsys.readouterr().out == f"MLflow is at http://mlflow.example:5000{ui_command.PAGE}\n"
 
 
 def test_addresses_are_those_a_browser_can_open() -> None:
