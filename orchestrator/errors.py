@@ -8,6 +8,10 @@ class BpttError(Exception):
 
     exit_status = 1
 
+    def __init__(self, message: str = "") -> None:
+        # What users give is shown in it, and may hold line breaks.
+        super().__init__(" ".join(message.split()))
+
 
 class UserError(BpttError):
     """Something that the user asked for cannot be done as asked."""

@@ -131,16 +131,8 @@ def is_import_path(text: str) -> bool:
 def _expected(kinds: frozenset[type], bounds: Mapping[str, Any]) -> str:
     if bounds.get("choices"):
         return "one of " + ", ".join(str(choice) for choice in bounds["choices"])
-    names = {
-        int: "an integer",
-        float: "a number",
-        str: "a text",
-        bool: "true or false",
-        tuple: "a list",
-    }
-    expected = " or ".join(
-        names.get(kind, "null") for kind in sorted(kinds, key=lambda kind: kind.__name__ == "NoneType")
-    )
+    names = {int: "an integer", float: "a number", str: "a text", bool: "true or false", tuple: "a list"}
+    expected = " or ".join(words for kind, words in names.items() if kind in kinds)
     words = {"at_least": "at least", "above": "above", "at_most": "at most", "below": "below"}
-    limits = [f"{word} {bounds[key]}" for key, word in words.items() if bounds.get(key) is not None]
-    return " ".join([expected, " and ".join(limits)]).strip()
+    limits = [f"{word} {bounds[key]:,}" for key, word in words.items() if bounds.get(key) is not None]
+    return " ".join([expected, " and ".join(limits)]).strip() + (", or null" if type(None) in kinds else "")

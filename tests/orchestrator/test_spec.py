@@ -131,6 +131,8 @@ def test_metric_and_direction_come_from_the_workload() -> None:
         ("search.pruner", "asha", "search.pruner: 'asha'"),
         ("resources.cpus", 0, "resources.cpus: 0"),
         ("resources.gpus", 1.5, "resources: gpus: 1.5; fractions are for parts of one"),
+        ("space.a\nb", None, "space.a b: "),
+        ("train.a\nb", 1, "train.a b: unknown"),
         ("resources.gpu", 1, "resources.gpu: unknown; allowed: cpus, gpus, workers"),
     ],
 )
