@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from hypothesis import strategies as st
 from orchestrator.cli.main import COMMANDS, group, run
 from orchestrator.ledger import Ledger
 from orchestrator.settings import Settings
-from tests.orchestrator.test_spec import GOOD
+from tests.orchestrator.test_spec import GOOD, changed
 
 EXAMPLES = 500
 """Of sweep files, and of command lines."""
@@ -84,20 +83,6 @@ mistakes = st.one_of(
 )
 
 
-def with_mistake(path: str, value: Any) -> dict[str, Any]:
-    """Return GOOD with one mistake in it; `...` leaves the field out."""
-    spec = copy.deepcopy(GOOD)
-    *parents, last = path.split(".")
-    block = spec
-    for parent in parents:
-        block = block[parent]
-    if value is ...:
-        del block[last]
-    else:
-        block[last] = value
-    return spec
-
-
 def complaint(arguments: Sequence[str]) -> str:
     """Return the one line that a mistaken call leaves behind."""
     out, err = io.StringIO(), io.StringIO()
@@ -119,7 +104,7 @@ def complaint(arguments: Sequence[str]) -> str:
 def test_a_bad_sweep_file_is_one_line_naming_the_field(tmp_path: Path, mistake: tuple[str, Any], command: str) -> None:
     path, value = mistake
     sweep, runs = tmp_path / "sweep.yaml", tmp_path / "runs"
-    sweep.write_text(yaml.safe_dump(with_mistake(path, value)))
+    sweep.write_text(yaml.safe_dump(changed(path, value)))
     # Were it taken for right, it would stop at a cluster that is not there, with a line that names no field.
     aside = ["--runs", str(runs), "--address", "127.0.0.1:1"] if command == "run" else []
     line = complaint([command, str(sweep), *aside])
