@@ -159,8 +159,8 @@ class Forecast:
 
     def _scaling(self, train: np.ndarray, columns: list[str]) -> tuple[np.ndarray, np.ndarray]:
         mean, std = train.mean(axis=0), train.std(axis=0)
-        for name, spread in zip(columns, std, strict=True):
-            if not spread > 0:
+        for name, middle, spread in zip(columns, mean, std, strict=True):
+            if not spread > 1e-10 * abs(middle):  # less is round-off
                 raise ValueError(f"workload.series: column {name} never changes in the {len(train)} rows for training")
         return mean, std
 

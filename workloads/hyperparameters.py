@@ -45,7 +45,7 @@ class Hyperparameters:
     learning_rate: float = option(1e-3, "after warm-up", above=0, at_most=1000)
     momentum: float = option(0.0, "for SGD and RMSprop", at_least=0, below=1)
     weight_decay: float = option(0.0, "L2 penalty; decoupled in AdamW", at_least=0, at_most=1000)
-    schedule: str = option("constant", "a class of torch.optim.lr_scheduler, over the whole budget", choices=SCHEDULES)
+    schedule: str = option("constant", "named as in torch.optim.lr_scheduler, over the whole budget", choices=SCHEDULES)
     warmup: float = option(0.0, "part of the budget over which the learning rate rises from 0", at_least=0, below=1)
     max_grad_norm: float | None = option(1.0, "clip the gradient's L2 norm to this; null: never", above=0)
 

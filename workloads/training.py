@@ -28,7 +28,9 @@ from workloads.models.cells import map_state
 from workloads.protocol import Diverged, Progress, Storage
 
 EXPLODED = 10.0
-"""Training has diverged when the loss is this many times what it was at the first update."""
+"""Training has diverged when the loss is this many times what it was at the first update, or what guessing gives."""
+FEWEST_TO_JUDGE = 5
+"""Updates whose mean loss may be called exploded: a single window may be a storm in the data."""
 CHECK_EVERY = 25
 """Updates between two looks at the loss: a look makes a GPU wait."""
 
@@ -47,6 +49,10 @@ class Task(Protocol):
     @property
     def facts(self) -> dict[str, Any]:
         """Everything beside the weights that the trained network needs for predicting; plain values."""
+
+    @property
+    def chance_loss(self) -> float:
+        """About the mean loss of guessing without a look at the inputs."""
 
     def loss(self, outputs: Any, targets: Tensor) -> tuple[Tensor, int]:
         """Return the summed loss and the number of its terms; outputs and targets begin with (time, batch)."""
@@ -77,6 +83,7 @@ def train(
         yield Progress(run.evaluation - 1, run.sequence_steps, metrics, uri, time.time())
         # Others may have drawn from the same generators while this trial was waiting.
         set_random_state(generators, run.device)
+        allow_tf32(hyperparameters.precision)
 
 
 @dataclass(slots=True)
@@ -101,15 +108,9 @@ class TrainingRun:
         self.network = task.network.to(self.device).train()
         self.optimizer = make_optimizer(self.network, h)
         self.boundaries = BoundaryStates(h.truncation_length, h.steps_between_updates)
-        self.scheduler = make_schedule(self.optimizer, h, updates=self._expected_updates())
         self.evaluation = self.epoch = self.sequence_steps = self.updates = 0
         self.first_loss: float | None = None
         self.interval = Interval(GradientNorms(h.max_grad_norm))
-
-    def _expected_updates(self) -> int:
-        length, batch = self.task.training.length, self.task.training.batch_size
-        passes = self.hyperparameters.sequence_steps / (length * batch)
-        return max(math.ceil(passes * math.ceil(length / self.boundaries.k1)), 1)
 
     def train_until(self, sequence_steps: int) -> None:
         """Consume windows until `sequence_steps` are reached; it overshoots by less than one update."""
@@ -130,9 +131,9 @@ class TrainingRun:
         window = Window(inputs, targets[new - first :], skip=begin - first, context=new - begin)
         self.optimizer.zero_grad(set_to_none=True)
         step = backpropagate(self.network, self.task.loss, window, state)
+        self.sequence_steps += (stop - new) * stream.batch_size
         if step.terms:
             self._apply(step)
-        self.sequence_steps += (stop - new) * stream.batch_size
         self.boundaries.advance(stop, step.state)
         if stop == stream.length:
             self.epoch += 1
@@ -147,8 +148,11 @@ class TrainingRun:
 
     def _apply(self, step: Step) -> None:
         self.interval.norms.clip(self.network.parameters())
+        h = self.hyperparameters
+        learning_rate = h.learning_rate * schedule_factor(h, self.sequence_steps / h.sequence_steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
         self.optimizer.step()
-        self.scheduler.step()
         self.updates += 1
         self.interval.updates += 1
         self.interval.loss = self.interval.loss + step.loss
@@ -159,12 +163,13 @@ class TrainingRun:
 
     def _look_at_loss(self) -> None:
         loss = self.training_loss()
-        first = self.first_loss
-        if not math.isfinite(loss) or (first is not None and not math.isfinite(first)):
+        first = 0.0 if self.first_loss is None else self.first_loss
+        if not math.isfinite(loss) or not math.isfinite(first):
             raise Diverged(f"the training loss became {loss} within {self.sequence_steps} sequence steps")
-        if first is not None and loss > EXPLODED * max(first, 1e-3):
+        usual = max(first, self.task.chance_loss)
+        if loss > EXPLODED * usual and self.interval.updates >= FEWEST_TO_JUDGE:
             raise Diverged(
-                f"the training loss exploded from {first:.4g} to {loss:.4g} within {self.sequence_steps} sequence steps"
+                f"the training loss exploded from {usual:.4g} to {loss:.4g} within {self.sequence_steps} sequence steps"
             )
 
     def training_loss(self) -> float:
@@ -172,21 +177,26 @@ class TrainingRun:
         return float(self.interval.loss) / max(self.interval.updates, 1)
 
     def measure(self) -> dict[str, float]:
-        """Evaluate, and add what training itself showed; Diverged where a validation metric is not finite."""
+        """Evaluate, and add what training itself showed, as far as it is finite: a gradient may be infinite for once.
+
+        Raises Diverged where a validation metric is not finite.
+        """
         interval = self.interval
-        metrics = {
-            "train_loss": self.training_loss(),
+        shown = {
             "learning_rate": float(self.optimizer.param_groups[0]["lr"]),
             "sequence_steps_per_second": interval.sequence_steps / max(interval.seconds, 1e-9),
             "updates": float(self.updates),
             **interval.norms.metrics(),
             **self.probe_gradient(),
         }
-        metrics |= self.task.evaluate(self.device)
+        if interval.updates:
+            shown["train_loss"] = self.training_loss()
+        metrics = {name: value for name, value in shown.items() if math.isfinite(value)}
+        for name, value in self.task.evaluate(self.device).items():
+            if not math.isfinite(value):
+                raise Diverged(f"{name} became {value} within {self.sequence_steps} sequence steps")
+            metrics[name] = value
         metrics["peak_memory_mb"] = peak_memory_bytes(self.device) / 1e6
-        wrong = [name for name, value in metrics.items() if not math.isfinite(value)]
-        if wrong:
-            raise Diverged(f"{wrong[0]} became {metrics[wrong[0]]} within {self.sequence_steps} sequence steps")
         return metrics
 
     def probe_gradient(self) -> dict[str, float]:
@@ -203,7 +213,6 @@ class TrainingRun:
             {
                 "network": self.network.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
-                "scheduler": self.scheduler.state_dict(),
                 "generators": generators,
                 "boundaries": self.boundaries.boundaries,
                 "counters": [self.evaluation, self.epoch, self.sequence_steps, self.updates],
@@ -218,7 +227,6 @@ class TrainingRun:
         read = checkpoint.unpack(content)
         self.network.load_state_dict(read["network"])
         self.optimizer.load_state_dict(read["optimizer"])
-        self.scheduler.load_state_dict(read["scheduler"])
         self.boundaries.boundaries = [
             (position, map_state(lambda tensor: tensor.to(self.device), state))
             for position, state in read["boundaries"]
@@ -242,28 +250,21 @@ def make_optimizer(network: nn.Module, h: Hyperparameters) -> torch.optim.Optimi
     return optimizer
 
 
-def make_schedule(
-    optimizer: torch.optim.Optimizer, h: Hyperparameters, *, updates: int
-) -> torch.optim.lr_scheduler.LambdaLR:
-    """Return the schedule over a trial of `updates` updates: warm-up from near 0, then the curve named by `schedule`.
+def schedule_factor(h: Hyperparameters, part: float) -> float:
+    """Return what the learning rate is multiplied by once `part` of the budget of sequence steps is used up.
 
-    Every curve is a factor of the learning rate as a function of the part of the budget used, so that it has the same
-    shape whatever the truncation length.
+    Warm-up from 0, then the curve named by `schedule`: placed by sequence steps, every curve has the same shape
+    whatever the truncation length, where torch's own classes count updates.
     """
-    warm = h.warmup * updates
-
-    def factor(update: int) -> float:
-        if update < warm:
-            return (update + 1) / (warm + 1)
-        used = min((update - warm) / max(updates - warm, 1), 1.0)
-        if h.schedule == "LinearLR":
-            return 1.0 - 0.99 * used
-        if h.schedule == "CosineAnnealingLR":
-            return 0.01 + 0.99 * (1 + math.cos(math.pi * used)) / 2
-        if h.schedule == "ExponentialLR":
-            return float(0.01**used)
-        if h.schedule == "StepLR":
-            return float(0.1 ** int(used * 3))
-        return 1.0
-
-    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+    if part < h.warmup:
+        return part / h.warmup
+    used = min((part - h.warmup) / (1 - h.warmup), 1.0)
+    if h.schedule == "LinearLR":
+        return 1.0 - 0.99 * used
+    if h.schedule == "CosineAnnealingLR":
+        return 0.01 + 0.99 * (1 + math.cos(math.pi * used)) / 2
+    if h.schedule == "ExponentialLR":
+        return float(0.01**used)
+    if h.schedule == "StepLR":
+        return float(0.1 ** int(used * 3))
+    return 1.0

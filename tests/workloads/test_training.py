@@ -6,15 +6,16 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import workloads
 from tests.conftest import FolderStorage
 from workloads.hyperparameters import Hyperparameters
 from workloads.protocol import Dataset, Diverged, Progress, Workload
-from workloads.training import make_optimizer, make_schedule
+from workloads.training import schedule_factor
 
 SMALL: dict[str, Any] = {"hidden_size": 12, "batch_size": 4, "sequence_steps": 8000, "evaluations": 4}
 CHANGING = ("sequence_steps_per_second", "peak_memory_mb")
@@ -124,19 +125,77 @@ def test_a_torn_checkpoint_is_refused(language_model: tuple[Workload, Dataset], 
 
 @pytest.mark.parametrize("schedule", ["constant", "LinearLR", "CosineAnnealingLR", "ExponentialLR", "StepLR"])
 def test_a_schedule_warms_up_and_then_never_rises(schedule: str) -> None:
-    h = Hyperparameters(schedule=schedule, warmup=0.2, learning_rate=0.5, optimizer="SGD")
-    optimizer = make_optimizer(nn.Linear(2, 2), h)
-    scheduler = make_schedule(optimizer, h, updates=100)
-    rates = []
-    for _ in range(100):
-        rates.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
-        scheduler.step()
+    h = Hyperparameters(schedule=schedule, warmup=0.2)
+    rates = [0.5 * schedule_factor(h, part / 100) for part in range(1, 101)]
     assert rates[0] < 0.05
     assert max(rates) == pytest.approx(0.5)
     assert all(later > earlier for earlier, later in pairwise(rates[:20]))
-    assert all(later <= earlier for earlier, later in pairwise(rates[20:]))
+    assert all(later <= earlier for earlier, later in pairwise(rates[19:]))
     assert schedule == "constant" or rates[-1] < 0.02
+
+
+def test_the_learning_rate_follows_the_sequence_steps_whatever_the_truncation_length(storage: FolderStorage) -> None:
+    # In the copy problem most windows ask nothing, and give no update.
+    workload = workloads.load("memory", {"lag": 50})
+    dataset = workload.prepare()
+    for truncation_length, batch_size in ((1, 1), (20, 3), (100, 4)):
+        params = {"truncation_length": truncation_length, "batch_size": batch_size, "schedule": "LinearLR"}
+        budget = {"hidden_size": 4, "learning_rate": 1e-3, "sequence_steps": 4000, "evaluations": 2}
+        half, end = (progress.metrics for progress in workload.train({**params, **budget}, dataset, storage))
+        assert half["learning_rate"] == pytest.approx(5.05e-4, rel=0.2)
+        assert end["learning_rate"] < 1.2e-4
+
+
+def test_a_calm_beginning_and_a_storm_later_are_no_divergence(tmp_path: Path, storage: FolderStorage) -> None:
+    series = np.concatenate([np.zeros(300), np.random.default_rng(0).normal(size=500).cumsum()])
+    path = tmp_path / "series.csv"
+    path.write_text("value\n" + "\n".join(map(str, series)))
+    workload = workloads.load("forecast", {"series": str(path), "target": "value", "horizon": 1})
+    params = {"hidden_size": 4, "batch_size": 1, "truncation_length": 40, "sequence_steps": 2000, "evaluations": 10}
+    assert len(list(workload.train(params, workload.prepare(), storage))) == 10
+
+
+class Stateless(nn.Linear):
+    """A user's own cell that carries nothing."""
+
+    def forward(self, inputs: Tensor, state: None = None) -> tuple[Tensor, None]:  # type: ignore[override]
+        return super().forward(inputs).tanh(), None
+
+
+class Counting(nn.RNN):
+    """A user's own cell that counts its steps."""
+
+    def forward(self, inputs: Tensor, state: Any = None) -> Any:
+        hidden, steps = state or (None, torch.zeros(1, dtype=torch.int64))
+        outputs, hidden = super().forward(inputs, hidden)
+        return outputs, (hidden, steps + len(inputs))
+
+
+class Careless(nn.RNN):
+    """A user's own cell with a state that is no tensor."""
+
+    def forward(self, inputs: Tensor, state: Any = None) -> Any:
+        outputs, hidden = super().forward(inputs)
+        return outputs, {"hidden": hidden}
+
+
+@pytest.mark.parametrize("name", ["Stateless", "Counting"])
+def test_a_cell_of_the_users_own_may_have_any_state_of_tensors(
+    name: str, language_model: tuple[Workload, Dataset], storage: FolderStorage
+) -> None:
+    workload, dataset = language_model
+    params = {**SMALL, "cell_type": f"{__name__}:{name}", "truncation_length": 30, "k1": 10}
+    whole = list(workload.train(params, dataset, storage))
+    rest = list(workload.train(params, dataset, storage, whole[0].checkpoint))
+    assert [measured(progress) for progress in rest] == [measured(progress) for progress in whole[1:]]
+
+
+def test_a_cell_whose_state_is_not_of_tensors_is_refused_by_name(
+    language_model: tuple[Workload, Dataset], storage: FolderStorage
+) -> None:
+    workload, dataset = language_model
+    with pytest.raises(ValueError, match=r"^train\.cell_type: the cell's state is a dict"):
+        next(workload.train({**SMALL, "cell_type": f"{__name__}:Careless"}, dataset, storage))
 
 
 def test_bfloat16_without_a_gpu_is_refused_by_name(

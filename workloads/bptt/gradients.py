@@ -78,12 +78,14 @@ def gradient_by_distance(
     total, terms = loss(outputs[-1:], targets[-1:])
     if not terms:
         return {}
-    flat = [tensor for part in at_distance.values() for tensor in state_tensors(part)]
+    flat = [tensor for part in at_distance.values() for tensor in _differentiable(part)]
+    if not flat:  # a user's own cell may have no state at all
+        return {}
     gradients = iter(torch.autograd.grad(total / terms, flat, allow_unused=True))
     norms = {}
     for distance, part in at_distance.items():
         squares = [
-            gradient.double().square().sum() for _ in state_tensors(part) if (gradient := next(gradients)) is not None
+            gradient.double().square().sum() for _ in _differentiable(part) if (gradient := next(gradients)) is not None
         ]
         norms[distance] = math.sqrt(float(sum(squares))) if squares else 0.0
     return dict(sorted(norms.items()))
@@ -91,7 +93,12 @@ def gradient_by_distance(
 
 def _watched(tensor: Tensor) -> Tensor:
     # A state with a graph behind it can be differentiated as it is; a leaf must be asked to.
-    return tensor if tensor.requires_grad else tensor.detach().requires_grad_()
+    return tensor if tensor.requires_grad or not tensor.is_floating_point() else tensor.detach().requires_grad_()
+
+
+def _differentiable(state: State) -> list[Tensor]:
+    # A user's own cell may count steps in its state.
+    return [tensor for tensor in state_tensors(state) if tensor.is_floating_point()]
 
 
 def describe_decay(norms: dict[int, float]) -> dict[str, float]:

@@ -115,7 +115,11 @@ def times(column: pandas.Series[Any], field: str) -> pandas.Index[Any]:
         with warnings.catch_warnings():
             # That pandas has to guess the format is no news to whoever made the file; a wrong guess does not rise.
             warnings.simplefilter("ignore", UserWarning)
-            return pandas.DatetimeIndex(pandas.to_datetime(column))
+            try:
+                return pandas.DatetimeIndex(pandas.to_datetime(column))
+            except ValueError:
+                # Local times with their offsets, which change with the season, are one series in UTC.
+                return pandas.DatetimeIndex(pandas.to_datetime(column, utc=True))
     except (ValueError, TypeError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"{field}: column {column.name} holds no times that can be read: {reason}") from error

@@ -25,7 +25,7 @@ def read_text(name: str) -> tuple[str, str]:
         )
     path, source = catalogue.locate(name, "workload.text")
     try:
-        return path.read_text(encoding="utf-8"), source
+        return path.read_text(encoding="utf-8-sig"), source
     except UnicodeDecodeError as error:
         raise ValueError(f"workload.text: {path} is not UTF-8 text (byte {error.start})") from error
     except OSError as error:

@@ -38,11 +38,15 @@ def make_cell(cell_type: str, input_size: int, hidden_size: int) -> nn.Module:
 
 
 def map_state(function: Callable[[Tensor], Any], state: Any) -> Any:
-    """Apply `function` to every tensor of a state, keeping its shape."""
+    """Apply `function` to every tensor of a state, keeping its shape; ValueError where it is made of something else."""
     if state is None:
         return None
     if isinstance(state, Tensor):
         return function(state)
+    if not isinstance(state, (tuple, list)):
+        raise ValueError(  # noqa: TRY004 - a hyperparameter's value is to blame
+            f"train.cell_type: the cell's state is a {type(state).__name__}; it must be made of tensors and tuples"
+        )
     return tuple(map_state(function, part) for part in state)
 
 

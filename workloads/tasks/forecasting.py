@@ -60,6 +60,7 @@ class ForecastTask:
         self.facts = facts
         self.network = make_network(h, facts)
         self.quantiles: list[float] | None = facts["quantiles"]
+        self.chance_loss = float(facts["naive"]["valid_pinball" if self.quantiles else "valid_mse"])
         self.parts, self.horizon = Parts(*facts["rows"]), facts["horizon"]
         self.inputs, self.levels = arrays["inputs"], arrays["levels"]
         self.training = SeriesStream(

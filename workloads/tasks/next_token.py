@@ -33,6 +33,7 @@ class NextTokenTask:
     ) -> None:
         size = len(facts["vocabulary"])
         self.facts = facts
+        self.chance_loss = math.log(size)
         self.network = RecurrentNetwork(h, vocabulary_size=size, output_size=size)
         self.training = TokenStream(arrays["train"], h.batch_size)
         self.validation = TokenStream(arrays["valid"], min(evaluation_streams, len(arrays["valid"]) - 1))
@@ -75,15 +76,15 @@ class TextPredictor:
         chosen = {name: type(default)(options.get(name, default)) for name, default in defaults.items()}
         if chosen["length"] < 0 or chosen["temperature"] < 0:
             raise ValueError("length and temperature must not be negative")
-        generator = torch.Generator().manual_seed(chosen["seed"])
         texts = [
-            self._continue(str(prompt), chosen["length"], chosen["temperature"], generator=generator)
+            self._continue(str(prompt), chosen["length"], chosen["temperature"], seed=chosen["seed"])
             for prompt in columns["prompt"]
         ]
         return {"prompt": list(columns["prompt"]), "text": texts}
 
     @torch.inference_mode()
-    def _continue(self, prompt: str, length: int, temperature: float, *, generator: torch.Generator) -> str:
+    def _continue(self, prompt: str, length: int, temperature: float, *, seed: int) -> str:
+        generator = torch.Generator().manual_seed(seed)  # of its own: a text does not depend on the rows before
         tokens = tokenize(prompt, self.unit)
         numbers = encode(tokens, self.vocabulary).astype(np.int64) if tokens else np.zeros(1, np.int64)
         inputs = torch.from_numpy(numbers)[:, None]  # (time, batch 1)

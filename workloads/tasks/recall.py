@@ -84,6 +84,8 @@ class RecallTask:
     ) -> None:
         self.facts = facts
         self.network = make_network(h, facts)
+        # That of the adding problem is the variance of the sum of two values, each uniform from 0 to 1.
+        self.chance_loss = 1 / 6 if facts["task"] == "adding" else math.log(facts["symbols"])
         self.loss = adding_loss if facts["task"] == "adding" else copy_loss
         self.training = GeneratedStream(generate, length=facts["length"], batch_size=h.batch_size, seed=h.seed)
         self.validation = FixedStream(arrays["inputs"], arrays["targets"])
