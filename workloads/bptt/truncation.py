@@ -65,7 +65,9 @@ def backpropagate(network: Network, loss: Loss, window: Window, state: State) ->
             _, state = network(inputs[: window.skip], state)
         inputs = inputs[window.skip :]
     outputs, state = network(inputs, state)
-    total, terms = loss(outputs[window.context :], window.targets)
+    if window.context:  # a slice of everything would still cost a copy on the way back
+        outputs = outputs[window.context :]
+    total, terms = loss(outputs, window.targets)
     mean = total / max(terms, 1)
     if terms:
         mean.backward()  # type: ignore[no-untyped-call]

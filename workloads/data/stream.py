@@ -36,8 +36,8 @@ class TokenStream:
 
     def window(self, epoch: int, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
         """Return token numbers, int64, (time, batch) each."""
-        inputs = self._inputs[:, start:stop].T.astype(np.int64)
-        return inputs, self._targets[:, start:stop].T.astype(np.int64)
+        inputs = self._inputs[:, start:stop].T.astype(np.int64, order="C")
+        return inputs, self._targets[:, start:stop].T.astype(np.int64, order="C")
 
 
 def windows(stream: Stream, length: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
