@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 import os
 import shlex
+import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -118,11 +120,12 @@ def train(folder: TrainedFolder, workload: Workload, dataset: Dataset, *, thread
     resume_from = folder.uri(evaluations[-1]) if evaluations else None
     view.begin(len(evaluations))
     try:
-        for progress in workload.train(folder.hyperparameters, dataset, folder.storage, resume_from):
-            check_metrics(progress, view.metrics)
-            evaluations.append(progress)
-            folder.record(evaluations)
-            view.evaluation(progress)
+        with interruptible():
+            for progress in workload.train(folder.hyperparameters, dataset, folder.storage, resume_from):
+                check_metrics(progress, view.metrics)
+                evaluations.append(progress)
+                folder.record(evaluations)
+                view.evaluation(progress)
     except KeyboardInterrupt as error:
         again = f"bptt train {shlex.quote(folder.kind)} --out {shlex.quote(str(shown(folder.path)))} --resume"
         raise Interrupted(f"interrupted after {view.position(evaluations)}; go on with: {again}") from error
@@ -133,6 +136,17 @@ def train(folder: TrainedFolder, workload: Workload, dataset: Dataset, *, thread
             refuse(error)
         raise
     view.end(evaluations)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let SIGTERM end the block as Ctrl-C does, and Ctrl-C also where a shell has the command in the background."""
+    before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def check_metrics(progress: Progress, metrics: Sequence[str]) -> None:

@@ -97,7 +97,10 @@ def interrupt_after(count: int) -> Callable[[TrainView, Progress], None]:
     return evaluation
 
 
-def test_ctrl_c_says_how_to_go_on_and_that_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_says_how_to_go_on_and_that_goes_on(
+    number: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "with a space"
     arguments = ["train", KIND, "--set", "pause_s=0.3", "--set", "evaluations=5", "--out", str(out)]
     process = subprocess.Popen(
@@ -110,7 +113,7 @@ def test_ctrl_c_says_how_to_go_on_and_that_goes_on(tmp_path: Path, capsys: pytes
     assert process.stdout is not None
     while "2/5" not in process.stdout.readline():
         assert process.poll() is None
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, errors = process.communicate()
     assert process.returncode == 130
     assert errors.count("\n") == 1
