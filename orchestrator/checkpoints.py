@@ -12,18 +12,25 @@ from orchestrator.errors import UserError
 
 
 class CheckpointStorage:
-    """Files under one folder given as a URI (file, s3, gs)."""
+    """Files under one folder given as a URI (file, s3, gs); options of the URI stand behind a `?`."""
 
-    def __init__(self, folder: str) -> None:
-        self.folder = folder.rstrip("/")
+    def __init__(self, folder: str, below: str = "") -> None:
+        base, question, options = folder.partition("?") if "://" in folder else (folder, "", "")
+        self._base, self._options, self._below = base.rstrip("/"), question + options, below
         try:
-            self._files, self._root = fs.FileSystem.from_uri(self.folder)
+            self._files, root = fs.FileSystem.from_uri(self._base + self._options)
         except (OSError, ValueError) as error:
             raise UserError(f"checkpoints: {folder!r} cannot be opened: {error}") from error
+        self._root = root + below
+
+    @property
+    def folder(self) -> str:
+        """Return the URI by which this storage can be opened again."""
+        return self._base + self._below + self._options
 
     def within(self, name: str) -> CheckpointStorage:
         """Return the storage of a folder below this one."""
-        return CheckpointStorage(f"{self.folder}/{name}")
+        return CheckpointStorage(self._base + self._options, f"{self._below}/{name}")
 
     def write(self, name: str, content: bytes) -> str:
         """Store `content` under `name` and return its URI: under a temporary name first, then renamed.
@@ -34,7 +41,7 @@ class CheckpointStorage:
         if not isinstance(self._files, fs.LocalFileSystem):
             with self._files.open_output_stream(path) as stream:
                 stream.write(content)
-            return f"{self.folder}/{name}"
+            return f"{self._base}{self._below}/{name}"
         self._files.create_dir(self._root, recursive=True)
         temporary = f"{path}.{os.getpid()}.part"
         try:
@@ -45,7 +52,7 @@ class CheckpointStorage:
             with contextlib.suppress(OSError):
                 self._files.delete_file(temporary)
             raise
-        return f"{self.folder}/{name}"
+        return f"{self._base}{self._below}/{name}"
 
     def read(self, uri: str) -> bytes:
         """Return the content of a file written here; FileNotFoundError where it is gone."""
@@ -59,6 +66,11 @@ class CheckpointStorage:
             self._files.delete_file(self._path(uri))
 
     def _path(self, uri: str) -> Any:
-        if not uri.startswith(self.folder + "/") or "/../" in uri:
+        ours = f"{self._base}{self._below}/"
+        name = uri[len(ours) :] if uri.startswith(ours) else ""
+        if not name and self._below:
+            # The folder as a whole was moved, or is mounted elsewhere: what lies below it is the same.
+            name = uri.rpartition(f"{self._below}/")[2] if f"{self._below}/" in uri else ""
+        if not name or ".." in name.split("/"):
             raise ValueError(f"{uri} is not under {self.folder}")
-        return self._root + uri[len(self.folder) :]
+        return f"{self._root}/{name}"

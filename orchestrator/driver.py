@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.checkpoints import CheckpointStorage
-from orchestrator.errors import BpttError, LeaseLost, SpecChanged, SweepNotFound, UserError
+from orchestrator.errors import BpttError, LeaseLost, SpecChanged, SweepNotFound, UserError, presentable
 from orchestrator.executors.base import Executor
 from orchestrator.lease import Lease, LeaseKeeper
-from orchestrator.ledger import Ledger
+from orchestrator.ledger import Ledger, SweepRow
 from orchestrator.settings import Settings
 from orchestrator.spec import SweepSpec, difference, spec_from
 from orchestrator.study import SweepStudy, has_trials
@@ -52,18 +52,14 @@ class Driver:
         self.sweep: Sweep | None = None
 
     def __enter__(self) -> Driver:
-        claim(self.ledger, self.spec)
-        self.lease.take()
+        claim(self.ledger, self.spec, self.lease)
         self.keeper = LeaseKeeper(self.lease, limit_s=self._seconds_left())
         self.keeper.start()
         try:
             self.sweep = self._open()
             self.keeper.check()
         except BaseException as error:
-            with contextlib.suppress(Exception):
-                self.executor.close()
-            self.keeper.stop()
-            self.lease.give_back("interrupted", str(error))
+            self._break_off("interrupted", error)
             raise
         return self
 
@@ -108,12 +104,12 @@ class Driver:
             "baselines": dict(dataset.baselines),
             "sizes": {name: list(array.shape) for name, array in dataset.arrays.items()},
         }
-        if known and known["fingerprint"] != dataset.fingerprint:
+        if known and known["fingerprint"] != dataset.fingerprint and has_trials(self.ledger, self.spec.name):
             raise UserError(
                 f"workload: the data have changed since {self.spec.name} began (fingerprint {known['fingerprint']}, "
                 f"now {dataset.fingerprint}); restore them, or give the sweep another name"
             )
-        if not known:
+        if known != facts:
             self.ledger.update(self.spec.name, dataset=facts)
 
     def stop(self, reason: str) -> None:
@@ -146,9 +142,11 @@ class Driver:
             try:
                 self.keeper.check()
                 model = self._register(best)
+            except LeaseLost:
+                raise
             except (BpttError, OSError, ValueError, RuntimeError) as error:
                 # The trials are safe in the database; running the sweep again registers the model.
-                message = str(error)
+                message = presentable(str(error))
         summary = {"state": state, "message": message, "best": best, "model": model}
         tracked = self.tracker.close(summary, TRACKING_PATIENCE_S)
         self.outcome = Outcome(state, message, best, model, tracked)
@@ -172,38 +170,51 @@ class Driver:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         if self.outcome is None:
-            self._break_off(error)
-        self.keeper.stop()
-        if self.outcome is not None:
-            self.lease.give_back(self.outcome.state, self.outcome.message)
-        else:
             # A sweep that broke down can go on: only a fault of its own making ends it.
-            self.lease.give_back("failed" if isinstance(error, BpttError) else "interrupted", str(error or ""))
+            self._break_off("failed" if isinstance(error, BpttError) else "interrupted", error)
+        else:
+            self.keeper.stop()
+            self.lease.give_back(self.outcome.state, self.outcome.message)
 
-    def _break_off(self, error: BaseException | None) -> None:
+    def _break_off(self, state: str, error: BaseException | None) -> None:
+        message = presentable(str(error or ""))
         with contextlib.suppress(Exception):
             self.executor.close()
-        if isinstance(error, LeaseLost):
-            return  # what MLflow shows is the other driver's to say
-        with contextlib.suppress(Exception):
-            self.tracker.close({"state": "interrupted", "message": str(error), "best": None, "model": None}, 5.0)
+        if not isinstance(error, LeaseLost):  # after that, what MLflow shows is the other driver's to say
+            with contextlib.suppress(Exception):
+                self.tracker.close({"state": state, "message": message, "best": None, "model": None}, 5.0)
+        self.keeper.stop()
+        self.lease.give_back(state, message)
 
 
-def claim(ledger: Ledger, spec: SweepSpec) -> None:
-    """Enter the sweep in the database, or recognise it there; SpecChanged shows what is different.
+def claim(ledger: Ledger, spec: SweepSpec, lease: Lease) -> None:
+    """Enter the sweep in the database, or recognise it there, and take its lease; SpecChanged shows what is different.
 
     Resources may differ, since a sweep may go on elsewhere; and so may anything while it has no trials, since then
-    the file was only being put right.
+    the file was only being put right. Raises SweepHeld where another driver has the lease.
     """
     try:
         row = ledger.sweep(spec.name)
     except SweepNotFound:
         ledger.create(spec.name, spec.plain())
-        return
+    else:
+        # Before the lease is asked for, so that a changed file is refused as one while another driver runs the sweep.
+        refuse_changes(row, spec, fixed=row.is_driven)
+    row = lease.take()
+    try:
+        begun = has_trials(ledger, spec.name)
+        refuse_changes(row, spec, fixed=begun)  # another driver may have been here in the meantime
+        if row.spec != spec.plain():
+            ledger.update(spec.name, spec=spec.plain(), dataset=row.dataset if begun else {})
+    except BaseException:
+        lease.give_back(row.state, row.message)
+        raise
+
+
+def refuse_changes(row: SweepRow, spec: SweepSpec, *, fixed: bool) -> None:
+    """Raise SpecChanged where the sweep is `fixed` and its trials could not be compared with those of `spec`."""
     changes = [line for line in difference(spec_from(row.spec), spec) if not line.startswith("resources.")]
-    if changes and not row.is_driven and not has_trials(ledger, spec.name):
-        ledger.update(spec.name, spec=spec.plain(), dataset={})
-    elif changes:
+    if changes and fixed:
         raise SpecChanged(
             f"{spec.name} exists with another spec ({'; '.join(changes)}); give this one another name, or use "
             "`bptt extend` for more trials"

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
+
+def presentable(text: str) -> str:
+    """Return a text that may hold what a user gave as one line, the passwords of URLs masked."""
+    return re.sub(r"(://[^/@\s:]*):[^/@\s]+@", r"\1:***@", " ".join(text.split()))
+
 
 class BpttError(Exception):
     """Base of all. The message is one line for people: what was given, what is allowed, what to do."""
@@ -9,8 +16,7 @@ class BpttError(Exception):
     exit_status = 1
 
     def __init__(self, message: str = "") -> None:
-        # What users give is shown in it, and may hold line breaks.
-        super().__init__(" ".join(message.split()))
+        super().__init__(presentable(message))
 
 
 class UserError(BpttError):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.errors import LeaseLost, SweepHeld
-from orchestrator.ledger import Ledger, sweeps
+from orchestrator.ledger import Ledger, SweepRow, sweeps
 from orchestrator.processes import own_name
 
 LEASE_S = 60.0
@@ -25,10 +26,10 @@ class Lease:
         self.owner = own_name()
         self._renewed = self._renewed_at = 0.0
 
-    def take(self) -> None:
+    def take(self) -> SweepRow:
         """Take the lease if it is free, has run out, or its owner is a process of this machine that is gone.
 
-        Raises SweepHeld where another driver holds it.
+        Returns the sweep as it was then. Raises SweepHeld where another driver holds it.
         """
         row = self.ledger.sweep(self.name)
         if row.is_driven:
@@ -46,6 +47,7 @@ class Lease:
         if taken.rowcount != 1:
             raise SweepHeld(f"{self.name} has just been taken by another driver; see `bptt status {self.name}`")
         self._renewed, self._renewed_at = time.monotonic(), time.time()
+        return replace(self.ledger.sweep(self.name), state=row.state, message=row.message)
 
     def renew(self) -> bool:
         """Extend the lease and count the time used; return whether someone asked the sweep to stop.

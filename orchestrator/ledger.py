@@ -27,7 +27,7 @@ from sqlalchemy import (
     make_url,
     select,
 )
-from sqlalchemy.engine import Engine
+from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.schema import CreateTable
 
@@ -154,11 +154,20 @@ class Ledger:
             "time": progress.time,
         }
         with self.engine.begin() as connection:
-            # Touching the row locks it, so that no other driver takes the sweep over between look and write.
-            mine = sweeps.update().where(sweeps.c.name == name, sweeps.c.owner == owner).values(owner=owner)
-            if connection.execute(mine).rowcount != 1:
-                raise LeaseLost(f"another driver has taken {name} over; this one stops and writes nothing more")
+            self._hold(connection, name, owner)
             connection.execute(evaluations.insert().values(**row))
+
+    def confirm(self, name: str, owner: str) -> None:
+        """Raise LeaseLost where `owner` does not hold the sweep now."""
+        with self.engine.begin() as connection:
+            self._hold(connection, name, owner)
+
+    @staticmethod
+    def _hold(connection: Connection, name: str, owner: str) -> None:
+        # Touching the row locks it, so that no other driver takes the sweep over between look and write.
+        mine = sweeps.update().where(sweeps.c.name == name, sweeps.c.owner == owner).values(owner=owner)
+        if connection.execute(mine).rowcount != 1:
+            raise LeaseLost(f"another driver has taken {name} over; this one stops and writes nothing more")
 
     def evaluations(self, name: str) -> dict[int, list[Progress]]:
         """Return every acknowledged evaluation of a sweep, by trial, in order."""
@@ -182,6 +191,5 @@ def open_database(url: str) -> Engine:
         engine = create_engine(parsed, pool_pre_ping=parsed.get_backend_name() != "sqlite")
         with engine.connect():
             return engine
-    except (SQLAlchemyError, ImportError, OSError) as error:
-        shown = make_url(url).render_as_string() if "://" in url else url
-        raise UserError(f"study_url: {shown}: {' '.join(str(error).split())[:200]}") from error
+    except (SQLAlchemyError, ImportError, OSError, ValueError) as error:
+        raise UserError(f"study_url: {url}: {' '.join(str(error).split())[:200]}") from error

@@ -24,7 +24,7 @@ def make_sampler(spec: SweepSpec, number: int) -> BaseSampler:
     if name == "gp":
         return samplers.GPSampler(seed=drawn)
     if name == "qmc":
-        return samplers.QMCSampler(seed=seed, scramble=True)
+        return samplers.QMCSampler(seed=seed, scramble=True, independent_sampler=samplers.RandomSampler(seed=drawn))
     if name == "cmaes":
         return samplers.CmaEsSampler(seed=drawn, warn_independent_sampling=False)
     if name == "grid":

@@ -274,7 +274,7 @@ def find_spec(sweep: str) -> SweepSpec:
     """Read the sweep file at a path, or the bundled sweep of that name; SpecError where there is neither."""
     path = Path(sweep)
     bundled = bundled_sweeps()
-    if not path.exists() and sweep in bundled:
+    if not path.is_file() and sweep in bundled:
         return read_spec(bundled[sweep], sweep)
     try:
         return read_spec(path.read_text(encoding="utf-8"), sweep)

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
     from workloads.protocol import Progress
 
+VERDICT = "trainable"
+"""The constraint of Optuna's that an infeasible trial breaks."""
+BLIND_TO_INFEASIBLE = ("gp", "cmaes")
+"""Samplers that look at complete trials alone; they are shown the worst value so far in an infeasible trial's place."""
 INFEASIBLE = (TrialState.DIVERGED, TrialState.OUT_OF_MEMORY)
 """Told to Optuna as pruned and infeasible: the sampler learns to stay away, which it does not from a failed trial."""
 
@@ -70,10 +74,11 @@ class SweepStudy:
             trial = self.study.ask()
             chosen = suggest(trial, self.spec.space)
         frozen = self._memory.get_trial(trial._trial_id)
+        self._keep_study_attributes()  # first: a kill may cost a point of a sequence; none must be taken twice
+        self.ledger.confirm(self.spec.name, self.owner)  # thinking of a setting may have taken longer than the lease
         self._durable[trial.number] = self._database.create_new_trial(self._durable_study, template_trial=frozen)
         self._under_way[trial.number] = trial
         self._attributes[trial.number] = dict(frozen.system_attrs)
-        self._keep_study_attributes()
         return TrialRecord(trial.number, chosen, self.spec.params(chosen), time.time())
 
     def records(self) -> list[TrialRecord]:
@@ -85,8 +90,8 @@ class SweepStudy:
     def _take_up(self, frozen: FrozenTrial, evaluations: list[Progress]) -> TrialRecord:
         import optuna
 
-        memory_id = self._memory.create_new_trial(self._memory_study, template_trial=frozen)
         record = record_of(self.spec, frozen, evaluations)
+        memory_id = self._memory.create_new_trial(self._memory_study, template_trial=self._as_seen(frozen, record))
         if not frozen.state.is_finished():
             self._durable[frozen.number] = frozen._trial_id
             self._attributes[frozen.number] = dict(frozen.system_attrs)
@@ -97,6 +102,26 @@ class SweepStudy:
                 if progress.evaluation + 1 not in frozen.intermediate_values:
                     self._report(frozen.number, progress)
         return record
+
+    def _as_seen(self, frozen: FrozenTrial, record: TrialRecord) -> FrozenTrial:
+        """Return a trial of the database as samplers are to see it."""
+        import optuna
+
+        worst = self._worst() if record.state in INFEASIBLE else None
+        if worst is not None:
+            frozen.state, frozen.values = optuna.trial.TrialState.COMPLETE, [worst]
+        if worst is not None or record.state not in INFEASIBLE:
+            # A verdict left by a driver that was killed while it told the trial, which then went on, counts no more.
+            for key in [key for key in frozen.system_attrs if key.endswith(f":{VERDICT}")]:
+                del frozen.system_attrs[key]
+        return frozen
+
+    def _worst(self) -> float | None:
+        """Return the worst value so far, where the sampler has to see one in place of an infeasible trial's."""
+        if self.spec.search.sampler not in BLIND_TO_INFEASIBLE:
+            return None
+        values = [trial.value for trial in self.study.get_trials(deepcopy=False) if trial.value is not None]
+        return (min if self.spec.objective.direction == "maximize" else max)(values, default=None)
 
     def record(self, trial: TrialRecord, progress: Progress) -> None:
         """Acknowledge an evaluation: from here on it is never trained again."""
@@ -121,37 +146,35 @@ class SweepStudy:
         """End a trial, with the reason kept beside it."""
         import optuna
 
+        self.ledger.confirm(self.spec.name, self.owner)
         asked = self._under_way[trial.number]
         durable = self._durable[trial.number]
         # The state in the database comes last, and only beside it do these count: a kill before it leaves the trial
         # under way, and it may end otherwise the next time.
         notes = {"state": str(state), "reason": reason, "traceback": traceback}
         for key, note in notes.items():
-            if note and (key != "state" or state in (*INFEASIBLE, TrialState.FAILED)):
+            if note and (key != "state" or state is not TrialState.COMPLETE):
                 self._database.set_trial_user_attr(durable, key, note)
-        if state in INFEASIBLE:
-            asked.set_constraint("trainable", 1.0)
-        elif asked.constraints:
-            self._make_feasible(asked)
+        worst = self._worst() if state in INFEASIBLE else None
+        if state in INFEASIBLE and worst is None:
+            asked.set_constraint(VERDICT, 1.0)
         told = {
             TrialState.COMPLETE: optuna.trial.TrialState.COMPLETE,
             TrialState.FAILED: optuna.trial.TrialState.FAIL,
         }.get(state, optuna.trial.TrialState.PRUNED)
         value = trial.value(self.metric) if state is TrialState.COMPLETE else None
         with quietly():
-            frozen = self.study.tell(asked, value, state=told)
+            if worst is None:
+                values = self.study.tell(asked, value, state=told).values
+            else:
+                self.study.tell(asked, worst)
+                values = None
         self._keep_attributes(trial.number)
         self._keep_study_attributes()
-        self._database.set_trial_state_values(durable, told, frozen.values)
+        self._database.set_trial_state_values(durable, told, values)
         for known in (self._under_way, self._durable, self._attributes):
             del known[trial.number]
         trial.state, trial.reason, trial.ended = state, reason, time.time()
-
-    def _make_feasible(self, asked: Trial) -> None:
-        # Left by a driver that was killed while it told the trial; Optuna itself sets a constraint once only.
-        for key in self._memory.get_trial_system_attrs(asked._trial_id):
-            if key.endswith(":trainable"):
-                self._memory.set_trial_system_attr(asked._trial_id, key, 0.0)
 
     def _keep_attributes(self, number: int) -> None:
         """Write what a sampler or pruner noted on a trial through to the database."""
@@ -192,14 +215,13 @@ def read_sweep(ledger: Ledger, name: str) -> tuple[SweepSpec, list[TrialRecord]]
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     spec = spec_from(ledger.sweep(name).spec)
-    recorded = ledger.evaluations(name)
     try:
         study = optuna.load_study(study_name=name, storage=open_storage(ledger.url))
     except KeyError:
         return spec, []
-    return spec, [
-        record_of(spec, frozen, recorded.get(frozen.number, [])) for frozen in study.get_trials(deepcopy=False)
-    ]
+    trials = study.get_trials(deepcopy=False)  # before the evaluations: none of an ended trial may be missing
+    recorded = ledger.evaluations(name)
+    return spec, [record_of(spec, frozen, recorded.get(frozen.number, [])) for frozen in trials]
 
 
 def has_trials(ledger: Ledger, name: str) -> bool:

@@ -137,6 +137,11 @@ class Sweep:
                 yield self._end(trial, TrialState.FAILED, "the workload ended before its last evaluation")
 
     def _record(self, trial: TrialRecord, progress: Progress) -> Iterator[Event]:
+        due = trial.last.evaluation + 1 if trial.last else 0
+        if progress.evaluation != due:
+            reason = f"the workload gave evaluation {progress.evaluation} where {due} was due"
+            yield self._end(trial, TrialState.FAILED, f"{reason}; does it go on from resume_from?")
+            return
         value = progress.metrics.get(self.study.metric)
         if value is None or not math.isfinite(value):
             yield self._end(trial, TrialState.DIVERGED, f"{self.study.metric} is {value}")

@@ -6,6 +6,7 @@ exception there would look like a dead node.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import traceback
 from collections.abc import Iterator
@@ -63,7 +64,8 @@ class Worker:
             return
         close: Any = getattr(self._trial, "close", None)
         if close is not None:
-            close()
+            with contextlib.suppress(Exception):  # a fault of the trial that is given up says nothing of the next one
+                close()
         self._trial = None
         import torch
 

@@ -59,9 +59,8 @@ def extend(ledger: Ledger, name: str, *, trials: int, hours: float | None) -> Sw
 
     Raises SweepHeld while a driver runs it, and UserError where the budget cannot be larger in that way.
     """
-    before = ledger.sweep(name)
     lease = Lease(ledger, name)
-    lease.take()  # so that no driver begins with the old budget while the new one is written
+    before = lease.take()  # so that no driver begins with the old budget while the new one is written
     state, message = before.state, before.message
     try:
         spec = larger(spec_from(before.spec), trials=trials, hours=hours)

@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from orchestrator import __version__
-from orchestrator.errors import BpttError
+from orchestrator.errors import BpttError, presentable
 
 COMMANDS = {
     "init": "Write a commented sweep file for a workload.",
@@ -111,4 +111,4 @@ def run(arguments: list[str] | None = None) -> int:
 
 def complain(message: str) -> None:
     """Write one line to stderr."""
-    click.echo("bptt: " + " ".join(message.split()), err=True)
+    click.echo("bptt: " + presentable(message), err=True)

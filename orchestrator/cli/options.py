@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator.errors import SweepNotFound, UserError
+from orchestrator.errors import SweepNotFound, UserError, presentable
 from orchestrator.settings import Settings
 
 if TYPE_CHECKING:
@@ -45,7 +45,8 @@ def flags_given() -> str:
     """Return the settings' flags of the command under way, to be repeated in a command that is suggested next."""
     context = click.get_current_context(silent=True)
     given = {} if context is None else context.params
-    return "".join(f" {flag} {shlex.quote(str(given[name]))}" for name, (flag, _) in FLAGS.items() if given.get(name))
+    flags = (f" {flag} {shlex.quote(str(given[name]))}" for name, (flag, _) in FLAGS.items() if given.get(name))
+    return "".join(" " + presentable(flag) for flag in flags)
 
 
 def existing_ledger(settings: Settings) -> Ledger:
@@ -60,7 +61,7 @@ def existing_ledger(settings: Settings) -> Ledger:
         if url.get_backend_name() == "sqlite" and not Path(url.database or "").is_file():
             raise SweepNotFound(f"there are no sweeps yet: {url.database or 'memory'} does not exist; see `bptt run`")
         return Ledger(settings.study_url)
-    except SQLAlchemyError as error:
+    except (SQLAlchemyError, ValueError) as error:
         raise UserError(f"study_url: {' '.join(str(error).split())[:200]}") from error
 
 

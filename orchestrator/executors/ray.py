@@ -17,6 +17,8 @@ from orchestrator.errors import BpttError, UserError
 from orchestrator.trial import Assignment, Failure, Job, Reply, TrialState
 from orchestrator.worker import Worker
 
+MOST_STILLBORN = 5
+"""Workers that may die in a row before they are ready, or as many as there are."""
 PROBE_S = 60.0
 """How long a probe waits for Ray to run a task."""
 
@@ -41,6 +43,7 @@ class RayExecutor:
         self._dataset: Any = None
         self._slots: list[Slot] = []
         self._asked: dict[Any, int] = {}
+        self._stillborn = 0
 
     def open(self, job: Job) -> None:
         """Connect to Ray, or start it here; share the data; start the workers."""
@@ -88,8 +91,7 @@ class RayExecutor:
 
     @property
     def slots(self) -> int:
-        """Return the number of workers that are there: Ray keeps one waiting while others hold its place."""
-        self._greet(timeout_s=0)
+        """Return the number of workers that had come when last waited for: Ray keeps some waiting for room."""
         return sum(slot.ready is None for slot in self._slots)
 
     def _greet(self, timeout_s: float) -> None:
@@ -104,10 +106,15 @@ class RayExecutor:
             try:
                 ray.get(reference)
                 awaited[reference].ready = None
+                self._stillborn = 0
             except ray.exceptions.RayTaskError as error:
                 why = " ".join(str(error.cause or error).split())[:300]
                 raise BpttError(f"a worker could not be prepared: {why}") from error
-            except ray.exceptions.RayError:
+            except ray.exceptions.RayError as error:
+                self._stillborn += 1
+                if self._stillborn > max(MOST_STILLBORN, len(self._slots)):
+                    why = " ".join(str(error).split())[:300]
+                    raise BpttError(f"workers die one after the other before they are ready: {why}") from error
                 self._replace(awaited[reference])
 
     def _slot_of(self, number: int) -> Slot:
@@ -151,8 +158,8 @@ class RayExecutor:
         """Return the answers that came; a worker's death is one."""
         import ray
 
+        self._greet(0.0 if self._asked else timeout_s)
         if not self._asked:
-            self._greet(timeout_s)
             return []
         done, _ = ray.wait(list(self._asked), num_returns=1, timeout=timeout_s)
         if done:

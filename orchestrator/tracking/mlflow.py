@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any, Protocol
 
-from orchestrator.errors import BpttError
+from orchestrator.errors import BpttError, presentable
 from orchestrator.settings import Settings
 from orchestrator.spec import SweepSpec
 from orchestrator.tracking.base import Model
@@ -133,7 +133,7 @@ class MlflowTracker:
                 self._catch_up()
                 self.problem, pause = "", FIRST_PAUSE_S
             except Exception as error:  # noqa: BLE001 - a server can be away in more ways than can be listed
-                self.problem = str(error) or type(error).__name__
+                self.problem = presentable(str(error)) or type(error).__name__
                 self._let_go()
                 self._work.set()
                 hurried = self._closing.is_set()

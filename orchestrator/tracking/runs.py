@@ -30,8 +30,6 @@ STATUS = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED"}
 PARENT_STATUS = {"finished": "FINISHED", "interrupted": "KILLED"}
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 """Lets the MLflow UI open on runs, curves and models instead of on what it has for language-model applications."""
-CHANGEABLE = ("budget.trials", "budget.hours")
-"""What `bptt extend` may change; MLflow's params never change, so these are tags."""
 
 
 class SweepRuns:
@@ -114,13 +112,13 @@ class SweepRuns:
 
     def _params(self) -> dict[str, Any]:
         flat = flatten(self.view.spec.plain())
-        return {key: value for key, value in flat.items() if value is not None and key not in CHANGEABLE}
+        return {key: value for key, value in flat.items() if value is not None and not changeable(key)}
 
     def _describe(self, client: MlflowClient, parent: Run) -> None:
         from mlflow.entities import Metric, Param, RunTag
 
         flat = flatten(self.view.spec.plain())
-        tags = {f"bptt.{key}": str(flat[key]) for key in CHANGEABLE if flat[key] is not None}
+        tags = {f"bptt.{key}": str(value) for key, value in flat.items() if value is not None and changeable(key)}
         tags |= {"bptt.state": "running", "mlflow.note.content": describe(self.view)}
         began = parent.info.start_time
         client.log_batch(
@@ -211,6 +209,11 @@ class SweepRuns:
         tags = [RunTag("bptt.state", state), RunTag("mlflow.note.content", note)]
         self.client.log_batch(self.parent, tags=tags)
         self.client.set_terminated(self.parent, PARENT_STATUS.get(state, "FAILED"))
+
+
+def changeable(key: str) -> bool:
+    """Tell what may change in a sweep that goes on; MLflow's params never change, so such things are tags."""
+    return key in ("budget.trials", "budget.hours") or key.startswith("resources.")
 
 
 def number_of(run: Run) -> int:

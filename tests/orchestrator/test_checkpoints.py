@@ -52,6 +52,22 @@ def test_nothing_outside_its_folder_is_touched(folder: Path, tmp_path: Path) -> 
     assert outside.read_text() == "mine"
 
 
+def test_what_was_written_is_found_where_the_folder_was_moved(tmp_path: Path) -> None:
+    uri = CheckpointStorage(str(tmp_path / "old")).within("sweep").within("trial-00001").write("x", b"1")
+    (tmp_path / "old").rename(tmp_path / "new")
+    moved = CheckpointStorage(str(tmp_path / "new")).within("sweep")
+    assert moved.read(uri) == b"1"
+    assert CheckpointStorage(moved.folder).within("trial-00001").read(uri) == b"1"
+    with pytest.raises(ValueError, match="is not under"):
+        moved.read(uri.replace("trial-00001/x", "../x"))
+
+
+def test_options_of_a_uri_stay_options_of_the_folders_below() -> None:
+    storage = CheckpointStorage("s3://bucket/checkpoints?region=eu-west-1&endpoint_override=minio:9000").within("sweep")
+    assert storage.folder == "s3://bucket/checkpoints/sweep?region=eu-west-1&endpoint_override=minio:9000"
+    assert storage._root == "bucket/checkpoints/sweep"
+
+
 def test_a_folder_that_is_no_uri_is_refused(folder: Path) -> None:
     with pytest.raises(UserError, match="checkpoints: 'nonsense://x' cannot be opened"):
         CheckpointStorage("nonsense://x")

@@ -14,6 +14,7 @@ from orchestrator.checkpoints import CheckpointStorage
 from orchestrator.driver import Driver, claim
 from orchestrator.errors import BpttError, LeaseLost, SpecChanged, SweepHeld, UserError
 from orchestrator.executors.local import LocalExecutor
+from orchestrator.lease import Lease
 from orchestrator.ledger import Ledger
 from orchestrator.settings import Settings
 from orchestrator.spec import SweepSpec
@@ -21,7 +22,7 @@ from orchestrator.study import SweepStudy, load_study, read_sweep
 from orchestrator.sweep import Event, Happening, Sweep
 from orchestrator.tracking.base import NoTracker
 from orchestrator.trial import Assignment, Failure, Job, Reply, TrialState
-from tests.fakes import KIND
+from tests.fakes import KIND, Scripted
 from tests.orchestrator.conftest import Drive, make_spec
 from workloads.protocol import Dataset, Progress
 
@@ -221,10 +222,11 @@ def test_a_kill_before_a_trial_was_written_leaves_nothing_of_it_and_the_next_dri
 ) -> None:
     spec = make_spec(space={name: {"float": [0.1, 1.0]} for name in ("quality", "at")}, search={"sampler": sampler})
     ledger = Ledger(sweep_settings.study_url)
-    claim(ledger, spec)
+    lease = Lease(ledger, "test")
+    claim(ledger, spec, lease)
     asked = []
     for kill in (True, False):
-        study = SweepStudy(ledger, spec, "me")
+        study = SweepStudy(ledger, spec, lease.owner)
         assert study.records() == []
         if kill:
             wrote = study._database.create_new_trial
@@ -357,21 +359,23 @@ def test_a_trial_killed_in_the_middle_of_being_told_may_end_otherwise(
 ) -> None:
     spec = make_spec()
     ledger = Ledger(sweep_settings.study_url)
-    claim(ledger, spec)
-    ledger.update("test", owner="me")
-    study = SweepStudy(ledger, spec, "me")
+    lease = Lease(ledger, "test")
+    claim(ledger, spec, lease)
+    study = SweepStudy(ledger, spec, lease.owner)
     trial = study.ask()
     monkeypatch.setattr(study._database, "set_trial_state_values", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         study.tell(trial, TrialState.OUT_OF_MEMORY, "a terabyte was asked for")
-    again = SweepStudy(ledger, spec, "me")
+    again = SweepStudy(ledger, spec, lease.owner)
     [trial] = again.records()
     assert trial.state is TrialState.RUNNING
     again.record(trial, Progress(0, 1000, {"valid_loss": 0.5}, "file:///x", 1.0))
     again.tell(trial, TrialState.COMPLETE)
     _, [read] = read_sweep(ledger, "test")
     assert (read.state, read.reason) == (TrialState.COMPLETE, "")
-    assert load_study(ledger, "test").trials[0].constraints == {"trainable": 0.0}
+    third = SweepStudy(ledger, spec, lease.owner)
+    third.records()
+    assert third.study.trials[0].constraints == {}
 
 
 def test_a_driver_that_slept_through_its_lease_writes_nothing(sweep_settings: Settings) -> None:
@@ -444,3 +448,56 @@ def test_hours_are_a_budget_of_all_drivers_together(drive: Drive, sweep_settings
     assert 0 < trained < 200
     assert len(swept(drive(spec)).trials) == trained  # nothing is left for another driver
     assert Ledger(sweep_settings.study_url).sweep("test").elapsed_s > 1.0
+
+
+@pytest.mark.parametrize("sampler", ["gp", "cmaes", "tpe"])
+def test_samplers_stay_away_from_settings_that_diverge(sampler: str, sweep_settings: Settings) -> None:
+    space = {name: {"float": [0.0, 1.0]} for name in ("quality", "at")}
+    spec = make_spec(space=space, search={"sampler": sampler}, budget={"trials": 60})
+    ledger = Ledger(sweep_settings.study_url)
+    lease = Lease(ledger, "test")
+    claim(ledger, spec, lease)
+    study = SweepStudy(ledger, spec, lease.owner)
+    diverged = []
+    for number in range(30):
+        if number == 20:  # what they learnt is there for the next driver
+            study = SweepStudy(ledger, spec, lease.owner)
+            study.records()
+        trial = study.ask()
+        diverged.append(trial.chosen["quality"] < 0.3)  # the better, up to a cliff
+        if diverged[-1]:
+            study.tell(trial, TrialState.DIVERGED, "the loss became nan")
+        else:
+            study.record(trial, Progress(0, 1, {"valid_loss": trial.chosen["quality"]}, "x", 1.0))
+            study.tell(trial, TrialState.COMPLETE)
+    assert sum(diverged[15:]) <= 10
+    _, trials = read_sweep(ledger, "test")
+    assert [trial.state is TrialState.DIVERGED for trial in trials] == diverged
+    assert all(not trial.evaluations for trial in trials if trial.state is TrialState.DIVERGED)
+
+
+def test_a_conditional_parameter_is_drawn_anew_by_a_sequence_too(drive: Drive) -> None:
+    space = {"fate": ["none", "nothing"], "quality": {"float": [0.1, 1.0], "when": {"fate": ["none"]}}}
+    for seed in range(4):
+        spec = make_spec(
+            name=f"seed{seed}", space=space, search={"sampler": "qmc", "seed": seed}, budget={"trials": 12}
+        )
+        drawn = [trial.chosen["quality"] for trial in swept(drive(spec)).trials if "quality" in trial.chosen]
+        assert len(set(drawn)) == len(drawn)
+
+
+def test_a_workload_that_begins_anew_instead_of_going_on_is_told_so(drive: Drive) -> None:
+    spec = make_spec(workload={"kind": f"{__name__}:BeginsAnew"}, budget={"trials": 1})
+    first = drive(spec, until=lambda event: event.happening is Happening.EVALUATED)
+    assert first.outcome is not None
+    assert first.outcome.state == "interrupted"
+    [trial] = swept(drive(spec)).trials
+    assert trial.state is TrialState.FAILED
+    assert "gave evaluation 0 where" in trial.reason
+
+
+class BeginsAnew(Scripted):
+    """A workload of the user's own that forgot to look at resume_from."""
+
+    def train(self, params: Any, dataset: Any, storage: Any, resume_from: str | None = None) -> Any:
+        return super().train(params, dataset, storage, None)
