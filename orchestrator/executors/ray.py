@@ -113,7 +113,7 @@ class RayExecutor:
             except ray.exceptions.RayError as error:
                 self._stillborn += 1
                 if self._stillborn > max(MOST_STILLBORN, len(self._slots)):
-                    why = " ".join(str(error).split())[:300]
+                    why = str(error).strip().splitlines()[-1][:300]  # above it stands a traceback
                     raise BpttError(f"workers die one after the other before they are ready: {why}") from error
                 self._replace(awaited[reference])
 

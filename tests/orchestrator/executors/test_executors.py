@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
-from orchestrator.errors import UserError
+from orchestrator.errors import BpttError, UserError
 from orchestrator.executors import make_executor
+from orchestrator.executors import ray as ray_executor
 from orchestrator.executors.base import Executor
-from orchestrator.executors.ray import RayExecutor
+from orchestrator.executors.ray import RayExecutor, RemoteWorker
 from orchestrator.trial import Assignment, Failure, Finished, Job, Reply, TrialState
 from tests.fakes import KIND, Scripted
 from workloads.protocol import Progress
@@ -153,6 +154,26 @@ def test_a_worker_that_finds_no_room_is_waited_for_and_given_nothing(tmp_path: P
         ray.kill(squatter)
         collect(executor, 1)
         until_ready(executor, 2)
+    finally:
+        executor.close()
+
+
+class Stillborn(RemoteWorker):
+    """A worker on a node that lacks what it needs."""
+
+    def __init__(self) -> None:
+        raise ModuleNotFoundError("No module named 'what_the_node_lacks'")
+
+
+def test_workers_that_die_one_after_the_other_before_they_are_ready_end_the_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_executor, "RemoteWorker", Stillborn)
+    executor = make_executor(workers=1)
+    executor.open(job(tmp_path))
+    try:
+        with pytest.raises(BpttError, match=r"workers die one after the other .* what_the_node_lacks"):
+            until_ready(executor, 1)
     finally:
         executor.close()
 
