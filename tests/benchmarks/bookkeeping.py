@@ -54,6 +54,7 @@ def wait_until_warm(driver: Driver, artifacts: Path) -> None:
     """Wait for the workers' processes and for MLflow's, which are started behind the driver's back."""
     # The artifacts' folder is made for the sweep file, which is written last when the runs are opened.
     while driver.executor.slots < WORKERS or not artifacts.exists():
+        driver.executor.wait(0.05)  # no trial is under way, so only workers can come
         time.sleep(0.05)
 
 
