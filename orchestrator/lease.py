@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.errors import LeaseLost, SweepHeld
-from orchestrator.ledger import Ledger, SweepRow, sweeps
+from orchestrator.ledger import TAKEN_OVER, Ledger, SweepRow, sweeps
 from orchestrator.processes import own_name
 
 LEASE_S = 60.0
@@ -60,7 +60,7 @@ class Lease:
         with self.ledger.engine.begin() as connection:
             row = connection.execute(select(sweeps.c.stop_requested).where(mine)).first()
             if row is None:
-                raise LeaseLost(f"another driver has taken {self.name} over; this one stops and writes nothing more")
+                raise LeaseLost(TAKEN_OVER.format(self.name))
             connection.execute(sweeps.update().where(mine).values(**used))
         self._renewed, self._renewed_at = now, time.time()
         return bool(row.stop_requested)

@@ -27,7 +27,7 @@ from sqlalchemy import (
     make_url,
     select,
 )
-from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.engine import Engine
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.schema import CreateTable
 
@@ -35,6 +35,8 @@ from orchestrator.databases import tune_sqlite
 from orchestrator.errors import LeaseLost, SpecChanged, SweepNotFound, UserError
 from orchestrator.processes import is_gone
 from workloads.protocol import Progress
+
+TAKEN_OVER = "another driver has taken {} over; this one stops and writes nothing more"
 
 metadata = MetaData()
 
@@ -154,20 +156,17 @@ class Ledger:
             "time": progress.time,
         }
         with self.engine.begin() as connection:
-            self._hold(connection, name, owner)
+            # Touching the row locks it, so that no other driver takes the sweep over between look and write.
+            mine = sweeps.update().where(sweeps.c.name == name, sweeps.c.owner == owner).values(owner=owner)
+            if connection.execute(mine).rowcount != 1:
+                raise LeaseLost(TAKEN_OVER.format(name))
             connection.execute(evaluations.insert().values(**row))
 
     def confirm(self, name: str, owner: str) -> None:
         """Raise LeaseLost where `owner` does not hold the sweep now."""
-        with self.engine.begin() as connection:
-            self._hold(connection, name, owner)
-
-    @staticmethod
-    def _hold(connection: Connection, name: str, owner: str) -> None:
-        # Touching the row locks it, so that no other driver takes the sweep over between look and write.
-        mine = sweeps.update().where(sweeps.c.name == name, sweeps.c.owner == owner).values(owner=owner)
-        if connection.execute(mine).rowcount != 1:
-            raise LeaseLost(f"another driver has taken {name} over; this one stops and writes nothing more")
+        with self.engine.connect() as connection:
+            if connection.execute(select(sweeps.c.owner).where(sweeps.c.name == name)).scalar() != owner:
+                raise LeaseLost(TAKEN_OVER.format(name))
 
     def evaluations(self, name: str) -> dict[int, list[Progress]]:
         """Return every acknowledged evaluation of a sweep, by trial, in order."""
