@@ -177,7 +177,7 @@ class Driver:
             self.lease.give_back(self.outcome.state, self.outcome.message)
 
     def _break_off(self, state: str, error: BaseException | None) -> None:
-        message = presentable(str(error or ""))
+        message = presentable(str(error)) if isinstance(error, Exception) else ""
         with contextlib.suppress(Exception):
             self.executor.close()
         if not isinstance(error, LeaseLost):  # after that, what MLflow shows is the other driver's to say
