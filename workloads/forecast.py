@@ -10,8 +10,8 @@ import numpy as np
 
 from workloads.data.catalogue import ENTRIES, SeriesDefaults
 from workloads.data.fingerprint import make_dataset
-from workloads.data.forecasts import Parts, changes, naive_scores, stationary
-from workloads.data.series import check_order, numbers, read_table, time_column, times
+from workloads.data.forecasts import Parts, changes, naive_scores, scores, stationary
+from workloads.data.series import check_order, is_numeric, numbers, read_table, time_column, times
 from workloads.hyperparameters import read_hyperparameters
 from workloads.options import option
 
@@ -113,6 +113,7 @@ class Forecast:
                 "mean": mean.tolist(),
                 "std": std.tolist(),
                 "rows": [parts.train, parts.valid, parts.test],
+                "chance_loss": self._chance_loss(levels, parts),
                 "naive": {name[6:]: value for name, value in baselines.items() if name.startswith("naive/")},
                 "example": _example(frame, time, columns, stop=len(frame) - len(values) + parts.train),
             },
@@ -175,6 +176,12 @@ class Forecast:
             found["nominal/valid_coverage"] = round(self.quantiles[-1] - self.quantiles[0], 12)
         return found
 
+    def _chance_loss(self, levels: np.ndarray, parts: Parts) -> float:
+        """Return the training loss of forecasting no change."""
+        actual = changes(levels, parts.origins("train", self.horizon), self.horizon)
+        unchanged = np.zeros((*actual.shape, len(self.quantiles or [0.5])))
+        return scores(unchanged, actual, self.quantiles)["pinball" if self.quantiles else "mse"]
+
     def check(self, params: Params) -> None:
         """Raise ValueError where `params` cannot be trained."""
         read_hyperparameters(params)
@@ -204,5 +211,6 @@ def _example(frame: pandas.DataFrame, time: str | None, columns: list[str], *, s
     rows = frame.iloc[max(stop - EXAMPLE_ROWS, 0) : stop]
     example: dict[str, list[Any]] = {}
     if time is not None:
-        example[time] = [str(stamp) for stamp in rows[time]]
+        stamps = rows[time].tolist()
+        example[time] = stamps if is_numeric(rows[time]) else [str(stamp) for stamp in stamps]
     return example | {name: [float(value) for value in rows[name]] for name in columns}

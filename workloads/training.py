@@ -28,9 +28,7 @@ from workloads.models.cells import map_state
 from workloads.protocol import Diverged, Progress, Storage
 
 EXPLODED = 10.0
-"""Training has diverged when the loss is this many times what it was at the first update, or what guessing gives."""
-FEWEST_TO_JUDGE = 5
-"""Updates whose mean loss may be called exploded: a single window may be a storm in the data."""
+"""Training has diverged when the loss is this many times what it was at the first update, and what guessing gives."""
 CHECK_EVERY = 25
 """Updates between two looks at the loss: a look makes a GPU wait."""
 
@@ -50,9 +48,11 @@ class Task(Protocol):
     def facts(self) -> dict[str, Any]:
         """Everything beside the weights that the trained network needs for predicting; plain values."""
 
-    @property
-    def chance_loss(self) -> float:
-        """About the mean loss of guessing without a look at the inputs."""
+    def chance_loss(self, targets: Tensor) -> Tensor | float:
+        """Return the mean loss of guessing, on such data in general or on these targets, whichever is more.
+
+        A loss is exploding only beside this: the data themselves may have storms, and a calm beginning.
+        """
 
     def loss(self, outputs: Any, targets: Tensor) -> tuple[Tensor, int]:
         """Return the summed loss and the number of its terms; outputs and targets begin with (time, batch)."""
@@ -92,6 +92,7 @@ class Interval:
 
     norms: GradientNorms
     loss: Tensor | float = 0.0
+    chance: Tensor | float = 0.0
     updates: int = 0
     sequence_steps: int = 0
     seconds: float = 0.0
@@ -133,6 +134,7 @@ class TrainingRun:
         step = backpropagate(self.network, self.task.loss, window, state)
         self.sequence_steps += (stop - new) * stream.batch_size
         if step.terms:
+            self.interval.chance = self.interval.chance + self.task.chance_loss(window.targets)
             self._apply(step)
         self.boundaries.advance(stop, step.state)
         if stop == stream.length:
@@ -166,8 +168,8 @@ class TrainingRun:
         first = 0.0 if self.first_loss is None else self.first_loss
         if not math.isfinite(loss) or not math.isfinite(first):
             raise Diverged(f"the training loss became {loss} within {self.sequence_steps} sequence steps")
-        usual = max(first, self.task.chance_loss)
-        if loss > EXPLODED * usual and self.interval.updates >= FEWEST_TO_JUDGE:
+        usual = max(first, float(self.interval.chance) / max(self.interval.updates, 1))
+        if loss > EXPLODED * usual:
             raise Diverged(
                 f"the training loss exploded from {usual:.4g} to {loss:.4g} within {self.sequence_steps} sequence steps"
             )

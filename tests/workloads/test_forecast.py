@@ -14,7 +14,7 @@ import torch
 import workloads
 from tests.conftest import FolderStorage
 from workloads.data.catalogue import data_root
-from workloads.protocol import Dataset, Progress, Workload
+from workloads.protocol import Dataset, Diverged, Progress, Workload
 
 SMALL: dict[str, Any] = {
     "cell_type": "gru",
@@ -216,6 +216,66 @@ def test_a_table_that_does_not_hold_what_is_asked_for_is_refused(
     with pytest.raises(ValueError, match=message) as caught:
         workloads.load("forecast", {"series": waves_file, **options}).prepare()
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("batch_size", "seed"), [(1, 0), (8, 1), (32, 2)])
+@pytest.mark.parametrize("quantiles", [None, [0.1, 0.5, 0.9]])
+def test_spikes_and_storms_in_the_training_part_alone_are_no_divergence(
+    batch_size: int, seed: int, quantiles: list[float] | None, tmp_path: Path, storage: FolderStorage
+) -> None:
+    demand = np.random.default_rng(seed).normal(10, 1, 1500)
+    demand[700:702] = 150, 120
+    demand[200:260] += np.random.default_rng(seed).normal(0, 20, 60)
+    path = tmp_path / "spikes.csv"
+    pandas.DataFrame({"demand": demand}).to_csv(path, index=False)
+    options = {"series": str(path), "target": "demand", "quantiles": quantiles}
+    params = {"batch_size": batch_size, "truncation_length": 4, "sequence_steps": 6000, "evaluations": 3}
+    assert len(train(params, storage, **options)[1]) == 3
+
+
+def test_a_forecast_whose_loss_explodes_has_diverged(waves_file: str, storage: FolderStorage) -> None:
+    params = {"optimizer": "SGD", "learning_rate": 300.0, "max_grad_norm": None, "truncation_length": 4}
+    with pytest.raises(Diverged, match=r"within \d+ sequence steps"):
+        train(params, storage, series=waves_file, target="tide")
+
+
+@pytest.mark.parametrize(
+    "time",
+    [
+        None,
+        pandas.date_range("2024-01-01", periods=600),
+        pandas.date_range("2024-01-01", periods=600).astype(str),
+        np.arange(600),
+        np.arange(600) / 2,
+        1_700_000_000 + 60 * np.arange(600),
+    ],
+    ids=["none", "dates", "texts", "integers", "halves", "unix"],
+)
+def test_a_predictor_takes_its_own_example_and_the_table_it_was_trained_on(
+    time: Any, tmp_path: Path, storage: FolderStorage
+) -> None:
+    table = waves().drop(columns=["date", "sky"]).round(0).astype(int)
+    if time is not None:
+        table.insert(0, "time", time)
+    table.to_parquet(tmp_path / "table.parquet")
+    workload, progress = train({}, storage, series=str(tmp_path / "table.parquet"), target="tide", horizon=3)
+    predictor = workload.predictor(storage.read(progress[-1].checkpoint))
+    for columns in (predictor.example()[0], {name: table[name].tolist() for name in table}):
+        answers = predictor.predict(columns, {})
+        assert len(answers["tide"]) == 3
+        assert ("time" in answers) == (time is not None)
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.5, 5.0])
+def test_the_naive_forecast_is_the_last_value_with_quantiles_as_without(slope: float, tmp_path: Path) -> None:
+    path = tmp_path / "trend.csv"
+    series = slope * np.arange(600) + np.random.default_rng(0).normal(0, 0.1, 600)
+    pandas.DataFrame({"value": series}).to_csv(path, index=False)
+    point, quantiles = (
+        prepared(series=str(path), target="value", quantiles=levels)[1].baselines for levels in (None, [0.1, 0.5, 0.9])
+    )
+    for name in ("naive/valid_mse", "naive/valid_mae", "naive/test_mse"):
+        assert quantiles[name] == point[name]
 
 
 @pytest.mark.parametrize(

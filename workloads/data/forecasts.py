@@ -96,7 +96,7 @@ def scores(forecast: np.ndarray, actual: np.ndarray, quantiles: Sequence[float] 
 def naive_scores(
     levels: np.ndarray, parts: Parts, horizon: int, *, season: int | None, quantiles: Sequence[float] | None
 ) -> dict[str, float]:
-    """Score, on exactly the points that a network is scored on, what needs no training.
+    """Score, on exactly the points of validation and test that a network is scored on, what needs no training.
 
     `naive` repeats the last value, with the changes seen in training for quantiles; `seasonal_naive` repeats the value
     of the same step a season ago.
@@ -111,8 +111,9 @@ def naive_scores(
         if quantiles:
             trained = changes(levels, parts.origins("train", horizon), horizon)
             spread = np.moveaxis(np.quantile(trained, quantiles, axis=0), 0, -1)  # (horizon, targets, quantiles)
-            spread[..., quantiles.index(0.5)] = 0
-            naive = naive + np.sort(spread, axis=-1)
+            # Its median is the last value itself, so quantiles below it lie below, those above it above.
+            side = np.sign(np.asarray(quantiles) - 0.5)
+            naive = naive + np.where(side < 0, np.minimum(spread, 0), np.where(side > 0, np.maximum(spread, 0), 0))
         found |= {f"naive/{part}_{name}": value for name, value in scores(naive, actual, quantiles).items()}
         if season is not None:
             ago = _seasonal(levels, origins, horizon, season=season)[..., None]

@@ -99,7 +99,9 @@ def time_column(frame: pandas.DataFrame, wanted: str | None) -> str | None:
         if name.lower() in TIME_NAMES:
             return name
     try:
-        return str(frame.columns[0]) if len(times(frame.iloc[:10, 0], "")) and not _numeric(frame.iloc[:, 0]) else None
+        return (
+            str(frame.columns[0]) if len(times(frame.iloc[:10, 0], "")) and not is_numeric(frame.iloc[:, 0]) else None
+        )
     except ValueError:
         return None
 
@@ -108,7 +110,7 @@ def times(column: pandas.Series[Any], field: str) -> pandas.Index[Any]:
     """Return the times, or numbers as they are; ValueError, beginning with `field`, where they cannot be read."""
     import pandas
 
-    if _numeric(column):
+    if is_numeric(column):
         values: pandas.Index[Any] = pandas.Index(column)
         return values
     try:
@@ -125,7 +127,8 @@ def times(column: pandas.Series[Any], field: str) -> pandas.Index[Any]:
         raise ValueError(f"{field}: column {column.name} holds no times that can be read: {reason}") from error
 
 
-def _numeric(column: pandas.Series[Any]) -> bool:
+def is_numeric(column: pandas.Series[Any]) -> bool:
+    """Tell whether a column holds numbers."""
     import pandas
 
     return bool(pandas.api.types.is_numeric_dtype(column))

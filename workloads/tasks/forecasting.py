@@ -60,7 +60,6 @@ class ForecastTask:
         self.facts = facts
         self.network = make_network(h, facts)
         self.quantiles: list[float] | None = facts["quantiles"]
-        self.chance_loss = float(facts["naive"]["valid_pinball" if self.quantiles else "valid_mse"])
         self.parts, self.horizon = Parts(*facts["rows"]), facts["horizon"]
         self.inputs, self.levels = arrays["inputs"], arrays["levels"]
         self.training = SeriesStream(
@@ -81,6 +80,11 @@ class ForecastTask:
             return error.square().sum(), error.numel()
         levels = error.new_tensor(self.quantiles)
         return torch.maximum(levels * error, (levels - 1) * error).sum(), error.numel()
+
+    def chance_loss(self, targets: Tensor) -> Tensor:
+        """Return the loss of forecasting no change, over the training part or in this window, whichever is more."""
+        total, terms = self.loss(targets.new_zeros((*targets.shape, len(self.quantiles or [0.5]))), targets)
+        return (total / terms).clamp(min=self.facts["chance_loss"])
 
     def evaluate(self, device: torch.device) -> dict[str, float]:
         """Score validation and test in one pass, the state carried from before validation to the end.

@@ -33,7 +33,6 @@ class NextTokenTask:
     ) -> None:
         size = len(facts["vocabulary"])
         self.facts = facts
-        self.chance_loss = math.log(size)
         self.network = RecurrentNetwork(h, vocabulary_size=size, output_size=size)
         self.training = TokenStream(arrays["train"], h.batch_size)
         self.validation = TokenStream(arrays["valid"], min(evaluation_streams, len(arrays["valid"]) - 1))
@@ -43,6 +42,10 @@ class NextTokenTask:
         """Return the summed cross-entropy in nats, and the number of tokens."""
         flat = functional.cross_entropy(outputs.flatten(0, 1), targets.flatten(), reduction="sum")
         return flat, targets.numel()
+
+    def chance_loss(self, targets: Tensor) -> float:
+        """Return the loss of holding all tokens for equally likely."""
+        return math.log(len(self.facts["vocabulary"]))
 
     def evaluate(self, device: torch.device) -> dict[str, float]:
         """Return loss (nats per token), bits per token and perplexity of the held-out text."""

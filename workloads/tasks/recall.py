@@ -84,11 +84,13 @@ class RecallTask:
     ) -> None:
         self.facts = facts
         self.network = make_network(h, facts)
-        # That of the adding problem is the variance of the sum of two values, each uniform from 0 to 1.
-        self.chance_loss = 1 / 6 if facts["task"] == "adding" else math.log(facts["symbols"])
         self.loss = adding_loss if facts["task"] == "adding" else copy_loss
         self.training = GeneratedStream(generate, length=facts["length"], batch_size=h.batch_size, seed=h.seed)
         self.validation = FixedStream(arrays["inputs"], arrays["targets"])
+
+    def chance_loss(self, targets: Tensor) -> float:
+        """Return the loss of the best guess: in the adding problem, the variance of the sum of two uniform values."""
+        return 1 / 6 if self.facts["task"] == "adding" else math.log(self.facts["symbols"])
 
     def evaluate(self, device: torch.device) -> dict[str, float]:
         """Return the loss per question, and for the copy problem the part of the questions answered rightly."""
