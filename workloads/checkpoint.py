@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import pickle
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import torch
+from torch import nn
+
+from workloads.hyperparameters import Hyperparameters
+
+Network = TypeVar("Network", bound=nn.Module)
 
 FORMAT = 1
 
@@ -27,3 +34,17 @@ def unpack(content: bytes, device: torch.device | str = "cpu") -> dict[str, Any]
     if not isinstance(read, dict) or read.get("format") != FORMAT:
         raise ValueError(f"a checkpoint of format {FORMAT} was expected")
     return read
+
+
+def trained_network(
+    content: bytes, make: Callable[[Hyperparameters, Mapping[str, Any]], Network]
+) -> tuple[Network, dict[str, Any]]:
+    """Return the network in a checkpoint, ready to predict on a CPU, and the facts beside it.
+
+    In full precision, whatever it was trained in: not every CPU has recurrent layers in bfloat16.
+    """
+    read = unpack(content)
+    facts: dict[str, Any] = read["facts"]
+    network = make(dataclasses.replace(Hyperparameters(**read["hyperparameters"]), precision="fp32"), facts)
+    network.load_state_dict(read["network"])
+    return network.eval(), facts

@@ -58,7 +58,10 @@ class Storage(Protocol):
 
 
 class Predictor(Protocol):
-    """A trained model in use: tables of plain columns in, tables of plain columns out."""
+    """A trained model in use: tables of plain columns in, tables of plain columns out.
+
+    An attribute `optional_columns`, where there is one, names columns of the example that may be left out.
+    """
 
     def predict(self, columns: Mapping[str, list[Any]], options: Mapping[str, Any]) -> dict[str, list[Any]]:
         """Answer for every row; ValueError names what is wrong with the input."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import json
+import sysconfig
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -18,6 +19,7 @@ from workloads.options import is_import_path
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.models import ModelSignature
 
 ALIAS = "champion"
 REQUIREMENTS = ("mlflow", "torch", "numpy", "pandas")
@@ -37,6 +39,7 @@ class Winner:
     columns: Mapping[str, list[Any]]
     defaults: Mapping[str, Any]
     answers: Mapping[str, list[Any]]
+    optional_columns: Sequence[str] = ()
 
     @classmethod
     def of(cls, model: Model, metric: str) -> Winner:
@@ -46,7 +49,8 @@ class Winner:
         answers = model.predictor.predict(columns, defaults)
         tags = {"bptt.trial": str(trial.number), "bptt.metric": metric, "bptt.value": repr(trial.value(metric))}
         fields = (trial.number, model.kind, dict(model.options), dict(trial.params), model.checkpoint, tags)
-        return cls(*fields, columns, defaults, answers)
+        optional = tuple(getattr(model.predictor, "optional_columns", ()))
+        return cls(*fields, columns, defaults, answers, optional)
 
 
 def register_model(client: MlflowClient, winner: Winner, *, sweep: str, run_id: str, parent: str) -> str:
@@ -108,7 +112,6 @@ def pack_model(winner: Winner, folder: Path) -> Path:
     """Write the model as MLflow keeps it, below `folder`, and see that it predicts."""
     import pandas as pd
     from mlflow import pyfunc
-    from mlflow.models import infer_signature
 
     inputs, defaults = pd.DataFrame(winner.columns), dict(winner.defaults)
     package = folder / "model"
@@ -117,12 +120,35 @@ def pack_model(winner: Winner, folder: Path) -> Path:
         python_model=str(Path(__file__).with_name("pyfunc_code.py")),
         artifacts=_write_artifacts(winner, folder),
         code_paths=[str(path) for path in code_paths(winner)],
-        signature=infer_signature(inputs, pd.DataFrame(winner.answers), defaults or None),
+        signature=signature_of(winner),
         input_example=(inputs, defaults) if defaults else inputs,
-        pip_requirements=requirements(),
+        pip_requirements=[*requirements(), *own_distributions(winner)],
     )
     pyfunc.load_model(str(package)).predict(inputs, defaults or None)
     return package
+
+
+def signature_of(winner: Winner) -> ModelSignature:
+    """Return the signature that the example shows, less what MLflow would refuse without need.
+
+    It takes no whole numbers where the example has others, and no dates where it has texts; the predictor itself takes
+    both, and says better what is wrong.
+    """
+    import pandas as pd
+    from mlflow.models import infer_signature
+    from mlflow.types import ColSpec, DataType, Schema
+    from mlflow.types.schema import AnyType
+
+    signature = infer_signature(
+        pd.DataFrame(winner.columns), pd.DataFrame(winner.answers), dict(winner.defaults) or None
+    )
+    columns = []
+    for column in signature.inputs.inputs:
+        is_optional = column.name in winner.optional_columns
+        loose = is_optional or column.type == DataType.double
+        columns.append(ColSpec(AnyType(), column.name, required=not is_optional) if loose else column)
+    signature.inputs = Schema(columns)
+    return signature
 
 
 def _write_artifacts(winner: Winner, folder: Path) -> dict[str, str]:
@@ -134,20 +160,41 @@ def _write_artifacts(winner: Winner, folder: Path) -> dict[str, str]:
 
 def code_paths(winner: Winner) -> list[Path]:
     """Return what the model must carry to run where this project is not: `workloads`, and the user's own modules."""
-    named = [winner.kind, *winner.options.values(), *winner.params.values()]
+    own = [_source_of(module) for module in own_modules(winner)]
+    return [_source_of("workloads"), *(path for path in own if not _is_installed(path))]
+
+
+def own_distributions(winner: Winner) -> list[str]:
+    """Return the installed packages that the user's own classes come from, pinned: they are required, not carried."""
+    by_module = metadata.packages_distributions()
+    installed = [module for module in own_modules(winner) if _is_installed(_source_of(module))]
+    names = dict.fromkeys(name for module in installed for name in by_module.get(module, []))
+    return [f"{name}=={_version(name)}" for name in names if name not in REQUIREMENTS]
+
+
+def own_modules(winner: Winner) -> list[str]:
+    """Return the top modules of the user's own workload and cell."""
+    named = (winner.kind, winner.params.get("cell_type"))
     paths = [name for name in named if isinstance(name, str) and is_import_path(name)]
-    own = [path.partition(":")[0].partition(".")[0] for path in paths]
-    return [_source_of(module) for module in dict.fromkeys(["workloads", *own])]
+    return list(dict.fromkeys(path.partition(":")[0].partition(".")[0] for path in paths))
 
 
 def _source_of(module: str) -> Path:
     found = importlib.util.find_spec(module)
-    if found is None or found.origin is None:
+    folders = list(found.submodule_search_locations or []) if found is not None else []
+    if found is None or not (folders or found.origin):
         raise UserError(f"{module}: its source is not found, so no model can carry it")
-    origin = Path(found.origin)
-    return origin.parent if origin.name == "__init__.py" else origin
+    return Path(folders[0] if folders else str(found.origin))
+
+
+def _is_installed(path: Path) -> bool:
+    return any(path.is_relative_to(sysconfig.get_path(kind)) for kind in ("purelib", "platlib"))
 
 
 def requirements() -> list[str]:
     """Return what predicting needs, pinned to what is installed; a build's own suffix (`+cpu`) is in no index."""
-    return [f"{name}=={metadata.version(name).partition('+')[0]}" for name in REQUIREMENTS]
+    return [f"{name}=={_version(name)}" for name in REQUIREMENTS]
+
+
+def _version(name: str) -> str:
+    return metadata.version(name).partition("+")[0]

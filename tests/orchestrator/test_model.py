@@ -19,7 +19,7 @@ from orchestrator.spec import SweepSpec, spec_from
 from orchestrator.tracking.base import Model
 from orchestrator.tracking.client import import_mlflow, open_client
 from orchestrator.tracking.model import load_predictions, registered
-from orchestrator.tracking.register import Winner, requirements
+from orchestrator.tracking.register import Winner, code_paths, own_distributions, requirements
 from orchestrator.tracking.runs import SweepRuns
 from orchestrator.tracking.view import SweepView
 from orchestrator.trial import TrialRecord, TrialState
@@ -261,3 +261,53 @@ def test_looking_makes_no_database(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no model is registered yet"):
         load_predictions(settings, "fox")
     assert not settings.runs.exists()
+
+
+@pytest.mark.parametrize("time", ["dates", "texts", "numbers", "none"])
+def test_a_registered_forecaster_takes_the_very_table_it_was_trained_on(time: str, tmp_path: Path) -> None:
+    rows = 300
+    table = pd.DataFrame({"demand": [100 + (step * 7) % 24 for step in range(rows)]})
+    stamps = {
+        "dates": pd.date_range("2024-01-01", periods=rows, freq="h"),
+        "texts": pd.date_range("2024-01-01", periods=rows, freq="h").astype(str),
+        "numbers": range(rows),
+    }
+    if time in stamps:
+        table.insert(0, "time", stamps[time])
+    table.to_parquet(tmp_path / "table.parquet")
+    settings = Settings.load({"runs": tmp_path / "runs"}, environ={})
+    spec = spec_from(
+        {
+            "name": "demand",
+            "workload": {"kind": "forecast", "series": str(tmp_path / "table.parquet"), "target": "demand"},
+            "space": {"truncation_length": [4, 8]},
+            "train": {"hidden_size": 4, "batch_size": 2},
+            "budget": {"trials": 1, "sequence_steps": 200, "evaluations": 1},
+        }
+    )
+    train_and_register(settings, spec, truncation_length=4)
+    loaded = load_predictions(settings, "demand")
+    whole = loaded.predict(table)
+    assert len(whole) == 7
+    assert ("time" in whole) == (time != "none")
+    without = loaded.predict(table[["demand"]])
+    assert without["demand"].tolist() == whole["demand"].tolist()
+    assert "time" not in without
+    with pytest.raises(UserError, match="demand"):
+        loaded.predict(table.rename(columns={"demand": "other"}))
+
+
+def winner(**changes: Any) -> Winner:
+    given = {"number": 0, "kind": "language_model", "options": {}, "params": {}, "checkpoint": b"", "tags": {}}
+    return Winner(**{**given, "columns": {}, "defaults": {}, "answers": {}, **changes})
+
+
+def test_only_classes_are_taken_for_modules_and_installed_ones_are_required_not_carried() -> None:
+    workloads_alone = [path.name for path in code_paths(winner(options={"target": "Sensor:Temp"}))]
+    assert workloads_alone == ["workloads"]
+    installed = winner(params={"cell_type": "torch.nn:LSTM"})
+    assert [path.name for path in code_paths(installed)] == ["workloads"]
+    assert own_distributions(installed) == []  # torch is required as it is
+    assert own_distributions(winner(params={"cell_type": "sklearn.base:X"}))[0].startswith("scikit-learn==")
+    own = winner(params={"cell_type": "tests.fakes:Cell"})
+    assert [path.name for path in code_paths(own)] == ["workloads", "tests"]

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 import workloads
 from tests.conftest import FolderStorage
+from workloads import checkpoint
 from workloads.hyperparameters import Hyperparameters
 from workloads.protocol import Dataset, Diverged, Progress, Workload
 from workloads.training import schedule_factor
@@ -196,6 +197,18 @@ def test_a_cell_whose_state_is_not_of_tensors_is_refused_by_name(
     workload, dataset = language_model
     with pytest.raises(ValueError, match=r"^train\.cell_type: the cell's state is a dict"):
         next(workload.train({**SMALL, "cell_type": f"{__name__}:Careless"}, dataset, storage))
+
+
+def test_a_model_trained_in_bfloat16_predicts_in_full_precision(
+    language_model: tuple[Workload, Dataset], storage: FolderStorage
+) -> None:
+    workload, dataset = language_model
+    trained = next(workload.train(SMALL, dataset, storage))
+    content = checkpoint.unpack(storage.read(trained.checkpoint))
+    content["hyperparameters"]["precision"] = "bf16"
+    predictor: Any = workload.predictor(checkpoint.pack(content))
+    assert predictor.network.in_bfloat16 is False
+    assert predictor.predict({"prompt": ["the "]}, {"length": 3})
 
 
 def test_bfloat16_without_a_gpu_is_refused_by_name(

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from workloads import checkpoint as checkpoints
+from workloads.checkpoint import trained_network
 from workloads.data.forecasts import Parts, SeriesStream, changes, scores, stationary
 from workloads.data.series import check_order, continue_times, numbers, times
 from workloads.evaluation import CHUNK_STEPS
@@ -116,10 +116,8 @@ class ForecastPredictor:
     """A trained forecaster: a table of history in, a table of the next rows out, in the units of the history."""
 
     def __init__(self, checkpoint: bytes) -> None:
-        read = checkpoints.unpack(checkpoint)
-        self.facts: dict[str, Any] = read["facts"]
-        self.network = make_network(Hyperparameters(**read["hyperparameters"]), self.facts)
-        self.network.load_state_dict(read["network"])
+        self.network, self.facts = trained_network(checkpoint, make_network)
+        self.optional_columns = [name for name in [self.facts["time"]] if name is not None]
 
     def example(self) -> tuple[dict[str, list[Any]], dict[str, Any]]:
         """Return the last rows of the training part; there are no options."""

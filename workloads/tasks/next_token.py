@@ -11,13 +11,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from workloads import checkpoint as checkpoints
+from workloads.checkpoint import trained_network
 from workloads.data.stream import TokenStream
 from workloads.data.text import encode, join, tokenize
 from workloads.evaluation import mean_loss
 from workloads.hyperparameters import Hyperparameters
 from workloads.models.cells import State
 from workloads.models.recurrent import RecurrentNetwork
+
+
+def make_network(h: Hyperparameters, facts: Mapping[str, Any]) -> RecurrentNetwork:
+    """Return the network: token numbers in, a logit for each token of the vocabulary out."""
+    size = len(facts["vocabulary"])
+    return RecurrentNetwork(h, vocabulary_size=size, output_size=size)
 
 
 class NextTokenTask:
@@ -31,9 +37,8 @@ class NextTokenTask:
         *,
         evaluation_streams: int,
     ) -> None:
-        size = len(facts["vocabulary"])
         self.facts = facts
-        self.network = RecurrentNetwork(h, vocabulary_size=size, output_size=size)
+        self.network = make_network(h, facts)
         self.training = TokenStream(arrays["train"], h.batch_size)
         self.validation = TokenStream(arrays["valid"], min(evaluation_streams, len(arrays["valid"]) - 1))
 
@@ -58,14 +63,9 @@ class TextPredictor:
     """A trained language model: prompts in, prompts with their continuation out."""
 
     def __init__(self, checkpoint: bytes) -> None:
-        read = checkpoints.unpack(checkpoint)
-        self.vocabulary: list[str] = read["facts"]["vocabulary"]
-        self.unit: str = read["facts"]["unit"]
-        size = len(self.vocabulary)
-        h = Hyperparameters(**read["hyperparameters"])
-        self.network = RecurrentNetwork(h, vocabulary_size=size, output_size=size)
-        self.network.load_state_dict(read["network"])
-        self.network.eval()
+        self.network, facts = trained_network(checkpoint, make_network)
+        self.vocabulary: list[str] = facts["vocabulary"]
+        self.unit: str = facts["unit"]
 
     def example(self) -> tuple[dict[str, list[Any]], dict[str, Any]]:
         """Return a prompt of known tokens, and the options."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from workloads import checkpoint as checkpoints
+from workloads.checkpoint import trained_network
 from workloads.data.episodes import (
     CUE,
     NO_ANSWER,
@@ -49,7 +49,7 @@ def remember_for(network: RecurrentNetwork, steps: int) -> None:
     left. Tallec and Ollivier (2018), "Can recurrent neural networks warp time?".
     """
     for layer in network.layers:
-        if isinstance(layer, nn.LSTM):
+        if isinstance(layer, nn.LSTM) and layer.bias:
             bias: Tensor = layer.get_parameter("bias_ih_l0").detach()
             bias[layer.hidden_size : 2 * layer.hidden_size] = math.log(steps)
 
@@ -109,11 +109,7 @@ class RecallPredictor:
     """
 
     def __init__(self, checkpoint: bytes) -> None:
-        read = checkpoints.unpack(checkpoint)
-        self.facts: dict[str, Any] = read["facts"]
-        self.network = make_network(Hyperparameters(**read["hyperparameters"]), self.facts)
-        self.network.load_state_dict(read["network"])
-        self.network.eval()
+        self.network, self.facts = trained_network(checkpoint, make_network)
 
     def example(self) -> tuple[dict[str, list[Any]], dict[str, Any]]:
         """Return one sequence with a question; there are no options."""
