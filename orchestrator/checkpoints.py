@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from typing import Any
 
 from pyarrow import fs
@@ -17,6 +18,8 @@ class CheckpointStorage:
     def __init__(self, folder: str, below: str = "") -> None:
         base, question, options = folder.partition("?") if "://" in folder else (folder, "", "")
         self._base, self._options, self._below = base.rstrip("/"), question + options, below
+        # What is stored is told by its place alone: the keys of an object store do not belong beside every evaluation.
+        self._place = re.sub(r"://[^/@]*@", "://", self._base)
         try:
             self._files, root = fs.FileSystem.from_uri(self._base + self._options)
         except (OSError, ValueError) as error:
@@ -41,7 +44,7 @@ class CheckpointStorage:
         if not isinstance(self._files, fs.LocalFileSystem):
             with self._files.open_output_stream(path) as stream:
                 stream.write(content)
-            return f"{self._base}{self._below}/{name}"
+            return f"{self._place}{self._below}/{name}"
         self._files.create_dir(self._root, recursive=True)
         temporary = f"{path}.{os.getpid()}.part"
         try:
@@ -52,7 +55,7 @@ class CheckpointStorage:
             with contextlib.suppress(OSError):
                 self._files.delete_file(temporary)
             raise
-        return f"{self._base}{self._below}/{name}"
+        return f"{self._place}{self._below}/{name}"
 
     def read(self, uri: str) -> bytes:
         """Return the content of a file written here; FileNotFoundError where it is gone."""
@@ -60,13 +63,19 @@ class CheckpointStorage:
             content: bytes = stream.read()
         return content
 
+    def is_there(self) -> bool:
+        """Tell whether the folder exists; an object store has no folders, and is there."""
+        if not isinstance(self._files, fs.LocalFileSystem):
+            return True
+        return bool(self._files.get_file_info(self._root).type == fs.FileType.Directory)
+
     def delete(self, uri: str) -> None:
         """Remove a file, if that can be done now: one that stays takes room and does no harm."""
         with contextlib.suppress(OSError):
             self._files.delete_file(self._path(uri))
 
     def _path(self, uri: str) -> Any:
-        ours = f"{self._base}{self._below}/"
+        ours = f"{self._place}{self._below}/"
         name = uri[len(ours) :] if uri.startswith(ours) else ""
         if not name and self._below:
             # The folder as a whole was moved, or is mounted elsewhere: what lies below it is the same.

@@ -162,6 +162,17 @@ class Ledger:
                 raise LeaseLost(TAKEN_OVER.format(name))
             connection.execute(evaluations.insert().values(**row))
 
+    def repoint(self, name: str, trial: int, progress: Progress, *, owner: str) -> None:
+        """Give an acknowledged evaluation the checkpoint of `progress`, its own being lost; what was measured stays."""
+        where = (
+            (evaluations.c.sweep == name)
+            & (evaluations.c.trial == trial)
+            & (evaluations.c.evaluation == progress.evaluation)
+        )
+        self.confirm(name, owner)
+        with self.engine.begin() as connection:
+            connection.execute(evaluations.update().where(where).values(checkpoint=progress.checkpoint))
+
     def confirm(self, name: str, owner: str) -> None:
         """Raise LeaseLost where `owner` does not hold the sweep now."""
         with self.engine.connect() as connection:

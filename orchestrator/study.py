@@ -6,6 +6,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import SweepNotFound
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
     from workloads.protocol import Progress
 
+PRUNED_AT = "pruned_at"
+"""The evaluation at which a trial is pruned, noted before it is."""
 VERDICT = "trainable"
 """The constraint of Optuna's that an infeasible trial breaks."""
 BLIND_TO_INFEASIBLE = ("gp", "cmaes")
@@ -59,6 +62,7 @@ class SweepStudy:
         self._under_way: dict[int, Trial] = {}
         self._durable: dict[int, int] = {}  # trial ids in the database by number
         self._attributes: dict[int, dict[str, Any]] = {}  # of trials under way, as the database has them
+        self._judged: dict[int, int] = {}  # evaluations at which trials were to be pruned when a driver was killed
 
     @property
     def trials_allowed(self) -> int:
@@ -95,6 +99,8 @@ class SweepStudy:
         if not frozen.state.is_finished():
             self._durable[frozen.number] = frozen._trial_id
             self._attributes[frozen.number] = dict(frozen.system_attrs)
+            if PRUNED_AT in frozen.user_attrs:
+                self._judged[frozen.number] = frozen.user_attrs[PRUNED_AT]
             # A trial object of Optuna's asks its sampler what to do before a trial; here it has been done.
             self.study.sampler = optuna.samplers.RandomSampler()
             self._under_way[frozen.number] = optuna.trial.Trial(self.study, memory_id)
@@ -129,6 +135,12 @@ class SweepStudy:
         trial.evaluations.append(progress)
         self._report(trial.number, progress)
 
+    def repoint(self, trial: TrialRecord, progress: Progress) -> None:
+        """Take the checkpoint of an evaluation that was acknowledged before and had to be trained again."""
+        self.ledger.repoint(self.spec.name, trial.number, progress, owner=self.owner)
+        known = trial.evaluations[progress.evaluation]
+        trial.evaluations[progress.evaluation] = replace(known, checkpoint=progress.checkpoint)
+
     def _report(self, number: int, progress: Progress) -> None:
         # Optuna's pruners take steps for a resource that begins at 1.
         value, step = progress.metrics[self.metric], progress.evaluation + 1
@@ -137,8 +149,14 @@ class SweepStudy:
 
     def should_prune(self, trial: TrialRecord) -> bool:
         """Ask the pruner whether the trial's latest evaluation is worth going on from."""
+        latest = len(trial.evaluations) - 1
+        if self._judged.get(trial.number) == latest:
+            return True
         with quietly():
             prune = self._under_way[trial.number].should_prune()
+        if prune:
+            # Before anything that the pruner notes: asked again after a kill, successive halving would say otherwise.
+            self._database.set_trial_user_attr(self._durable[trial.number], PRUNED_AT, latest)
         self._keep_attributes(trial.number)  # successive halving remembers its rungs there
         return prune
 

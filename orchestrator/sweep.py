@@ -21,7 +21,16 @@ from orchestrator.executors.base import Executor
 from orchestrator.lease import LeaseKeeper
 from orchestrator.study import SweepStudy
 from orchestrator.tracking.base import Tracker
-from orchestrator.trial import Assignment, Failure, Finished, Reply, TrialRecord, TrialState
+from orchestrator.trial import (
+    Assignment,
+    CheckpointLost,
+    Failure,
+    Finished,
+    Reply,
+    StorageFault,
+    TrialRecord,
+    TrialState,
+)
 from workloads.protocol import Progress
 
 MOST_LOSSES = 3
@@ -65,6 +74,8 @@ class Sweep:
     under_way: dict[int, TrialRecord] = field(default_factory=dict)
     waiting: deque[TrialRecord] = field(default_factory=deque)
     losses: Counter[int] = field(default_factory=Counter)
+    rewound: dict[int, int] = field(default_factory=dict)
+    """Evaluations to go on from, of trials whose later checkpoints were lost; these are trained again, not counted."""
     stopping: str = ""
     """Why no further evaluation is asked for; empty while the sweep goes on."""
     is_out_of_time: bool = False
@@ -80,7 +91,12 @@ class Sweep:
 
         Raises LeaseLost where another driver took over, and BpttError where no trial can be trained at all.
         """
-        self.waiting.extend(trial for trial in self.trials if not trial.state.is_final)
+        for trial in [trial for trial in self.trials if not trial.state.is_final]:
+            # A driver may have been killed between an evaluation and what followed from it.
+            if (ended := self._decide(trial)) is not None:
+                yield ended
+            else:
+                self.waiting.append(trial)
         while True:
             self._listen()
             yield from self._fill_slots()
@@ -108,15 +124,13 @@ class Sweep:
         while not self.stopping and len(self.under_way) < self.executor.slots:
             if self.waiting:
                 trial = self.waiting.popleft()
-                if (ended := self._decide(trial)) is not None:
-                    yield ended
-                    continue
             elif len(self.trials) < self.study.trials_allowed:
                 trial = self.study.ask()
                 self.trials.append(trial)
             else:
                 return
-            resume_from = trial.last.checkpoint if trial.last else None
+            done = self.rewound.get(trial.number, len(trial.evaluations))
+            resume_from = trial.evaluations[done - 1].checkpoint if done else None
             self.under_way[trial.number] = trial
             self.executor.start(Assignment(trial.number, trial.params, resume_from))
             self.tracker.changed(trial)
@@ -128,19 +142,24 @@ class Sweep:
                 yield from self._record(trial, reply)
             case Failure(state=TrialState.LOST):
                 yield from self._take_back(trial, reply)
-            case Failure(state=TrialState.RUNNING):
-                # Not the trial's fault: it stays as it is, to be taken up when the storage is well again.
+            case StorageFault():
+                # The trial stays as it is, to be taken up when the storage is well again.
                 raise BpttError(f"checkpoints: {reply.reason}; nothing is lost: mend it and run the sweep again")
+            case CheckpointLost():
+                yield self._rewind(trial, reply)
             case Failure():
                 yield self._end(trial, reply.state, reply.reason, traceback=reply.traceback)
             case Finished():
                 yield self._end(trial, TrialState.FAILED, "the workload ended before its last evaluation")
 
     def _record(self, trial: TrialRecord, progress: Progress) -> Iterator[Event]:
-        due = trial.last.evaluation + 1 if trial.last else 0
+        due = self.rewound.get(trial.number, len(trial.evaluations))
         if progress.evaluation != due:
             reason = f"the workload gave evaluation {progress.evaluation} where {due} was due"
             yield self._end(trial, TrialState.FAILED, f"{reason}; does it go on from resume_from?")
+            return
+        if due < len(trial.evaluations):
+            yield from self._catch_up(trial, progress)
             return
         value = progress.metrics.get(self.study.metric)
         if value is None or not math.isfinite(value):
@@ -194,6 +213,32 @@ class Sweep:
             return
         self.waiting.appendleft(trial)
         yield Event(Happening.LOST, trial, failure.reason)
+
+    def _rewind(self, trial: TrialRecord, lost: CheckpointLost) -> Event:
+        """Queue a trial to be resumed from the checkpoint before the one that is lost, or else from the beginning."""
+        done = self.rewound.get(trial.number, len(trial.evaluations))
+        self._release(trial)
+        if done == 0:
+            return self._end(trial, TrialState.FAILED, lost.reason)
+        kept = len(trial.evaluations) - CHECKPOINTS_KEPT
+        self.rewound[trial.number] = done - 1 if done - 1 > kept else 0
+        self.waiting.appendleft(trial)
+        return Event(Happening.LOST, trial, f"{lost.reason}; training again from {self.rewound[trial.number]}")
+
+    def _catch_up(self, trial: TrialRecord, progress: Progress) -> Iterator[Event]:
+        """Take the checkpoint of an evaluation that was acknowledged before; what was measured then stays."""
+        self.study.repoint(trial, progress)
+        del self.losses[trial.number]
+        if progress.evaluation >= CHECKPOINTS_KEPT:
+            self.checkpoints.delete(trial.evaluations[progress.evaluation - CHECKPOINTS_KEPT].checkpoint)
+        self.rewound[trial.number] = progress.evaluation + 1
+        if self.rewound[trial.number] == len(trial.evaluations):
+            del self.rewound[trial.number]
+        if self.stopping:
+            self._release(trial)
+        else:
+            self.executor.advance(trial.number)
+        yield Event(Happening.TICK)
 
     def _give_up_if_hopeless(self, trial: TrialRecord) -> None:
         self._failed_in_a_row = self._failed_in_a_row + 1 if trial.state is TrialState.FAILED else 0

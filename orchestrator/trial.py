@@ -39,7 +39,7 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a trial came to no further evaluation. The state RUNNING says that the trial itself is well."""
+    """Why a trial came to no further evaluation."""
 
     state: TrialState
     reason: str
@@ -52,7 +52,21 @@ class Finished:
     """The workload has no further evaluation to give."""
 
 
-Reply = Progress | Failure | Finished
+@dataclass(frozen=True, slots=True)
+class StorageFault:
+    """Checkpoints cannot be written or read: a fault of the machine, which no trial is to blame for."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointLost:
+    """The checkpoint that a trial was to be resumed from is gone or torn; an older one may not be."""
+
+    reason: str
+
+
+Reply = Progress | Failure | Finished | StorageFault | CheckpointLost
 """What a worker answers when it is asked to advance a trial."""
 
 

@@ -14,8 +14,17 @@ from typing import Any
 
 import workloads
 from orchestrator.checkpoints import CheckpointStorage
-from orchestrator.trial import Assignment, Failure, Finished, Job, Reply, TrialState
-from workloads.protocol import Diverged, Progress
+from orchestrator.trial import (
+    Assignment,
+    CheckpointLost,
+    Failure,
+    Finished,
+    Job,
+    Reply,
+    StorageFault,
+    TrialState,
+)
+from workloads.protocol import Diverged, Progress, UnusableCheckpoint
 
 
 class Worker:
@@ -45,7 +54,7 @@ class Worker:
         if self._job is None:
             raise RuntimeError("prepare() comes before start()")
         workload = workloads.load(self._job.kind, self._job.options)
-        storage = WatchedStorage(CheckpointStorage(self._job.checkpoints).within(f"trial-{assignment.number:05d}"))
+        storage = WatchedStorage(CheckpointStorage(self._job.checkpoints), f"trial-{assignment.number:05d}")
         return workload.train(assignment.params, self._job.dataset, storage, assignment.resume_from)
 
     def advance(self) -> Reply:
@@ -78,10 +87,10 @@ class StorageFailed(Exception):
 
 
 class WatchedStorage:
-    """Checkpoint storage that tells its own faults from those of the training."""
+    """One trial's part of the checkpoint storage, which tells its own faults from those of the training."""
 
-    def __init__(self, storage: CheckpointStorage) -> None:
-        self._storage = storage
+    def __init__(self, whole: CheckpointStorage, trial: str) -> None:
+        self._whole, self._storage = whole, whole.within(trial)
 
     def write(self, name: str, content: bytes) -> str:
         """Store; StorageFailed where that cannot be."""
@@ -91,9 +100,15 @@ class WatchedStorage:
             raise StorageFailed(f"{name} cannot be written: {error}") from error
 
     def read(self, uri: str) -> bytes:
-        """Return what was stored; StorageFailed where that cannot be."""
+        """Return what was stored; UnusableCheckpoint where it alone is gone, StorageFailed where all may be."""
         try:
             return self._storage.read(uri)
+        except FileNotFoundError as error:
+            if self._whole.is_there():
+                raise UnusableCheckpoint(f"{uri} is gone") from error
+            raise StorageFailed(
+                f"{self._whole.folder} is not there; mount it, or make it anew to do without"
+            ) from error
         except (OSError, ValueError) as error:
             raise StorageFailed(f"{uri} cannot be read: {error}") from error
 
@@ -109,12 +124,14 @@ def plain(progress: Progress) -> Progress:
     )
 
 
-def explain(error: Exception) -> Failure:
+def explain(error: Exception) -> Failure | StorageFault | CheckpointLost:
     """Sort what went wrong in a trial by what it means for the sweep."""
     first_line = (str(error).strip() or type(error).__name__).splitlines()[0][:500]
     text = "".join(traceback.format_exception(error))
     if isinstance(error, StorageFailed):
-        return Failure(TrialState.RUNNING, first_line, text)
+        return StorageFault(first_line)
+    if isinstance(error, UnusableCheckpoint):
+        return CheckpointLost(first_line)
     if isinstance(error, Diverged):
         return Failure(TrialState.DIVERGED, first_line)
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or _is_allocation(error):

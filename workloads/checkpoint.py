@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from workloads.hyperparameters import Hyperparameters
+from workloads.protocol import UnusableCheckpoint
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -26,13 +27,13 @@ def pack(content: dict[str, Any]) -> bytes:
 
 
 def unpack(content: bytes, device: torch.device | str = "cpu") -> dict[str, Any]:
-    """Read what `pack` wrote; ValueError where it is torn, not a checkpoint, or of another format."""
+    """Read what `pack` wrote; UnusableCheckpoint where it is torn, none at all, or of another format."""
     try:
         read: dict[str, Any] = torch.load(io.BytesIO(content), map_location=device, weights_only=True)
     except (RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
-        raise ValueError(f"not a whole checkpoint ({len(content)} bytes): {error}") from error
+        raise UnusableCheckpoint(f"not a whole checkpoint ({len(content)} bytes): {error}") from error
     if not isinstance(read, dict) or read.get("format") != FORMAT:
-        raise ValueError(f"a checkpoint of format {FORMAT} was expected")
+        raise UnusableCheckpoint(f"a checkpoint of format {FORMAT} was expected")
     return read
 
 

@@ -16,6 +16,10 @@ class Diverged(ArithmeticError):
     """Training left the numbers: the loss is NaN, infinite or exploding. The message says when."""
 
 
+class UnusableCheckpoint(ValueError):
+    """A checkpoint is torn, or not one at all. Training can go on from an older one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Progress:
     """One evaluation: how far training has come, what was measured, and where to resume."""

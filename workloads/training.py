@@ -225,7 +225,7 @@ class TrainingRun:
         )
 
     def restore(self, content: bytes) -> None:
-        """Go on where `content` was written; ValueError where it is not a whole checkpoint."""
+        """Go on where `content` was written; UnusableCheckpoint where it is not a whole one."""
         read = checkpoint.unpack(content)
         self.network.load_state_dict(read["network"])
         self.optimizer.load_state_dict(read["optimizer"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -501,3 +502,60 @@ class BeginsAnew(Scripted):
 
     def train(self, params: Any, dataset: Any, storage: Any, resume_from: str | None = None) -> Any:
         return super().train(params, dataset, storage, None)
+
+
+@pytest.mark.parametrize("lost", [1, 2])
+def test_a_trial_whose_last_checkpoints_are_gone_goes_on_from_an_older_one_or_anew(
+    lost: int, drive: Drive, sweep_settings: Settings, tmp_path: Path
+) -> None:
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    budget = {"trials": 2, "sequence_steps": 5000, "evaluations": 5}
+    spec = make_spec(workload={"kind": KIND, "marks": str(marks)}, budget=budget)
+    seen = 0
+
+    def third_of_the_first(event: Event) -> bool:
+        nonlocal seen
+        seen += event.happening is Happening.EVALUATED and event.trial is not None and event.trial.number == 0
+        return seen == 3
+
+    drive(spec, until=third_of_the_first)
+    ledger = Ledger(sweep_settings.study_url)
+    before = ledger.evaluations("test")
+    assert len(before[0]) == 4  # one was under way
+    for progress in before[0][-lost:]:
+        CheckpointStorage(sweep_settings.checkpoints).within("test").delete(progress.checkpoint)
+    trained = len(list(marks.iterdir()))
+    driver = drive(spec)
+    assert states(driver) == {TrialState.COMPLETE: 2}
+    after = ledger.evaluations("test")
+    # What was acknowledged stays as it was, but for the checkpoints that were made again.
+    for old, new in zip(before[0], after[0], strict=False):
+        assert replace(new, checkpoint="") == replace(old, checkpoint="")
+    again = {1: 1, 2: 4}[lost]
+    assert len(list(marks.iterdir())) - trained == 10 - sum(map(len, before.values())) + again
+    kept = [path for path in (sweep_settings.runs / "checkpoints").rglob("*") if path.is_file()]
+    assert len(kept) == 2
+
+
+def test_a_decision_to_prune_outlives_the_driver_that_made_it(sweep_settings: Settings) -> None:
+    spec = make_spec(
+        search={"sampler": "random", "pruner": "successive_halving"}, budget={"trials": 9, "evaluations": 9}
+    )
+    ledger = Ledger(sweep_settings.study_url)
+    lease = Lease(ledger, "test")
+    claim(ledger, spec, lease)
+    study = SweepStudy(ledger, spec, lease.owner)
+    for loss in (0.1, 0.2, 0.9):
+        trial = study.ask()
+        for evaluation in range(2):
+            study.record(trial, Progress(evaluation, evaluation + 1, {"valid_loss": loss}, "x", 1.0))
+            prune = study.should_prune(trial)
+            if prune:
+                break
+    assert prune
+    # Killed here, before the trial is told.
+    again = SweepStudy(ledger, spec, lease.owner)
+    trial = again.records()[-1]
+    assert trial.state is TrialState.RUNNING
+    assert again.should_prune(trial)

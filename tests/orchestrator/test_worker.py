@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import pytest
 import torch
 
-from orchestrator.trial import Assignment, Failure, Finished, Job, TrialState
+import workloads
+from orchestrator.trial import Assignment, CheckpointLost, Failure, Finished, Job, StorageFault, TrialState
 from orchestrator.worker import Worker, explain
 from tests.fakes import KIND, Scripted
 from workloads.protocol import Diverged, Progress
@@ -59,6 +62,7 @@ def test_without_a_trial_it_says_so(worker: Worker) -> None:
 )
 def test_what_goes_wrong_is_sorted_by_what_it_means(error: Exception, state: TrialState, reason: str) -> None:
     failure = explain(error)
+    assert isinstance(failure, Failure)
     assert failure.state is state
     assert failure.reason.startswith(reason)
     assert "\n" not in failure.reason
@@ -68,13 +72,37 @@ def test_what_goes_wrong_is_sorted_by_what_it_means(error: Exception, state: Tri
 def test_a_tensor_too_large_for_the_machine_is_out_of_memory() -> None:
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**58)
-    assert explain(caught.value).state is TrialState.OUT_OF_MEMORY
+    failure = explain(caught.value)
+    assert isinstance(failure, Failure)
+    assert failure.state is TrialState.OUT_OF_MEMORY
 
 
 def test_a_checkpoint_that_is_gone_is_no_fault_of_the_trial(worker: Worker, tmp_path: Path) -> None:
     gone = Assignment(3, assignment().params, f"{tmp_path.as_uri()}/trial-00003/gone")
     reply = worker.start(gone)
-    assert isinstance(reply, Failure)
-    assert reply.state is TrialState.RUNNING
-    assert "cannot be read" in reply.reason
+    assert isinstance(reply, CheckpointLost)
+    assert "is gone" in reply.reason
     assert isinstance(worker.start(assignment()), Progress)
+
+
+def test_storage_that_is_not_there_at_all_is_a_fault_of_the_machine(worker: Worker, tmp_path: Path) -> None:
+    tmp_path.rename(tmp_path.with_name("unmounted"))
+    reply = worker.start(Assignment(3, assignment().params, f"{tmp_path.as_uri()}/trial-00003/gone"))
+    assert isinstance(reply, StorageFault)
+    assert "mount it" in reply.reason
+
+
+@pytest.mark.parametrize("length", [0, 100, -100])
+def test_a_torn_checkpoint_is_a_lost_one(length: int, text_file: Path, tmp_path: Path) -> None:
+    options = {"text": str(text_file)}
+    dataset = workloads.load("language_model", options).prepare()
+    worker = Worker()
+    worker.prepare(Job("test", "language_model", options, dataset, tmp_path.as_uri()))
+    params = {"hidden_size": 4, "batch_size": 2, "sequence_steps": 400, "evaluations": 2}
+    first = worker.start(Assignment(0, params))
+    assert isinstance(first, Progress)
+    path = Path(url2pathname(urlsplit(first.checkpoint).path))
+    path.write_bytes(path.read_bytes()[:length])
+    reply = worker.start(Assignment(0, params, first.checkpoint))
+    assert isinstance(reply, CheckpointLost)
+    assert "not a whole checkpoint" in reply.reason
