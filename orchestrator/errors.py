@@ -6,8 +6,12 @@ import re
 
 
 def presentable(text: str) -> str:
-    """Return a text that may hold what a user gave as one line, the passwords of URLs masked."""
-    return re.sub(r"(://[^/@\s:]*):[^/@\s]+@", r"\1:***@", " ".join(text.split()))
+    """Return a text that may hold what a user gave as one line, the passwords of URLs masked.
+
+    Better too much than too little: a password may hold a slash or an @.
+    """
+    line = re.sub(r"(://[^\s/:@]*):\S*@", r"\1:***@", " ".join(text.split()))
+    return re.sub(r"(?i)([?&](?:ssl)?(?:password|token|secret\w*|\w*_key)=)[^&\s'\"]+", r"\1***", line)
 
 
 class BpttError(Exception):

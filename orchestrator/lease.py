@@ -40,6 +40,7 @@ class Lease:
             )
         now = time.time()
         free = sweeps.c.owner.is_(None) if row.owner is None else sweeps.c.owner == row.owner
+        free &= sweeps.c.expires == row.expires  # an owner that has just woken up and renewed it has it still
         values = {"owner": self.owner, "expires": now + LEASE_S, "state": "running", "stop_requested": 0, "message": ""}
         with self.ledger.engine.begin() as connection:
             # Of two drivers that saw the same owner, the database lets one change it.
@@ -104,14 +105,13 @@ class LeaseKeeper:
         self._thread.join()
 
     def _keep(self) -> None:
-        left = self.limit_s
+        deadline = time.monotonic() + self.limit_s
         while True:
+            left = deadline - time.monotonic()
             if left <= 0:
                 self.out_of_time.set()
-            pause = min(RENEW_EVERY_S, left) if left > 0 else RENEW_EVERY_S
-            if self._done.wait(pause):
+            if self._done.wait(min(RENEW_EVERY_S, left) if left > 0 else RENEW_EVERY_S):
                 return
-            left -= pause
             try:
                 if self.lease.renew():
                     self.stop_requested.set()

@@ -25,15 +25,21 @@ def is_gone(name: str) -> bool:
         return True
     except PermissionError:
         return False
-    return started != "0" and _started(int(pid)) != started
+    return (started != "0" and _started(int(pid)) != started) or _status(int(pid))[:1] in (["Z"], ["X"])
 
 
 def _started(pid: int) -> str:
     # Process numbers are reused; with its start time a process is told from its successor.
+    status = _status(pid)
+    return status[19] if len(status) > 19 else "0"
+
+
+def _status(pid: int) -> list[str]:
+    """Return the fields of proc(5)'s stat from the state on; Z is a process that ended and was not waited for."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19]
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     except OSError:
-        return "0"
+        return []
 
 
 def _namespace() -> str:

@@ -84,6 +84,8 @@ def drive(
             "model": outcome.model,
         }
         click.echo(json.dumps(summary))
+    if outcome.state == "finished" and outcome.model is None and settings.tracking_uri != "none":
+        return 1  # what was asked for includes a registered model
     return {"finished": 0, "interrupted": 130}.get(outcome.state, 1)
 
 

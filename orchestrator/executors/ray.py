@@ -229,6 +229,7 @@ def connect(address: str) -> None:
     if ":" in address and "//" not in address:
         # Ray itself tries for most of a minute before it says that nothing is there.
         host, _, port = address.rpartition(":")
+        host = host.strip("[]")
         try:
             socket.create_connection((host, int(port)), timeout=5).close()
         except (OSError, ValueError, OverflowError) as error:

@@ -163,10 +163,11 @@ class SweepRuns:
             self._values[trial.number] = trial.value(self._metric)
         if trial.state.is_final and trial.ended is not None:
             when = int(trial.ended * 1000)
+            if self._improve(trial.state, trial.number):
+                # Before the run is ended: an ended run is not written again.
+                self.client.log_metric(self.parent, _key(f"best_{self._metric}"), self._best, when, self._ended + 1)
             self.client.set_terminated(run_id, STATUS.get(trial.state, "FAILED"), when)
             self._ended += 1
-            if self._improve(trial.state, trial.number):
-                self.client.log_metric(self.parent, _key(f"best_{self._metric}"), self._best, when, self._ended)
 
     def _create(self, trial: TrialRecord) -> str:
         tags = {

@@ -13,7 +13,11 @@ from orchestrator.errors import UserError, presentable
         ("no such\n  thing", "no such thing"),
         ("http://me:secret@host:5000/x is away", "http://me:***@host:5000/x is away"),
         ("postgresql+psycopg2://me:s3cr:t@host/db?x=1", "postgresql+psycopg2://me:***@host/db?x=1"),
-        ("http://host:5000/a@b and me:you@home", "http://host:5000/a@b and me:you@home"),
+        ("postgresql://u:pa/ss@host/db", "postgresql://u:***@host/db"),
+        ("postgresql://u:p@ss@host/db", "postgresql://u:***@host/db"),
+        ("postgresql://host/db?user=u&password=sec&x=1", "postgresql://host/db?user=u&password=***&x=1"),
+        ("http://host:5000/x and me:you@home", "http://host:5000/x and me:you@home"),
+        ("models:/demo@champion in sqlite:////a:b/c@d.db", "models:/demo@champion in sqlite:////a:b/c@d.db"),
     ],
 )
 def test_a_message_is_one_line_without_passwords(given: str, shown: str) -> None:

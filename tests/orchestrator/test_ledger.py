@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 
 from orchestrator import lease as lease_module
 from orchestrator.errors import LeaseLost, SpecChanged, SweepHeld, SweepNotFound, UserError
-from orchestrator.lease import Lease
+from orchestrator.lease import Lease, LeaseKeeper
 from orchestrator.ledger import Ledger
 from workloads.protocol import Progress
 
@@ -126,3 +126,17 @@ def test_renewing_counts_the_time_and_hears_a_request_to_stop(ledger: Ledger) ->
     assert ledger.sweep("test").elapsed_s >= 0.05
     ledger.update("test", stop_requested=1)
     assert lease.renew() is True
+
+
+def test_hours_run_out_though_renewing_takes_long(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger.create("slow", {})
+    lease = Lease(ledger, "slow")
+    lease.take()
+    monkeypatch.setattr(lease_module, "RENEW_EVERY_S", 0.05)
+    monkeypatch.setattr(lease, "renew", lambda: time.sleep(0.4))
+    keeper = LeaseKeeper(lease, limit_s=0.6)
+    began = time.monotonic()
+    keeper.start()
+    assert keeper.out_of_time.wait(10)
+    assert time.monotonic() - began < 1.2
+    keeper.stop()
