@@ -33,5 +33,5 @@ def import_name(path: str, where: str) -> Any:
     module, _, name = path.partition(":")
     try:
         return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"{where}: {path} cannot be imported: {error}") from error
+    except Exception as error:
+        raise ValueError(f"{where}: {path} cannot be imported: {type(error).__name__}: {error}") from error

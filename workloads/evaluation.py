@@ -6,24 +6,25 @@ Never with the training window: the validation loss must not depend on the trunc
 from __future__ import annotations
 
 import torch
-from torch import nn
 
 from workloads.bptt.truncation import Loss
 from workloads.data.stream import Stream, windows
 from workloads.models.cells import State
+from workloads.models.recurrent import RecurrentNetwork
 
-CHUNK_STEPS = 512
-"""Steps run at a time. It bounds memory and does not touch the result."""
+CHUNK_STEPS, CHUNK_OUTPUTS = 512, 2**22
+"""Steps run at a time, or fewer where they would have more outputs than this: it bounds memory, not the result."""
 
 
-def mean_loss(network: nn.Module, loss: Loss, stream: Stream, *, device: torch.device) -> float:
+def mean_loss(network: RecurrentNetwork, loss: Loss, stream: Stream, *, device: torch.device) -> float:
     """Return the mean loss per term over one pass of `stream`."""
     total, terms = torch.zeros((), device=device, dtype=torch.float64), 0
     state: State = None
+    chunk = max(min(CHUNK_STEPS, CHUNK_OUTPUTS // (stream.batch_size * network.output.out_features)), 1)
     training = network.training
     network.eval()
     with torch.no_grad():
-        for inputs, targets in windows(stream, CHUNK_STEPS):
+        for inputs, targets in windows(stream, chunk):
             outputs, state = network(torch.from_numpy(inputs).to(device), state)
             window_loss, window_terms = loss(outputs, torch.from_numpy(targets).to(device))
             total += window_loss.double()

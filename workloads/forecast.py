@@ -32,7 +32,9 @@ class Forecast:
     series: str = option("seattle-weather", "a name from `bptt data list`, or the path of a CSV or Parquet file")
     target: str | tuple[str, ...] | None = option(None, "column or columns to forecast; null: the catalogue's")
     covariates: tuple[str, ...] = option((), "further columns to read, known up to the present only")
-    time: str | None = option(None, "column of the time; null: one called date or time, or a first one of dates")
+    time: str | None = option(
+        None, "column of the time; null: one called date or time, or a first one of dates; none: none of them"
+    )
     horizon: int = option(7, "rows ahead to forecast", at_least=1, at_most=10_000)
     season: int | None = option(
         None, "rows in a season, for the seasonal naive baseline; null: the catalogue's", at_least=1
@@ -60,7 +62,9 @@ class Forecast:
             raise ValueError(
                 f"workload.quantiles: {list(levels)}; they must rise, lie between 0 and 1, and hold 0.5, the median"
             )
-        if (self.train_rows is None) != (self.valid_rows is None) or (self.test_rows and self.train_rows is None):
+        if (self.train_rows is None) != (self.valid_rows is None) or (
+            self.test_rows is not None and self.train_rows is None
+        ):
             raise ValueError("workload.train_rows: train_rows and valid_rows go together, and test_rows with them")
         if self.train_rows is not None and (self.valid_part is not None or self.test_part is not None):
             raise ValueError("workload.valid_part: rows are given already, by train_rows, valid_rows and test_rows")
@@ -170,7 +174,10 @@ class Forecast:
             origins = parts.origins(part, self.horizon)
             if len(origins) and not changes(levels, origins, self.horizon).any():
                 raise ValueError(f"workload.series: the targets never change in the {part} part; nothing to forecast")
-        season = self.season or (self._defaults.season if self._defaults and self._transform == "none" else None)
+        season = self.season
+        if season is None and self._defaults and self._defaults.season and self._transform == "none":
+            # Not asked for, so no fault where too few rows come before validation.
+            season = self._defaults.season if self._defaults.season <= parts.train else None
         found = naive_scores(levels, parts, self.horizon, season=season, quantiles=self.quantiles)
         if self.quantiles:
             found["nominal/valid_coverage"] = round(self.quantiles[-1] - self.quantiles[0], 12)

@@ -50,6 +50,8 @@ class LanguageModel:
                 f"workload.text: {self.text} has {len(tokens)} {self.unit}s, too few to train and validate on"
             )
         vocabulary = vocabulary_of(tokens[:cut], self.vocabulary_size)
+        if len(vocabulary) < 2:
+            raise ValueError(f"workload.text: the training part of {self.text} has no {self.unit} to learn")
         numbers = encode(tokens, vocabulary)
         return make_dataset(
             name=f"{self.text} by {self.unit}",

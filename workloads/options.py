@@ -43,12 +43,14 @@ def read_options(cls: type[T], given: Mapping[str, Any], where: str) -> T:
 
     Raises ValueError in one line that names the field (as `where.field`), the value and what is allowed.
     """
-    fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    if not (isinstance(cls, type) and dataclasses.is_dataclass(cls)):
+        raise ValueError(f"{where}.kind: {getattr(cls, '__name__', cls)} is no dataclass; see `workloads.protocol`")
+    fields = {field.name: field for field in dataclasses.fields(cls)}
     for name in given:
         if name not in fields:
             raise ValueError(f"{where}.{name}: unknown; allowed: {', '.join(sorted(fields))}")
     for name, field in fields.items():
-        if name not in given and field.default is dataclasses.MISSING:
+        if name not in given and field.default is field.default_factory is dataclasses.MISSING:
             raise ValueError(f"{where}.{name}: missing; it is {field.metadata.get('help', 'required')}")
     return cls(**{name: check_value(cls, name, value, where) for name, value in given.items()})
 

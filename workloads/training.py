@@ -202,11 +202,17 @@ class TrainingRun:
         return metrics
 
     def probe_gradient(self) -> dict[str, float]:
-        """Measure how gradients fall with distance, on the first window of the stream whose last step has a loss."""
+        """Measure how gradients fall with distance, over the last steps of the stream, leaving training as it is."""
         stream = self.task.training
         stop = min(self.hyperparameters.truncation_length, stream.length)
         inputs, targets = self._window(stream.length - stop, stream.length)
+        generators = random_state(self.device)
+        for module in self.network.modules():
+            # cuDNN goes back through recurrent layers in training alone; dropout would only blur what is measured.
+            module.training = isinstance(module, nn.RNNBase)
         norms = gradient_by_distance(self.network, self.task.loss, inputs=inputs, targets=targets, state=None)
+        self.network.train()
+        set_random_state(generators, self.device)
         return describe_decay(norms)
 
     def content(self, generators: dict[str, Tensor]) -> bytes:

@@ -104,6 +104,8 @@ def read_options(given: Sequence[str], defaults: Mapping[str, Any]) -> dict[str,
         value = text if kind is str else read_scalar(text)
         if kind is float and type(value) is int:
             value = float(value)
+        if kind is int and isinstance(value, float) and value.is_integer():
+            value = int(value)  # people write 1e3
         if type(value) is not kind:
             raise UserError(f"--set {name}: {text!r}; it must be {TYPES[kind]}, as in {name}={defaults[name]}")
         options[name] = value

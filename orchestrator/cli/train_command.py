@@ -20,6 +20,8 @@ from orchestrator.cli.train_view import TrainView
 from orchestrator.cli.trained import TrainedFolder, shown
 from orchestrator.errors import BpttError, Interrupted, UserError
 from orchestrator.settings import Settings
+from orchestrator.trial import Failure, TrialState
+from orchestrator.worker import explain
 from workloads.protocol import Dataset, Diverged, Progress, Workload
 
 EPILOG = """\b
@@ -131,6 +133,11 @@ def train(folder: TrainedFolder, workload: Workload, dataset: Dataset, *, thread
         raise Interrupted(f"interrupted after {view.position(evaluations)}; go on with: {again}") from error
     except Diverged as error:
         raise BpttError(f"diverged: {error}; a lower learning_rate or max_grad_norm may help") from error
+    except (RuntimeError, MemoryError) as error:
+        failure = explain(error)
+        if isinstance(failure, Failure) and failure.state is TrialState.OUT_OF_MEMORY:
+            raise BpttError(f"out of memory: {error}; a smaller batch_size or truncation_length may help") from error
+        raise
     except ValueError as error:
         if str(error).startswith(("train.", "workload.", "budget.")):
             refuse(error)

@@ -90,6 +90,15 @@ def test_sampling_depends_on_its_seed_and_on_nothing_else(text_file: Path, stora
     assert len(first[0]) == len("the ") + 40
 
 
+def test_an_extreme_temperature_is_as_good_as_none(text_file: Path, storage: FolderStorage) -> None:
+    predictor, _ = trained(text_file, "character", storage)
+    cold, frozen = (
+        predictor.predict({"prompt": ["the "]}, {"length": 9, "temperature": t})["text"] for t in (0, 1e-45)
+    )
+    assert cold == frozen
+    assert len(predictor.predict({"prompt": ["the "]}, {"length": 9, "temperature": 1e30})["text"][0]) == 13
+
+
 def test_odd_prompts_are_continued(text_file: Path, storage: FolderStorage) -> None:
     predictor, _ = trained(text_file, "word", storage)
     for prompt in ("", "  ", "\n", "never seen \N{SNOWMAN}", "the\n"):
@@ -99,7 +108,18 @@ def test_odd_prompts_are_continued(text_file: Path, storage: FolderStorage) -> N
         assert predictor.predict({"prompt": [prompt]}, {"length": 0})["text"] == [prompt]
 
 
-@pytest.mark.parametrize(("columns", "options"), [({"text": ["a"]}, {}), ({"prompt": ["a"]}, {"temperature": -1.0})])
+@pytest.mark.parametrize(
+    ("columns", "options"),
+    [
+        ({"text": ["a"]}, {}),
+        ({"prompt": ["a"]}, {"temperature": -1.0}),
+        ({"prompt": ["a"]}, {"temperature": float("nan")}),
+        ({"prompt": ["a"]}, {"temperature": float("inf")}),
+        ({"prompt": ["a"]}, {"seed": 10**30}),
+        ({"prompt": ["a", float("nan")]}, {}),
+        ({"prompt": [None]}, {}),
+    ],
+)
 def test_what_cannot_be_continued_is_refused(
     columns: dict[str, list[Any]], options: dict[str, Any], text_file: Path, storage: FolderStorage
 ) -> None:

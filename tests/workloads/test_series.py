@@ -205,3 +205,43 @@ def test_log_returns_need_values_above_zero() -> None:
 def test_changes_are_measured_from_the_origin() -> None:
     levels = np.array([[0.0, 10.0], [1.0, 20.0], [4.0, 30.0], [9.0, 50.0]])
     assert changes(levels, np.array([0, 1]), 2).tolist() == [[[1, 10], [4, 20]], [[3, 10], [8, 30]]]
+
+
+@pytest.mark.parametrize(
+    ("stamps", "last"),
+    [
+        (["01/01/2010", "01/15/2010", "02/01/2010"], "2010-02-01"),  # only months can come first
+        (["01/01/2010", "15/01/2010", "01/02/2010"], "2010-02-01"),  # only days can
+        (["31.12.2009", "01.01.2010"], "2010-01-01"),
+    ],
+)
+def test_dates_with_the_day_or_the_month_first_are_read_where_only_one_can_be_meant(
+    stamps: list[str], last: str
+) -> None:
+    read = times(pandas.Series(stamps, name="when"), "t")
+    check_order(read, "t")
+    assert str(read[-1]).startswith(last)
+
+
+def test_dates_that_can_be_read_both_ways_are_refused() -> None:
+    months = pandas.Series(["01/01/2010", "01/02/2010", "01/03/2010"], name="when")
+    with pytest.raises(ValueError, match=r"t: column when: days and months cannot be told apart.* as in 2024-12-31"):
+        times(months, "t")
+
+
+def test_a_parquet_file_may_keep_its_time_in_the_index(tmp_path: Path) -> None:
+    index = pandas.date_range("2024-01-01", periods=5, name="date")
+    frame = pandas.DataFrame({1: range(5)}, index=index)
+    frame.columns = frame.columns.map(str)
+    frame.sample(frac=1, random_state=1).to_parquet(tmp_path / "shuffled.parquet")
+    read, _ = read_table(str(tmp_path / "shuffled.parquet"))
+    assert list(read.columns) == ["date", "1"]
+    assert time_column(read, None) == "date"
+    with pytest.raises(ValueError, match="time goes back"):
+        check_order(times(read["date"], "t"), "t")
+
+
+def test_words_that_can_be_taken_for_dates_are_no_time() -> None:
+    frame = pandas.DataFrame({"month": ["jan", "feb", "jan"], "x": [1, 2, 3]})
+    assert time_column(frame, None) is None
+    assert time_column(pandas.DataFrame({"date": ["2024-01-01"] * 2, "x": [1, 2]}), "none") is None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -172,6 +172,20 @@ class Counting(nn.RNN):
         return outputs, (hidden, steps + len(inputs))
 
 
+class Named(NamedTuple):
+    """A state that a checkpoint could not bring back."""
+
+    h: Tensor
+
+
+class NamedState(nn.RNN):
+    """A user's own cell with a state of a class of its own."""
+
+    def forward(self, inputs: Tensor, state: Any = None) -> Any:
+        outputs, hidden = super().forward(inputs, None if state is None else state.h)
+        return outputs, Named(hidden)
+
+
 class Careless(nn.RNN):
     """A user's own cell with a state that is no tensor."""
 
@@ -191,12 +205,25 @@ def test_a_cell_of_the_users_own_may_have_any_state_of_tensors(
     assert [measured(progress) for progress in rest] == [measured(progress) for progress in whole[1:]]
 
 
-def test_a_cell_whose_state_is_not_of_tensors_is_refused_by_name(
+@pytest.mark.parametrize(("name", "kind"), [("Careless", "dict"), ("NamedState", "Named")])
+def test_a_cell_whose_state_is_not_of_tensors_and_tuples_is_refused_by_name(
+    name: str, kind: str, language_model: tuple[Workload, Dataset], storage: FolderStorage
+) -> None:
+    workload, dataset = language_model
+    with pytest.raises(ValueError, match=rf"^train\.cell_type: the cell's state is a {kind}"):
+        next(workload.train({**SMALL, "cell_type": f"{__name__}:{name}"}, dataset, storage))
+
+
+def test_looking_at_gradients_does_not_change_training(
     language_model: tuple[Workload, Dataset], storage: FolderStorage
 ) -> None:
     workload, dataset = language_model
-    with pytest.raises(ValueError, match=r"^train\.cell_type: the cell's state is a dict"):
-        next(workload.train({**SMALL, "cell_type": f"{__name__}:Careless"}, dataset, storage))
+    params = {**SMALL, "dropout": 0.3, "num_layers": 2, "sequence_steps": 8000}
+    losses = {
+        evaluations: list(workload.train({**params, "evaluations": evaluations}, dataset, storage))[-1].metrics
+        for evaluations in (1, 2)
+    }
+    assert losses[1]["valid_loss"] == losses[2]["valid_loss"]
 
 
 def test_a_model_trained_in_bfloat16_predicts_in_full_precision(

@@ -35,12 +35,15 @@ class GradientNorms:
 
     def clip(self, parameters: Iterable[nn.Parameter]) -> Tensor:
         """Clip the gradient in place if a limit is set, record its norm and return it."""
-        limit = math.inf if self.max_grad_norm is None else self.max_grad_norm
-        norm = nn.utils.clip_grad_norm_(parameters, limit)
+        trained = [parameter for parameter in parameters if parameter.grad is not None]
+        norm = nn.utils.get_total_norm([parameter.grad for parameter in trained if parameter.grad is not None])
+        if self.max_grad_norm is not None:
+            nn.utils.clip_grads_with_norm_(trained, self.max_grad_norm, norm)
         self.count += 1
         self.total = self.total + norm
         self.largest = torch.maximum(self.largest.to(norm.device), norm)
-        self.clipped = self.clipped + (norm > limit)
+        if self.max_grad_norm is not None:
+            self.clipped = self.clipped + (norm > self.max_grad_norm)
         return norm
 
     def metrics(self) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -52,8 +53,13 @@ def _from_file(path: Path) -> pandas.DataFrame:
 
     try:
         if path.suffix.lower() in (".parquet", ".pq"):
-            return pandas.read_parquet(path)
-        return pandas.read_csv(path)
+            frame = pandas.read_parquet(path)
+            if not isinstance(frame.index, pandas.RangeIndex):
+                frame = frame.reset_index()  # pandas likes to keep the time there
+        else:
+            frame = pandas.read_csv(path)
+        frame.columns = frame.columns.map(str)
+        return frame
     except (ValueError, OSError) as error:
         # pandas' parser errors and pyarrow's are ValueErrors, some of several lines.
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
@@ -92,18 +98,22 @@ def numbers(frame: pandas.DataFrame, names: Sequence[str], field: str) -> np.nda
 def time_column(frame: pandas.DataFrame, wanted: str | None) -> str | None:
     """Return the name of the column of time: `wanted`, else one so called, else a first column of dates, else None."""
     if wanted is not None:
+        if wanted == "none" and wanted not in frame.columns:
+            return None
         if wanted not in frame.columns:
             raise ValueError(f"workload.time: there is no column {wanted!r}; there are {', '.join(map(str, frame))}")
         return wanted
     for name in map(str, frame.columns):
         if name.lower() in TIME_NAMES:
             return name
+    first = frame.iloc[:, 0]
     try:
-        return (
-            str(frame.columns[0]) if len(times(frame.iloc[:10, 0], "")) and not is_numeric(frame.iloc[:, 0]) else None
-        )
+        if is_numeric(first) or not len(first):
+            return None
+        check_order(times(first, ""), "")
+        return str(frame.columns[0])
     except ValueError:
-        return None
+        return None  # words that pandas can take for dates, such as the names of months
 
 
 def times(column: pandas.Series[Any], field: str) -> pandas.Index[Any]:
@@ -115,16 +125,45 @@ def times(column: pandas.Series[Any], field: str) -> pandas.Index[Any]:
         return values
     try:
         with warnings.catch_warnings():
-            # That pandas has to guess the format is no news to whoever made the file; a wrong guess does not rise.
+            # That pandas has to guess the format is no news to whoever made the file.
             warnings.simplefilter("ignore", UserWarning)
-            try:
-                return pandas.DatetimeIndex(pandas.to_datetime(column))
-            except ValueError:
-                # Local times with their offsets, which change with the season, are one series in UTC.
-                return pandas.DatetimeIndex(pandas.to_datetime(column, utc=True))
+            readings = _readings(column)
     except (ValueError, TypeError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"{field}: column {column.name} holds no times that can be read: {reason}") from error
+    rising = [stamps for stamps in readings if stamps.is_monotonic_increasing]
+    if len(rising) == 2 and not rising[0].equals(rising[1]):
+        raise ValueError(
+            f"{field}: column {column.name}: days and months cannot be told apart, {column.iloc[-1]} may be "
+            f"{rising[0][-1]:%Y-%m-%d} or {rising[1][-1]:%Y-%m-%d}; write dates as in 2024-12-31"
+        )
+    return (rising or readings)[0]
+
+
+def _readings(column: pandas.Series[Any]) -> list[pandas.DatetimeIndex]:
+    """Return the times as they can be read: dates such as 01/02/2024 with the month first and with the day first.
+
+    ValueError where they cannot be read in any way.
+    """
+    has_two = len(column) > 0 and re.match(r"\s*\d{1,2}[/.-]\d{1,2}[/.-]\d", str(column.iloc[0]))
+    found = []
+    for dayfirst in (False, True) if has_two else (False,):
+        try:
+            found.append(_parsed(column, dayfirst=dayfirst))
+        except ValueError:
+            if not found and dayfirst == bool(has_two):  # the last way there is
+                raise
+    return found
+
+
+def _parsed(column: pandas.Series[Any], *, dayfirst: bool) -> pandas.DatetimeIndex:
+    import pandas
+
+    try:
+        return pandas.DatetimeIndex(pandas.to_datetime(column, dayfirst=dayfirst))
+    except ValueError:
+        # Local times with their offsets, which change with the season, are one series in UTC.
+        return pandas.DatetimeIndex(pandas.to_datetime(column, dayfirst=dayfirst, utc=True))
 
 
 def is_numeric(column: pandas.Series[Any]) -> bool:

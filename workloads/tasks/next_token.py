@@ -19,6 +19,9 @@ from workloads.hyperparameters import Hyperparameters
 from workloads.models.cells import State
 from workloads.models.recurrent import RecurrentNetwork
 
+NO_TEMPERATURE = 1e-6
+"""Below it the likeliest token is all there is, and numbers overflow."""
+
 
 def make_network(h: Hyperparameters, facts: Mapping[str, Any]) -> RecurrentNetwork:
     """Return the network: token numbers in, a logit for each token of the vocabulary out."""
@@ -77,10 +80,13 @@ class TextPredictor:
             raise ValueError(f"a column `prompt` is needed; given: {', '.join(columns) or 'none'}")
         defaults = self.example()[1]
         chosen = {name: type(default)(options.get(name, default)) for name, default in defaults.items()}
-        if chosen["length"] < 0 or chosen["temperature"] < 0:
-            raise ValueError("length and temperature must not be negative")
+        if chosen["length"] < 0 or not 0 <= chosen["temperature"] < math.inf or not 0 <= chosen["seed"] < 2**63:
+            raise ValueError(f"length, temperature and seed must not be negative, nor endless; given: {chosen}")
+        missing = [row for row, prompt in enumerate(columns["prompt"], start=1) if not isinstance(prompt, str)]
+        if missing:
+            raise ValueError(f"prompt: {columns['prompt'][missing[0] - 1]!r} in row {missing[0]} is no text")
         texts = [
-            self._continue(str(prompt), chosen["length"], chosen["temperature"], seed=chosen["seed"])
+            self._continue(prompt, chosen["length"], chosen["temperature"], seed=chosen["seed"])
             for prompt in columns["prompt"]
         ]
         return {"prompt": list(columns["prompt"]), "text": texts}
@@ -97,10 +103,10 @@ class TextPredictor:
             outputs, state = self.network(inputs, state)
             logits = outputs[-1, 0]  # (vocabulary,)
             logits[0] = -math.inf  # the unknown token is no text
-            if temperature == 0:
+            if temperature < NO_TEMPERATURE:
                 inputs = logits.argmax().reshape(1, 1)
             else:
-                weights = torch.softmax(logits / temperature, 0)
+                weights = torch.softmax((logits - logits.max()) / temperature, 0)
                 inputs = torch.multinomial(weights, 1, generator=generator).reshape(1, 1)
             made.append(self.vocabulary[int(inputs)])
         if not made:

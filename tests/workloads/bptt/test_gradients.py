@@ -89,3 +89,11 @@ def test_without_a_limit_nothing_is_clipped() -> None:
     norms.clip([parameter])
     assert math.isclose(float(parameter.grad[0]), 1e6)
     assert norms.metrics()["gradient_clipped"] == 0
+
+
+def test_a_norm_that_overflows_leaves_gradients_alone_where_nothing_is_clipped() -> None:
+    parameter = nn.Parameter(torch.zeros(4))
+    parameter.grad = torch.full((4,), 3e38)
+    norms = GradientNorms(None)
+    norms.clip([parameter])
+    assert parameter.grad.tolist() == torch.full((4,), 3e38).tolist()
