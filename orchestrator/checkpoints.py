@@ -18,8 +18,8 @@ class CheckpointStorage:
     def __init__(self, folder: str, below: str = "") -> None:
         base, question, options = folder.partition("?") if "://" in folder else (folder, "", "")
         self._base, self._options, self._below = base.rstrip("/"), question + options, below
-        # What is stored is told by its place alone: the keys of an object store do not belong beside every evaluation.
-        self._place = re.sub(r"://[^/@]*@", "://", self._base)
+        # Files are told by their place alone: the keys of an object store do not belong beside every evaluation.
+        self._prefix = re.sub(r"://[^/@]*@", "://", self._base) + f"{below}/"
         try:
             self._files, root = fs.FileSystem.from_uri(self._base + self._options)
         except (OSError, ValueError) as error:
@@ -44,7 +44,7 @@ class CheckpointStorage:
         if not isinstance(self._files, fs.LocalFileSystem):
             with self._files.open_output_stream(path) as stream:
                 stream.write(content)
-            return f"{self._place}{self._below}/{name}"
+            return f"{self._prefix}{name}"
         self._files.create_dir(self._root, recursive=True)
         temporary = f"{path}.{os.getpid()}.part"
         try:
@@ -55,7 +55,7 @@ class CheckpointStorage:
             with contextlib.suppress(OSError):
                 self._files.delete_file(temporary)
             raise
-        return f"{self._place}{self._below}/{name}"
+        return f"{self._prefix}{name}"
 
     def read(self, uri: str) -> bytes:
         """Return the content of a file written here; FileNotFoundError where it is gone."""
@@ -75,11 +75,10 @@ class CheckpointStorage:
             self._files.delete_file(self._path(uri))
 
     def _path(self, uri: str) -> Any:
-        ours = f"{self._place}{self._below}/"
-        name = uri[len(ours) :] if uri.startswith(ours) else ""
-        if not name and self._below:
+        name = uri.removeprefix(self._prefix)
+        if name == uri and self._below:
             # The folder as a whole was moved, or is mounted elsewhere: what lies below it is the same.
-            name = uri.rpartition(f"{self._below}/")[2] if f"{self._below}/" in uri else ""
-        if not name or ".." in name.split("/"):
+            name = uri.rpartition(f"{self._below}/")[2]
+        if name in ("", uri) or ".." in name.split("/"):
             raise ValueError(f"{uri} is not under {self.folder}")
         return f"{self._root}/{name}"

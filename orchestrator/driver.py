@@ -121,7 +121,7 @@ class Driver:
         """Drive the sweep to its end, its budget or a request to stop, then register the winner."""
         sweep = self._running()
         yield from sweep.run()
-        best = best_trial(sweep.trials, self.metric, self.spec.objective.direction)
+        best = best_trial(sweep.trials, sweep.study.metric, self.spec.objective.direction)
         used_up = sweep.is_complete or sweep.is_out_of_time
         if used_up and best is None:
             self._finish("failed", f"no trial was trained to its end; {sweep.stopping}".rstrip("; "), None)
@@ -129,11 +129,6 @@ class Driver:
             self._finish("finished", sweep.stopping, best)
         else:
             self._finish("interrupted", sweep.stopping, best)
-
-    @property
-    def metric(self) -> str:
-        """Return the metric that is made best."""
-        return str(self.spec.objective.metric)
 
     def _running(self) -> Sweep:
         if self.sweep is None:
@@ -152,7 +147,7 @@ class Driver:
             except (BpttError, OSError, ValueError, RuntimeError) as error:
                 # The trials are safe in the database; running the sweep again registers the model.
                 message = presentable(str(error))
-        shown = None if best is None else {"trial": best.number, "value": best.value(self.metric), **best.chosen}
+        shown = best and best.summary(self._running().study.metric)
         summary = {"state": state, "message": message, "best": shown, "model": model}
         tracked = self.tracker.close(summary, TRACKING_PATIENCE_S)
         self.outcome = Outcome(state, message, best, model, tracked)

@@ -6,12 +6,14 @@ import re
 
 
 def presentable(text: str) -> str:
-    """Return a text that may hold what a user gave as one line, the passwords of URLs masked.
+    """Return a text that may hold what a user gave as one line, without passwords."""
+    return masked(" ".join(text.split()))
 
-    Better too much than too little: a password may hold a slash or an @.
-    """
-    line = re.sub(r"(://[^\s/:@]*):\S*@", r"\1:***@", " ".join(text.split()))
-    return re.sub(r"(?i)([?&](?:ssl)?(?:password|token|secret\w*|\w*_key)=)[^&\s'\"]+", r"\1***", line)
+
+def masked(text: str) -> str:
+    """Mask the passwords of URLs; better too much than too little, for a password may hold a slash or an @."""
+    text = re.sub(r"(://[^\s/:@]*):\S*@", r"\1:***@", text)
+    return re.sub(r"(?i)([?&](?:ssl)?(?:password|token|secret\w*|\w*_key)=)[^&\s'\"]+", r"\1***", text)
 
 
 class BpttError(Exception):

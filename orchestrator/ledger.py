@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from sqlalchemy import (
     make_url,
     select,
 )
-from sqlalchemy.engine import Engine
+from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.schema import CreateTable
 
@@ -155,11 +155,7 @@ class Ledger:
             "checkpoint": progress.checkpoint,
             "time": progress.time,
         }
-        with self.engine.begin() as connection:
-            # Touching the row locks it, so that no other driver takes the sweep over between look and write.
-            mine = sweeps.update().where(sweeps.c.name == name, sweeps.c.owner == owner).values(owner=owner)
-            if connection.execute(mine).rowcount != 1:
-                raise LeaseLost(TAKEN_OVER.format(name))
+        with self._held(name, owner) as connection:
             connection.execute(evaluations.insert().values(**row))
 
     def repoint(self, name: str, trial: int, progress: Progress, *, owner: str) -> None:
@@ -169,9 +165,18 @@ class Ledger:
             & (evaluations.c.trial == trial)
             & (evaluations.c.evaluation == progress.evaluation)
         )
-        self.confirm(name, owner)
-        with self.engine.begin() as connection:
+        with self._held(name, owner) as connection:
             connection.execute(evaluations.update().where(where).values(checkpoint=progress.checkpoint))
+
+    @contextlib.contextmanager
+    def _held(self, name: str, owner: str) -> Iterator[Connection]:
+        """Open a transaction in which `owner` holds the sweep to the end; LeaseLost where it does not."""
+        with self.engine.begin() as connection:
+            # Touching the row locks it, so that no other driver takes the sweep over between look and write.
+            mine = sweeps.update().where(sweeps.c.name == name, sweeps.c.owner == owner).values(owner=owner)
+            if connection.execute(mine).rowcount != 1:
+                raise LeaseLost(TAKEN_OVER.format(name))
+            yield connection
 
     def confirm(self, name: str, owner: str) -> None:
         """Raise LeaseLost where `owner` does not hold the sweep now."""

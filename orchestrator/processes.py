@@ -25,7 +25,7 @@ def is_gone(name: str) -> bool:
         return True
     except PermissionError:
         return False
-    return (started != "0" and _started(int(pid)) != started) or _status(int(pid))[:1] in (["Z"], ["X"])
+    return _status(int(pid))[:1] in (["Z"], ["X"]) or (started != "0" and _started(int(pid)) != started)
 
 
 def _started(pid: int) -> str:

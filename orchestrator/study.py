@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -113,14 +114,15 @@ class SweepStudy:
         """Return a trial of the database as samplers are to see it."""
         import optuna
 
+        seen = copy.deepcopy(frozen)
         worst = self._worst() if record.state in INFEASIBLE else None
         if worst is not None:
-            frozen.state, frozen.values = optuna.trial.TrialState.COMPLETE, [worst]
+            seen.state, seen.values = optuna.trial.TrialState.COMPLETE, [worst]
         if worst is not None or record.state not in INFEASIBLE:
             # A verdict left by a driver that was killed while it told the trial, which then went on, counts no more.
-            for key in [key for key in frozen.system_attrs if key.endswith(f":{VERDICT}")]:
-                del frozen.system_attrs[key]
-        return frozen
+            for key in [key for key in seen.system_attrs if key.endswith(f":{VERDICT}")]:
+                del seen.system_attrs[key]
+        return seen
 
     def _worst(self) -> float | None:
         """Return the worst value so far, where the sampler has to see one in place of an infeasible trial's."""
@@ -162,10 +164,7 @@ class SweepStudy:
 
     def tell(self, trial: TrialRecord, state: TrialState, reason: str = "", *, traceback: str = "") -> None:
         """End a trial, with the reason kept beside it."""
-        import optuna
-
         self.ledger.confirm(self.spec.name, self.owner)
-        asked = self._under_way[trial.number]
         durable = self._durable[trial.number]
         # The state in the database comes last, and only beside it do these count: a kill before it leaves the trial
         # under way, and it may end otherwise the next time.
@@ -173,6 +172,21 @@ class SweepStudy:
         for key, note in notes.items():
             if note and (key != "state" or state is not TrialState.COMPLETE):
                 self._database.set_trial_user_attr(durable, key, note)
+        told, values = self._tell_samplers(trial, state)
+        self._keep_attributes(trial.number)
+        self._keep_study_attributes()
+        self._database.set_trial_state_values(durable, told, values)
+        for known in (self._under_way, self._durable, self._attributes):
+            del known[trial.number]
+        trial.state, trial.reason, trial.ended = state, reason, time.time()
+
+    def _tell_samplers(
+        self, trial: TrialRecord, state: TrialState
+    ) -> tuple[optuna.trial.TrialState, Sequence[float] | None]:
+        """End a trial in memory; return the state and the values that the database is to have."""
+        import optuna
+
+        asked = self._under_way[trial.number]
         worst = self._worst() if state in INFEASIBLE else None
         if state in INFEASIBLE and worst is None:
             asked.set_constraint(VERDICT, 1.0)
@@ -183,16 +197,9 @@ class SweepStudy:
         value = trial.value(self.metric) if state is TrialState.COMPLETE else None
         with quietly():
             if worst is None:
-                values = self.study.tell(asked, value, state=told).values
-            else:
-                self.study.tell(asked, worst)
-                values = None
-        self._keep_attributes(trial.number)
-        self._keep_study_attributes()
-        self._database.set_trial_state_values(durable, told, values)
-        for known in (self._under_way, self._durable, self._attributes):
-            del known[trial.number]
-        trial.state, trial.reason, trial.ended = state, reason, time.time()
+                return told, self.study.tell(asked, value, state=told).values
+            self.study.tell(asked, worst)
+            return told, None
 
     def _keep_attributes(self, number: int) -> None:
         """Write what a sampler or pruner noted on a trial through to the database."""
@@ -229,13 +236,10 @@ _STATES = {"COMPLETE": TrialState.COMPLETE, "PRUNED": TrialState.PRUNED, "FAIL":
 
 def read_sweep(ledger: Ledger, name: str) -> tuple[SweepSpec, list[TrialRecord]]:
     """Return the spec and all trials of a sweep, as someone who only looks; SweepNotFound where there is none."""
-    import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
     spec = spec_from(ledger.sweep(name).spec)
     try:
-        study = optuna.load_study(study_name=name, storage=open_storage(ledger.url))
-    except KeyError:
+        study = load_study(ledger, name)
+    except SweepNotFound:
         return spec, []
     trials = study.get_trials(deepcopy=False)  # before the evaluations: none of an ended trial may be missing
     recorded = ledger.evaluations(name)

@@ -104,6 +104,10 @@ class TrialRecord:
         """Return the latest evaluation."""
         return self.evaluations[-1] if self.evaluations else None
 
+    def summary(self, metric: str) -> dict[str, Any]:
+        """Return number, latest value and setting in one."""
+        return {"trial": self.number, "value": self.value(metric), **self.chosen}
+
     def value(self, metric: str) -> float | None:
         """Return the latest value of `metric`."""
         return self.last.metrics.get(metric) if self.last else None

@@ -33,5 +33,5 @@ def import_name(path: str, where: str) -> Any:
     module, _, name = path.partition(":")
     try:
         return getattr(importlib.import_module(module), name)
-    except Exception as error:
+    except Exception as error:  # a user's module may fail in any way
         raise ValueError(f"{where}: {path} cannot be imported: {type(error).__name__}: {error}") from error

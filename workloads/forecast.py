@@ -174,10 +174,9 @@ class Forecast:
             origins = parts.origins(part, self.horizon)
             if len(origins) and not changes(levels, origins, self.horizon).any():
                 raise ValueError(f"workload.series: the targets never change in the {part} part; nothing to forecast")
-        season = self.season
-        if season is None and self._defaults and self._defaults.season and self._transform == "none":
-            # Not asked for, so no fault where too few rows come before validation.
-            season = self._defaults.season if self._defaults.season <= parts.train else None
+        usual = self._defaults.season if self._defaults and self._transform == "none" else None
+        # What was not asked for is left out, not refused, where too few rows come before validation.
+        season = self.season or (usual if usual and usual <= parts.train else None)
         found = naive_scores(levels, parts, self.horizon, season=season, quantiles=self.quantiles)
         if self.quantiles:
             found["nominal/valid_coverage"] = round(self.quantiles[-1] - self.quantiles[0], 12)

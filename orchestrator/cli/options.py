@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator.errors import SweepNotFound, UserError, presentable
+from orchestrator.errors import SweepNotFound, UserError, masked
 from orchestrator.settings import Settings
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def flags_given() -> str:
     context = click.get_current_context(silent=True)
     given = {} if context is None else context.params
     flags = (f" {flag} {shlex.quote(str(given[name]))}" for name, (flag, _) in FLAGS.items() if given.get(name))
-    return "".join(" " + presentable(flag) for flag in flags)
+    return "".join(map(masked, flags))
 
 
 def existing_ledger(settings: Settings) -> Ledger:

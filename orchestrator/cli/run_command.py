@@ -80,7 +80,7 @@ def drive(
             "name": spec.name,
             "state": outcome.state,
             "message": outcome.message,
-            "best": best and {"trial": best.number, "value": best.value(str(spec.objective.metric)), **best.chosen},
+            "best": best and best.summary(str(spec.objective.metric)),
             "model": outcome.model,
         }
         click.echo(json.dumps(summary))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,9 @@ from orchestrator.executors.base import Executor
 from orchestrator.executors.local import LocalExecutor
 from orchestrator.settings import Settings
 from orchestrator.spec import SweepSpec, spec_from
+from orchestrator.sweep import Sweep
 from orchestrator.tracking.base import NoTracker
+from orchestrator.trial import TrialState
 from tests.fakes import KIND
 
 
@@ -26,6 +29,15 @@ def make_spec(**changes: Any) -> SweepSpec:
         "search": {"sampler": "random", "pruner": "none", "seed": 3},
     }
     return spec_from({**given, **changes})
+
+
+def swept(driver: Driver) -> Sweep:
+    assert driver.sweep is not None
+    return driver.sweep
+
+
+def states(driver: Driver) -> Counter[TrialState]:
+    return Counter(trial.state for trial in swept(driver).trials)
 
 
 Drive = Callable[..., Driver]

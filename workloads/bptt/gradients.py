@@ -35,15 +35,14 @@ class GradientNorms:
 
     def clip(self, parameters: Iterable[nn.Parameter]) -> Tensor:
         """Clip the gradient in place if a limit is set, record its norm and return it."""
-        trained = [parameter for parameter in parameters if parameter.grad is not None]
+        trained = list(parameters)
         norm = nn.utils.get_total_norm([parameter.grad for parameter in trained if parameter.grad is not None])
         if self.max_grad_norm is not None:
             nn.utils.clip_grads_with_norm_(trained, self.max_grad_norm, norm)
+            self.clipped = self.clipped + (norm > self.max_grad_norm)
         self.count += 1
         self.total = self.total + norm
         self.largest = torch.maximum(self.largest.to(norm.device), norm)
-        if self.max_grad_norm is not None:
-            self.clipped = self.clipped + (norm > self.max_grad_norm)
         return norm
 
     def metrics(self) -> dict[str, float]:

@@ -145,15 +145,16 @@ def _readings(column: pandas.Series[Any]) -> list[pandas.DatetimeIndex]:
 
     ValueError where they cannot be read in any way.
     """
-    has_two = len(column) > 0 and re.match(r"\s*\d{1,2}[/.-]\d{1,2}[/.-]\d", str(column.iloc[0]))
-    found = []
-    for dayfirst in (False, True) if has_two else (False,):
-        try:
-            found.append(_parsed(column, dayfirst=dayfirst))
-        except ValueError:
-            if not found and dayfirst == bool(has_two):  # the last way there is
-                raise
-    return found
+    if not len(column) or not re.match(r"\s*\d{1,2}[/.-]\d{1,2}[/.-]\d", str(column.iloc[0])):
+        return [_parsed(column, dayfirst=False)]
+    try:
+        month_first = [_parsed(column, dayfirst=False)]
+    except ValueError:
+        return [_parsed(column, dayfirst=True)]
+    try:
+        return [*month_first, _parsed(column, dayfirst=True)]
+    except ValueError:
+        return month_first
 
 
 def _parsed(column: pandas.Series[Any], *, dayfirst: bool) -> pandas.DatetimeIndex:
