@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import torch
 
+from workloads.bptt.state import State
 from workloads.bptt.truncation import Loss
 from workloads.data.stream import Stream, windows
-from workloads.models.cells import State
 from workloads.models.recurrent import RecurrentNetwork
 
 CHUNK_STEPS, CHUNK_OUTPUTS = 512, 2**22

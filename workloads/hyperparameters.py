@@ -14,6 +14,7 @@ from workloads.options import option, read_options
 if TYPE_CHECKING:
     from workloads.protocol import Params
 
+ATTENTIONS = ("additive", "dot")
 CELL_TYPES = ("rnn", "rnn_relu", "lstm", "gru", "module:Name")
 OPTIMIZERS = ("SGD", "Adam", "AdamW", "NAdam", "RAdam", "RMSprop", "Adagrad", "Adadelta")
 SCHEDULES = ("constant", "LinearLR", "CosineAnnealingLR", "ExponentialLR", "StepLR")
@@ -31,6 +32,8 @@ class Hyperparameters:
         0.0, "probability, on inputs of the upper layers and of the output layer", at_least=0, below=1
     )
     layer_norm: bool = option(False, "normalise each recurrent layer's outputs")
+    bidirectional: bool = option(False, "read whole sequences in both directions; speech and translation only")
+    attention: str = option("additive", "how a translation is compared with its source", choices=ATTENTIONS)
 
     truncation_length: int = option(
         64,
@@ -40,7 +43,7 @@ class Hyperparameters:
     )
     k1: int | None = option(None, "steps between updates; null: as truncation_length", at_least=1, at_most=10**12)
 
-    batch_size: int = option(32, "streams read side by side", at_least=1, at_most=65536)
+    batch_size: int = option(32, "streams or sequences read side by side", at_least=1, at_most=65536)
     optimizer: str = option("Adam", "a class of torch.optim", choices=OPTIMIZERS)
     learning_rate: float = option(1e-3, "after warm-up", above=0, at_most=1000)
     momentum: float = option(0.0, "for SGD and RMSprop", at_least=0, below=1)
@@ -72,11 +75,14 @@ def find_module(path: str) -> object | None:
         return None
 
 
-def read_hyperparameters(params: Params, *, longest_window: int | None = None) -> Hyperparameters:
+def read_hyperparameters(
+    params: Params, *, longest_window: int | None = None, whole_sequences: bool = False
+) -> Hyperparameters:
     """Check one setting, alone and together with the evaluation grid.
 
     `longest_window` is the length in steps of the sequences, where a workload has a limit that it knows
-    beforehand. Raises ValueError in one line naming the field.
+    beforehand. With `whole_sequences`, an update reads a batch of these, whose lengths only the data tell: `train`
+    itself refuses a grid that is too fine for them. Raises ValueError in one line naming the field.
     """
     read = read_options(Hyperparameters, params, "train")
     if ":" in read.cell_type and find_module(read.cell_type) is None:
@@ -86,6 +92,10 @@ def read_hyperparameters(params: Params, *, longest_window: int | None = None) -
             f"train.k1: {read.k1} steps between updates exceed truncation_length ({read.truncation_length}); "
             "steps between would never be learnt from"
         )
+    if whole_sequences:
+        return read
+    if read.bidirectional:
+        raise ValueError("train.bidirectional: a stream is read as it comes, forward; speech and translation alone can")
     window = read.steps_between_updates if longest_window is None else min(read.steps_between_updates, longest_window)
     per_update = window * read.batch_size
     interval = read.sequence_steps / read.evaluations

@@ -1,4 +1,4 @@
-"""The training loop that every workload shares: windows in, one Progress out at each evaluation."""
+"""The training loop that every workload shares: updates in, one Progress out at each evaluation."""
 
 from __future__ import annotations
 
@@ -6,15 +6,13 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from workloads import checkpoint
-from workloads.bptt.gradients import GradientNorms, describe_decay, gradient_by_distance
-from workloads.bptt.truncation import BoundaryStates, Step, Window, backpropagate
-from workloads.data.stream import Stream
+from workloads.bptt.gradients import GradientNorms, describe_decay
 from workloads.device import (
     allow_tf32,
     choose_device,
@@ -24,41 +22,13 @@ from workloads.device import (
     set_random_state,
 )
 from workloads.hyperparameters import Hyperparameters
-from workloads.models.cells import map_state
 from workloads.protocol import Diverged, Progress, Storage
+from workloads.updates import Task, Update, updates_of
 
 EXPLODED = 10.0
 """Training has diverged when the loss is this many times what it was at the first update, and what guessing gives."""
 CHECK_EVERY = 25
 """Updates between two looks at the loss: a look makes a GPU wait."""
-
-
-class Task(Protocol):
-    """What a workload brings to the loop."""
-
-    @property
-    def network(self) -> nn.Module:
-        """The network, called as `network(inputs, state)`."""
-
-    @property
-    def training(self) -> Stream:
-        """What it is trained on."""
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """Everything beside the weights that the trained network needs for predicting; plain values."""
-
-    def chance_loss(self, targets: Tensor) -> Tensor | float:
-        """Return the mean loss of guessing, on such data in general or on these targets, whichever is more.
-
-        A loss is exploding only beside this: the data themselves may have storms, and a calm beginning.
-        """
-
-    def loss(self, outputs: Any, targets: Tensor) -> tuple[Tensor, int]:
-        """Return the summed loss and the number of its terms; outputs and targets begin with (time, batch)."""
-
-    def evaluate(self, device: torch.device) -> dict[str, float]:
-        """Return the validation metrics of the network as it stands."""
 
 
 def train(
@@ -108,13 +78,13 @@ class TrainingRun:
         allow_tf32(h.precision)
         self.network = task.network.to(self.device).train()
         self.optimizer = make_optimizer(self.network, h)
-        self.boundaries = BoundaryStates(h.truncation_length, h.steps_between_updates)
-        self.evaluation = self.epoch = self.sequence_steps = self.updates = 0
+        self.source = updates_of(task, h, self.device)
+        self.evaluation = self.sequence_steps = self.updates = 0
         self.first_loss: float | None = None
         self.interval = Interval(GradientNorms(h.max_grad_norm))
 
     def train_until(self, sequence_steps: int) -> None:
-        """Consume windows until `sequence_steps` are reached; it overshoots by less than one update."""
+        """Make updates until `sequence_steps` are reached; it overshoots by less than one update."""
         self.interval = Interval(GradientNorms(self.hyperparameters.max_grad_norm))
         began, before = time.perf_counter(), self.sequence_steps
         while self.sequence_steps < sequence_steps:
@@ -126,29 +96,14 @@ class TrainingRun:
         self.interval.sequence_steps = self.sequence_steps - before
 
     def _update(self) -> None:
-        stream = self.task.training
-        first, begin, new, stop, state = self.boundaries.next_window(stream.length)
-        inputs, targets = self._window(first, stop)
-        window = Window(inputs, targets[new - first :], skip=begin - first, context=new - begin)
         self.optimizer.zero_grad(set_to_none=True)
-        step = backpropagate(self.network, self.task.loss, window, state)
-        self.sequence_steps += (stop - new) * stream.batch_size
-        if step.terms:
-            self.interval.chance = self.interval.chance + self.task.chance_loss(window.targets)
-            self._apply(step)
-        self.boundaries.advance(stop, step.state)
-        if stop == stream.length:
-            self.epoch += 1
-            self.boundaries.clear()
+        update = self.source.next()
+        self.sequence_steps += update.sequence_steps
+        if update.terms:
+            self.interval.chance = self.interval.chance + update.chance
+            self._apply(update)
 
-    def _window(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
-        inputs, targets = self.task.training.window(self.epoch, start, stop)
-        return (
-            torch.from_numpy(inputs).to(self.device, non_blocking=True),
-            torch.from_numpy(targets).to(self.device, non_blocking=True),
-        )
-
-    def _apply(self, step: Step) -> None:
+    def _apply(self, update: Update) -> None:
         self.interval.norms.clip(self.network.parameters())
         h = self.hyperparameters
         learning_rate = h.learning_rate * schedule_factor(h, self.sequence_steps / h.sequence_steps)
@@ -157,9 +112,9 @@ class TrainingRun:
         self.optimizer.step()
         self.updates += 1
         self.interval.updates += 1
-        self.interval.loss = self.interval.loss + step.loss
+        self.interval.loss = self.interval.loss + update.loss
         if self.first_loss is None:
-            self.first_loss = float(step.loss)
+            self.first_loss = float(update.loss)
         if self.updates % CHECK_EVERY == 0:
             self._look_at_loss()
 
@@ -202,15 +157,12 @@ class TrainingRun:
         return metrics
 
     def probe_gradient(self) -> dict[str, float]:
-        """Measure how gradients fall with distance, over the last steps of the stream, leaving training as it is."""
-        stream = self.task.training
-        stop = min(self.hyperparameters.truncation_length, stream.length)
-        inputs, targets = self._window(stream.length - stop, stream.length)
+        """Measure how gradients fall with distance, leaving training as it is."""
         generators = random_state(self.device)
         for module in self.network.modules():
             # cuDNN goes back through recurrent layers in training alone; dropout would only blur what is measured.
             module.training = isinstance(module, nn.RNNBase)
-        norms = gradient_by_distance(self.network, self.task.loss, inputs=inputs, targets=targets, state=None)
+        norms = self.source.gradient_by_distance()
         self.network.train()
         set_random_state(generators, self.device)
         return describe_decay(norms)
@@ -222,8 +174,8 @@ class TrainingRun:
                 "network": self.network.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "generators": generators,
-                "boundaries": self.boundaries.boundaries,
-                "counters": [self.evaluation, self.epoch, self.sequence_steps, self.updates],
+                "position": self.source.position(),
+                "counters": [self.evaluation, self.sequence_steps, self.updates],
                 "first_loss": self.first_loss,
                 "hyperparameters": plain(self.hyperparameters),
                 "facts": self.task.facts,
@@ -235,11 +187,8 @@ class TrainingRun:
         read = checkpoint.unpack(content)
         self.network.load_state_dict(read["network"])
         self.optimizer.load_state_dict(read["optimizer"])
-        self.boundaries.boundaries = [
-            (position, map_state(lambda tensor: tensor.to(self.device), state))
-            for position, state in read["boundaries"]
-        ]
-        self.evaluation, self.epoch, self.sequence_steps, self.updates = read["counters"]
+        self.source.go_to(read["position"])
+        self.evaluation, self.sequence_steps, self.updates = read["counters"]
         self.first_loss = read["first_loss"]
         set_random_state(read["generators"], self.device)
 

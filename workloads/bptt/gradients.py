@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from workloads.bptt.state import State, map_state, state_tensors
 from workloads.bptt.truncation import Loss, Network
-from workloads.models.cells import State, map_state, state_tensors
 
 VANISHING = 1e-3
 """A gradient that falls below this part of itself over the truncation length is called vanishing."""

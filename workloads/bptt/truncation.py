@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from workloads.models.cells import State, map_state
+from workloads.bptt.state import State, map_state
 
 
 class Network(Protocol):

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from workloads.models.cells import CellState, State, make_cell
+from workloads.bptt.state import CellState, State
+from workloads.models.cells import make_cell
 
 if TYPE_CHECKING:
     from workloads.hyperparameters import Hyperparameters

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from workloads.bptt.state import State
 from workloads.checkpoint import trained_network
 from workloads.data.forecasts import Parts, SeriesStream, changes, scores, stationary
 from workloads.data.series import check_order, continue_times, numbers, times
 from workloads.evaluation import CHUNK_STEPS
 from workloads.hyperparameters import Hyperparameters
-from workloads.models.cells import State
 from workloads.models.recurrent import RecurrentNetwork
 
 CONTEXT_STEPS = 512

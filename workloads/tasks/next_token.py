@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from workloads.bptt.state import State
 from workloads.checkpoint import trained_network
 from workloads.data.stream import TokenStream
 from workloads.data.text import encode, join, tokenize
 from workloads.evaluation import mean_loss
 from workloads.hyperparameters import Hyperparameters
-from workloads.models.cells import State
 from workloads.models.recurrent import RecurrentNetwork
 
 NO_TEMPERATURE = 1e-6

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from workloads.bptt.state import map_state
 from workloads.bptt.truncation import BoundaryStates, Window, backpropagate
 from workloads.hyperparameters import Hyperparameters
-from workloads.models.cells import BUILTIN, map_state
+from workloads.models.cells import BUILTIN
 from workloads.models.recurrent import RecurrentNetwork
 
 TIME, BATCH, FEATURES, OUTPUTS = 24, 3, 4, 2
