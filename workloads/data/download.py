@@ -94,7 +94,7 @@ class Transfer:
         headers = {"User-Agent": AGENT, "Accept-Encoding": "identity"}
         if have:
             headers |= {"Range": f"bytes={have}-", "If-Range": str(kept["version"])}
-        with self._open(urllib.request.Request(self.url, headers=headers)) as response:
+        with self._open(headers) as response:
             if response.status == http.HTTPStatus.PARTIAL_CONTENT and have:
                 total = self._total_of_rest(response, kept)
             elif response.status == http.HTTPStatus.OK:
@@ -116,9 +116,9 @@ class Transfer:
         usable = isinstance(label, dict) and label.get("url") == self.url and label.get("version")
         return {**label, "have": have} if usable and have <= (self.size or self.limit) else {}
 
-    def _open(self, request: urllib.request.Request) -> Any:
+    def _open(self, headers: dict[str, str]) -> Any:
         try:
-            return opener().open(request, timeout=self.by.timeout_s)
+            return opener().open(urllib.request.Request(self.url, headers=headers), timeout=self.by.timeout_s)
         except urllib.error.HTTPError as error:
             error.close()
             says = f"the server answers {error.code} {one_line(error.reason)}"
