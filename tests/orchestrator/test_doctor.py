@@ -13,6 +13,7 @@ import pytest
 from orchestrator import doctor
 from orchestrator.doctor import FAILURE, OK, WARNING, Finding
 from orchestrator.settings import Settings
+from workloads.data.catalogue import ENTRIES
 
 
 def settings(folder: Path, **changes: str) -> Settings:
@@ -197,7 +198,7 @@ def test_data_are_counted_and_missing_packages_warned_of(tmp_path: Path, monkeyp
     monkeypatch.setenv("BPTT_DATA", str(tmp_path))
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "arch" else name)
     counted, missing = doctor.check_data(settings(tmp_path))
-    assert "2 of 5 here (python-reference, seattle-weather)" in counted.message
+    assert f"5 of {len(ENTRIES)} here (python-reference, seattle-weather, nyc-weather, dates," in counted.message
     assert missing.state == WARNING
     assert "pip install" in missing.advice
 

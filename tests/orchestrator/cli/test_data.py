@@ -46,7 +46,7 @@ def test_json_holds_every_entry(arguments: list[str], data_folder: Path, capsys:
     assert run(arguments) == 0
     rows = json.loads(capsys.readouterr().out)
     assert [row["name"] for row in rows] == list(ENTRIES)
-    assert {row["workload"] for row in rows} == {"language_model", "forecast"}
+    assert {row["workload"] for row in rows} == {"language_model", "forecast", "translation", "speech"}
 
 
 def test_the_suggested_use_names_the_workloads_option(capsys: pytest.CaptureFixture[str]) -> None:
