@@ -12,6 +12,7 @@ from workloads.protocol import Workload
 KINDS = {
     "language_model": "workloads.language_model:LanguageModel",
     "forecast": "workloads.forecast:Forecast",
+    "speech": "workloads.speech:Speech",
     "memory": "workloads.memory:Memory",
 }
 """Workloads by name. Imported when asked for; none of them loads torch before it trains."""

@@ -235,8 +235,8 @@ def data_root() -> Path:
     return Path(cache).expanduser() / "bptt"
 
 
-def locate(name: str, where: str) -> tuple[Path, str]:
-    """Return the file or folder of a catalogue entry, or a path, with its source in words.
+def locate(name: str, where: str, *, folders: bool = False) -> tuple[Path, str]:
+    """Return the file or folder of a catalogue entry, or a path (of a folder only with `folders`), and its source.
 
     ValueError, beginning with `where`, where it is not here.
     """
@@ -250,6 +250,8 @@ def locate(name: str, where: str) -> tuple[Path, str]:
             )
         return path, f"{entry.description} ({entry.licence})"
     path = Path(name).expanduser()
-    if not path.is_file():
-        raise ValueError(f"{where}: {name!r} is neither a file nor a name from `bptt data list`")
+    if not (path.is_file() or (folders and path.is_dir())):
+        raise ValueError(
+            f"{where}: {name!r} is neither a file{', a folder' if folders else ''} nor a name from `bptt data list`"
+        )
     return path, str(path)

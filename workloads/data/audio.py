@@ -1,0 +1,146 @@
+"""Sound: files read into samples, and samples turned into log-mel features."""
+
+from __future__ import annotations
+
+import importlib
+import math
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+SILENCE = 1e-10
+"""Power below which there is nothing; its logarithm stays finite."""
+
+
+class UnusableAudio(ValueError):
+    """A recording cannot be used. The message is its reason, the same words for the same fault."""
+
+
+def audio_library(name: str) -> ModuleType:
+    """Import a library of the extra `speech`; ValueError says how to get it."""
+    try:
+        return importlib.import_module(name)
+    except (ImportError, OSError) as error:  # soundfile raises OSError where the C library is missing
+        raise ValueError(f"workload: speech needs {name}; pip install 'bptt[speech]'") from error
+
+
+def read_audio(path: Path, *, max_seconds: float = math.inf) -> tuple[np.ndarray, int]:
+    """Return the samples of a WAV or FLAC file as one channel, float32 from -1 to 1, and their rate in Hz.
+
+    UnusableAudio where the file is missing, truncated, empty, no sound, or longer than `max_seconds`, which is seen
+    before it is read.
+    """
+    soundfile = audio_library("soundfile")
+    _check_header(path)
+    try:
+        with soundfile.SoundFile(path) as file:
+            if file.frames > max_seconds * file.samplerate:
+                raise UnusableAudio(f"longer than {max_seconds:g} seconds")
+            announced, rate = file.frames, int(file.samplerate)
+            samples = file.read(dtype="float32", always_2d=True).mean(axis=1)
+    except (soundfile.LibsndfileError, RuntimeError) as error:
+        raise UnusableAudio("not a sound file that can be read") from error
+    if len(samples) < announced:
+        raise UnusableAudio("truncated: fewer samples than the file announces")
+    return check_samples(samples), rate
+
+
+def check_samples(samples: np.ndarray) -> np.ndarray:
+    """Return samples (time,) as they are; UnusableAudio where there are none, or some that are not finite."""
+    if not len(samples):
+        raise UnusableAudio("empty: 0 samples")
+    if not np.isfinite(samples).all():
+        raise UnusableAudio("samples that are not finite")
+    return samples
+
+
+def _check_header(path: Path) -> None:
+    """Look at what a WAV file announces: libsndfile reads a truncated one without a word."""
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            if file.read(4) != b"RIFF":
+                return
+            file.seek(12)
+            while len(chunk := file.read(8)) == 8:
+                length = int.from_bytes(chunk[4:], "little")
+                if chunk[:4] == b"data":
+                    # Programs that write to a pipe leave the length at its greatest.
+                    if length < 0xFFFFFF00 and file.tell() + length > size:
+                        raise UnusableAudio("truncated: fewer samples than the file announces")
+                    return
+                file.seek(length + length % 2, 1)
+    except FileNotFoundError as error:
+        raise UnusableAudio("no such file") from error
+    except OSError as error:
+        raise UnusableAudio(f"cannot be read: {error.strerror}") from error
+
+
+def resample(samples: np.ndarray, rate: int, wanted: int, *, speed: float = 1.0) -> np.ndarray:
+    """Return samples (time,) at another rate in Hz, spoken `speed` times as fast, and as much higher."""
+    if rate * speed == wanted:
+        return samples
+    converted: np.ndarray = audio_library("soxr").resample(samples, rate * speed, wanted)
+    return converted.astype(np.float32)
+
+
+def log_mel(samples: np.ndarray, rate: int, *, bands: int, window_ms: float, hop_ms: float) -> np.ndarray:
+    """Return log-mel features, (frames, bands) float32: log power in bands of equal width on the mel scale.
+
+    Each frame sees `window_ms` of sound under a Hann window, behind a pre-emphasis of 0.97 (Davis and Mermelstein, 1980).
+    Every band is then brought to mean 0 and standard deviation 1 over the utterance, which takes out the microphone.
+    Where the sound is shorter than one window, it is filled with silence.
+    """
+    window, hop = max(round(rate * window_ms / 1000), 2), max(round(rate * hop_ms / 1000), 1)
+    emphasised = np.append(samples[:1], samples[1:] - 0.97 * samples[:-1]).astype(np.float32)
+    if len(emphasised) < window:
+        emphasised = np.pad(emphasised, (0, window - len(emphasised)))
+    frames = np.lib.stride_tricks.sliding_window_view(emphasised, window)[::hop]  # (frames, window)
+    size = 2 ** math.ceil(math.log2(window))
+    spectrum = np.fft.rfft(frames * np.hanning(window).astype(np.float32), size)  # (frames, size / 2 + 1)
+    power = np.square(np.abs(spectrum))
+    energies = np.log(power.astype(np.float32) @ mel_filters(rate, size, bands) + SILENCE)
+    spread = energies.std(axis=0)
+    normal: np.ndarray = (energies - energies.mean(axis=0)) / np.maximum(spread, 1e-3)
+    return normal.astype(np.float32)
+
+
+@cache
+def mel_filters(rate: int, size: int, bands: int) -> np.ndarray:
+    """Return triangular filters, (size / 2 + 1, bands), at equal distances in mel from 20 Hz to half the rate.
+
+    The scale is O'Shaughnessy's (1987), 2595 log10(1 + f / 700), f in Hz.
+    """
+    lowest, highest = (2595 * math.log10(1 + hertz / 700) for hertz in (20.0, rate / 2))
+    edges = 700 * (10 ** (np.linspace(lowest, highest, bands + 2) / 2595) - 1)  # Hz
+    left, middle, right = edges[:-2], edges[1:-1], edges[2:]
+    bins = np.arange(size // 2 + 1)[:, None] * rate / size
+    filters = np.minimum((bins - left) / (middle - left), (right - bins) / (right - middle))
+    return np.maximum(filters, 0).astype(np.float32)
+
+
+def stack_frames(features: np.ndarray, stack: int) -> np.ndarray:
+    """Put `stack` frames that follow one another into one step: (ceil(frames / stack), stack * bands).
+
+    The last step is filled with the mean, 0. Sak et al. (2015), "Fast and accurate recurrent neural network acoustic
+    models for speech recognition".
+    """
+    missing = -len(features) % stack
+    filled = np.pad(features, ((0, missing), (0, 0)))
+    return filled.reshape(len(filled) // stack, stack * features.shape[1])
+
+
+def features_of(samples: np.ndarray, rate: int, front_end: dict[str, Any]) -> np.ndarray:
+    """Return what a network reads of an utterance, (steps, features), as the facts of its data say."""
+    sound = resample(samples, rate, front_end["sample_rate"])
+    mel = log_mel(
+        sound,
+        front_end["sample_rate"],
+        bands=front_end["mel_bands"],
+        window_ms=front_end["window_ms"],
+        hop_ms=front_end["hop_ms"],
+    )
+    return stack_frames(mel, front_end["stack"])

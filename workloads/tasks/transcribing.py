@@ -1,0 +1,193 @@
+"""Transcribing speech: the task in training, and the trained model hearing recordings."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from workloads.bptt.gradients import gradient_by_distance
+from workloads.checkpoint import trained_network
+from workloads.data.audio import UnusableAudio, check_samples, features_of
+from workloads.data.batches import BucketBatches, by_length, pad
+from workloads.data.corpora import PARTS
+from workloads.data.error_rates import by_speaker, error_rates
+from workloads.hyperparameters import Hyperparameters
+from workloads.models.ctc import best_texts, ctc_loss
+from workloads.models.transcriber import Transcriber
+
+EVALUATION_BATCH = 16
+MASKS = 2
+"""Masks over time and over frequency, of each."""
+MOST_SPEAKERS = 60
+"""Beyond so many, the error of each alone is no longer told."""
+
+
+def make_network(h: Hyperparameters, facts: Mapping[str, Any]) -> Transcriber:
+    """Return the network: features in, a logit for each symbol out."""
+    front_end = facts["front_end"]
+    return Transcriber(h, input_size=front_end["mel_bands"] * front_end["stack"], symbols=len(facts["symbols"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Utterances side by side, padded."""
+
+    features: Tensor  # (time, batch, features)
+    steps: Tensor  # (batch,)
+    tokens: Tensor  # (all tokens,)
+    token_counts: Tensor  # (batch,)
+
+
+class TranscribingTask:
+    """Speech recognition by connectionist temporal classification; see `workloads.updates.SequenceTask`."""
+
+    def __init__(self, h: Hyperparameters, arrays: Mapping[str, np.ndarray], facts: dict[str, Any]) -> None:
+        self.facts, self.arrays, self.h = facts, arrays, h
+        self.network = make_network(h, facts)
+        self.first_step = np.concatenate([[0], np.cumsum(arrays["steps"])])
+        self.first_token = np.concatenate([[0], np.cumsum(arrays["token_counts"])])
+        self.members = {part: np.flatnonzero(arrays["parts"] == place) for place, part in enumerate(PARTS)}
+        self.training = BucketBatches(arrays["steps"][self.members["train"]], h.batch_size, h.seed)
+
+    def batch(self, indices: np.ndarray, epoch: int, device: torch.device) -> Batch:
+        """Return training utterances, parts of them masked."""
+        utterances = self.members["train"][indices]
+        return self._collect(utterances, [self._masked(utterance, epoch) for utterance in utterances], device)
+
+    def _collect(self, utterances: np.ndarray, features: Sequence[np.ndarray], device: torch.device) -> Batch:
+        tokens = np.concatenate([self._tokens(utterance) for utterance in utterances])
+        return Batch(
+            torch.from_numpy(pad(features)).to(device, non_blocking=True),
+            torch.from_numpy(self.arrays["steps"][utterances]).to(device),
+            torch.from_numpy(tokens).to(device),
+            torch.from_numpy(self.arrays["token_counts"][utterances]).to(device),
+        )
+
+    def _features(self, utterance: int) -> np.ndarray:
+        return self.arrays["features"][self.first_step[utterance] : self.first_step[utterance + 1]]
+
+    def _tokens(self, utterance: int) -> np.ndarray:
+        return self.arrays["tokens"][self.first_token[utterance] : self.first_token[utterance + 1]]
+
+    def _masked(self, utterance: int, epoch: int) -> np.ndarray:
+        """Return features with bands of time and frequency at their mean, 0; Park et al. (2019), "SpecAugment"."""
+        front_end, masking = self.facts["front_end"], self.facts["masking"]
+        random = np.random.default_rng([self.h.seed, epoch, int(utterance)])
+        features = self._features(utterance).copy()
+        by_frame = features.reshape(len(features), front_end["stack"], front_end["mel_bands"])
+        for _ in range(MASKS):
+            # No more than a fifth of an utterance in one mask: a digit is short.
+            width = int(random.integers(0, min(masking["time"], len(features) // 5) + 1))
+            start = int(random.integers(0, len(features) - width + 1))
+            features[start : start + width] = 0
+            width = int(random.integers(0, masking["frequency"] + 1))
+            start = int(random.integers(0, front_end["mel_bands"] - width + 1))
+            by_frame[:, :, start : start + width] = 0
+        return features
+
+    def loss(self, batch: Batch) -> tuple[Tensor, int]:
+        """Return the summed loss in nats, and the number of tokens."""
+        logits = self.network(batch.features, batch.steps)
+        loss = ctc_loss(logits, batch.tokens, steps=batch.steps, token_counts=batch.token_counts)
+        return loss, len(batch.tokens)
+
+    def chance_loss(self, batch: Batch) -> float:
+        """Return the loss of holding all symbols for equally likely at every step: of one alignment, that is."""
+        return int(batch.steps.sum()) * math.log(len(self.facts["symbols"])) / len(batch.tokens)
+
+    def gradient_by_distance(self, batch: Batch) -> dict[int, float]:
+        """Return how the last output of the last forward layers depends on their state, over a truncation length."""
+        stack, inputs = self.network.encoder.last_stack(batch.features, batch.steps)
+        window = inputs[-self.h.truncation_length :]
+        return gradient_by_distance(
+            stack, lambda outputs, _: (outputs.square().sum(), 1), inputs=window, targets=window, state=None
+        )
+
+    def evaluate(self, device: torch.device) -> dict[str, float]:
+        """Return loss (nats per token) and error rates of validation and test, greedily decoded."""
+        metrics: dict[str, float] = {}
+        for part in ("valid", "test"):
+            if len(self.members[part]):
+                metrics |= {f"{part}_{name}": value for name, value in self._score(self.members[part], device).items()}
+        return metrics
+
+    @torch.no_grad()
+    def _score(self, members: np.ndarray, device: torch.device) -> dict[str, float]:
+        training = self.network.training
+        self.network.eval()
+        loss, terms = 0.0, 0
+        spoken, heard, speakers = [], [], []
+        for places in by_length(self.arrays["steps"][members], EVALUATION_BATCH):
+            utterances = members[places]
+            batch = self._collect(utterances, [self._features(utterance) for utterance in utterances], device)
+            logits = self.network(batch.features, batch.steps)
+            loss += float(ctc_loss(logits, batch.tokens, steps=batch.steps, token_counts=batch.token_counts))
+            terms += len(batch.tokens)
+            heard += [self._text(tokens) for tokens in best_texts(logits, batch.steps.tolist(), 1)]
+            spoken += [self._text(self._tokens(utterance)) for utterance in utterances]
+            speakers += [self.facts["speakers"][self.arrays["speakers"][utterance]] for utterance in utterances]
+        self.network.train(training)
+        found = {"loss": loss / terms, **error_rates(spoken, heard)}
+        if 1 < len(set(speakers)) <= MOST_SPEAKERS:
+            found |= by_speaker(spoken, heard, speakers)
+        return found
+
+    def _text(self, tokens: Sequence[int] | np.ndarray) -> str:
+        return text_of(tokens, self.facts)
+
+
+def text_of(tokens: Sequence[int] | np.ndarray, facts: Mapping[str, Any]) -> str:
+    """Return tokens as a text, with single spaces."""
+    between = "" if facts["unit"] == "character" else " "
+    return " ".join(between.join(facts["symbols"][token] for token in tokens).split())
+
+
+class SpeechPredictor:
+    """A trained recogniser: recordings in, transcripts out."""
+
+    optional_columns = ("sample_rate",)
+
+    def __init__(self, checkpoint: bytes) -> None:
+        self.network, self.facts = trained_network(checkpoint, make_network)
+
+    def example(self) -> tuple[dict[str, list[Any]], dict[str, Any]]:
+        """Return a tenth of a second of a tone, which shows the form alone, and the options."""
+        rate = self.facts["front_end"]["sample_rate"]
+        tone = [round(0.1 * math.sin(2 * math.pi * 440 * step / rate), 4) for step in range(rate // 10)]
+        return {"audio": [tone], "sample_rate": [rate]}, {"beam_width": 1}
+
+    def predict(self, columns: Mapping[str, list[Any]], options: Mapping[str, Any]) -> dict[str, list[Any]]:
+        """Transcribe each row: `audio`, samples from -1 to 1, at `sample_rate` in Hz (by default the model's own)."""
+        if "audio" not in columns:
+            raise ValueError(f"a column `audio` of samples is needed; given: {', '.join(columns) or 'none'}")
+        own_rate = self.facts["front_end"]["sample_rate"]
+        rates = columns.get("sample_rate", [own_rate] * len(columns["audio"]))
+        beam_width = int(options.get("beam_width", 1))
+        if beam_width < 1:
+            raise ValueError(f"beam_width: {beam_width}; it must be at least 1")
+        rows = enumerate(zip(columns["audio"], rates, strict=True), start=1)
+        return {"transcript": [self._transcribe(audio, rate, beam_width, row) for row, (audio, rate) in rows]}
+
+    @torch.inference_mode()
+    def _transcribe(self, audio: Any, rate: Any, beam_width: int, row: int) -> str:
+        try:
+            samples = np.asarray(audio, np.float32)
+            rate = int(rate)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"audio: row {row} holds no samples and rate: {error}") from error
+        if samples.ndim != 1 or not 1000 <= rate <= 1_000_000:
+            raise ValueError(
+                f"audio: row {row}: one channel at 1,000 Hz or more is needed; given: {samples.shape}, {rate} Hz"
+            )
+        try:
+            features = features_of(check_samples(samples), rate, self.facts["front_end"])
+        except UnusableAudio as error:
+            raise ValueError(f"audio: row {row}: {error}") from error
+        logits = self.network(torch.from_numpy(features)[:, None], torch.tensor([len(features)]))
+        return text_of(best_texts(logits, [len(features)], beam_width)[0], self.facts)
