@@ -13,10 +13,13 @@ import zlib
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 from workloads.data.download import FetchError, place_error
 
 CHUNK = 1 << 20
+UNSOUND = (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError, OSError, ValueError)
+"""What zipfile raises, by the place of the damage; OSError where an offset leads out of the file."""
 
 
 def unpack(archive: Path, folder: Path, patterns: Sequence[str], *, size: int) -> None:
@@ -34,7 +37,7 @@ def unpack(archive: Path, folder: Path, patterns: Sequence[str], *, size: int) -
             left = size
             for member, name in members:
                 left -= _write(opened, member, folder / name, limit=left)
-    except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError) as error:
+    except UNSOUND as error:
         raise FetchError(f"the archive cannot be unpacked: {' '.join(str(error).split())[:200]}") from error
 
 
@@ -73,18 +76,34 @@ def matches(name: PurePosixPath, pattern: str) -> bool:
 
 def _write(opened: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path, *, limit: int) -> int:
     written = 0
-    with opened.open(member) as source:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("xb") as file:
-                while chunk := source.read(CHUNK):
-                    written += len(chunk)
-                    if written > limit:
-                        raise FetchError(f"the archive's {member.filename!r} is larger than it says")
-                    file.write(chunk)
-        except OSError as error:
-            raise place_error(error, path) from error
+    with opened.open(member) as source, _new_file(path) as file:
+        while chunk := source.read(CHUNK):
+            written += len(chunk)
+            if written > limit:
+                raise FetchError(f"the archive's {member.filename!r} is larger than it says")
+            try:
+                file.write(chunk)
+                file.flush()
+            except OSError as error:
+                raise place_error(error, path) from error
     return written
+
+
+def _new_file(path: Path) -> IO[bytes]:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("xb")
+    except OSError as error:
+        raise place_error(error, path) from error
+
+
+def is_sound(path: Path) -> bool:
+    """Tell whether a file is a zip file, with nothing in it torn."""
+    try:
+        with zipfile.ZipFile(path) as opened:
+            return opened.testzip() is None
+    except UNSOUND:
+        return False
 
 
 def contents_digest(folder: Path, patterns: Sequence[str]) -> tuple[str, int]:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from workloads.data.archive import contents_digest, file_digest, unpack
+from workloads.data.archive import contents_digest, file_digest, is_sound, unpack
 from workloads.data.catalogue import Download, Entry
 from workloads.data.download import Downloader, FetchError, PlaceError, drop, place_error
 
@@ -187,15 +186,6 @@ def by_hand(entry: Entry, root: Path) -> str:
     if pin.members:
         return f"by hand: unpack {pin.url} so that {place}/{pin.members[-1]} are there"
     return f"by hand: put {pin.url} at {place}"
-
-
-def is_sound(path: Path) -> bool:
-    """Tell whether a file is a zip file, with nothing in it torn."""
-    try:
-        with zipfile.ZipFile(path) as opened:
-            return opened.testzip() is None
-    except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError):
-        return False
 
 
 @contextmanager
