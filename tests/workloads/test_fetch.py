@@ -278,6 +278,49 @@ def test_a_root_that_is_a_file_is_the_users_to_mend(site: Site, tmp_path: Path) 
         Fetch(table(site), tmp_path / "root", PATIENCE).run()
 
 
+def test_what_lies_in_the_way_is_not_touched(site: Site, tmp_path: Path) -> None:
+    (tmp_path / "table" / "t.csv").mkdir(parents=True)
+    (tmp_path / "digits").write_text("mine")
+    for force in (False, True):
+        with pytest.raises(PlaceError, match=r"t\.csv is in the way: it is a folder"):
+            Fetch(table(site), tmp_path, PATIENCE).run(force=force)
+        with pytest.raises(PlaceError, match="digits is in the way: it is no folder"):
+            Fetch(digits(site, tmp_path / "model"), tmp_path, PATIENCE).run(force=force)
+    assert (tmp_path / "digits").read_text() == "mine"
+    assert site.ranges == []
+
+
+LIMITED = """
+import resource, sys
+from pathlib import Path
+from workloads.data.catalogue import Download, Entry
+from workloads.data.download import FetchError
+from workloads.data.fetch import Fetch
+
+url, size, sha256, root, *members = sys.argv[1:]
+download = Download(url, int(size), sha256, members=tuple(members))
+resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))
+try:
+    Fetch(Entry("digits", "speech", "", "", folder="digits", download=download), Path(root)).run()
+except FetchError as error:
+    print(type(error).__name__, error)
+"""
+
+
+def test_an_archive_that_there_was_no_room_to_unpack_is_not_downloaded_again(site: Site, tmp_path: Path) -> None:
+    # A file of 5,000 equal bytes, packed into fewer, and a process whose files may not grow beyond 4,000.
+    entry, root = digits(site, tmp_path / "model"), tmp_path / "root"
+    site.answers = [plain(packed(FILES))]
+    assert entry.download is not None
+    arguments = [site.url, str(SIZE), entry.download.sha256, str(root), *PATTERNS]
+    done = subprocess.run([sys.executable, "-c", LIMITED, *arguments], capture_output=True, text=True, check=True)
+    assert "File too large; make room" in done.stdout
+    assert not (root / "digits").exists()
+    assert Fetch(entry, root, PATIENCE).run()
+    assert [path.name for path in root.iterdir()] == ["digits"]
+    assert len(site.ranges) == 1
+
+
 def test_what_comes_with_a_package_is_not_fetched(tmp_path: Path) -> None:
     with pytest.raises(PlaceError, match="sp500 comes with arch; there is nothing to fetch"):
         Fetch(ENTRIES["sp500"], tmp_path).run()

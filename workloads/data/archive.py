@@ -15,7 +15,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from workloads.data.download import FetchError, place_error
+from workloads.data.download import FetchError, one_line, place_error
 
 CHUNK = 1 << 20
 UNSOUND = (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError, OSError, ValueError)
@@ -38,7 +38,7 @@ def unpack(archive: Path, folder: Path, patterns: Sequence[str], *, size: int) -
             for member, name in members:
                 left -= _write(opened, member, folder / name, limit=left)
     except UNSOUND as error:
-        raise FetchError(f"the archive cannot be unpacked: {' '.join(str(error).split())[:200]}") from error
+        raise unsound(error) from error
 
 
 def chosen(opened: zipfile.ZipFile, patterns: Sequence[str]) -> Iterator[tuple[zipfile.ZipInfo, PurePosixPath]]:
@@ -76,25 +76,30 @@ def matches(name: PurePosixPath, pattern: str) -> bool:
 
 def _write(opened: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path, *, limit: int) -> int:
     written = 0
-    with opened.open(member) as source, _new_file(path) as file:
-        while chunk := source.read(CHUNK):
-            written += len(chunk)
-            if written > limit:
-                raise FetchError(f"the archive's {member.filename!r} is larger than it says")
-            try:
-                file.write(chunk)
-                file.flush()
-            except OSError as error:
-                raise place_error(error, path) from error
+    with opened.open(member) as source:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("xb") as file:
+                while chunk := _read(source):
+                    written += len(chunk)
+                    if written > limit:
+                        raise FetchError(f"the archive's {member.filename!r} is larger than it says")
+                    file.write(chunk)
+        except OSError as error:
+            raise place_error(error, path) from error
     return written
 
 
-def _new_file(path: Path) -> IO[bytes]:
+def _read(source: IO[bytes]) -> bytes:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path.open("xb")
-    except OSError as error:
-        raise place_error(error, path) from error
+        return source.read(CHUNK)
+    except UNSOUND as error:
+        raise unsound(error) from error
+
+
+def unsound(error: Exception) -> FetchError:
+    """Return what to say of an archive that is damaged."""
+    return FetchError(f"the archive cannot be unpacked: {one_line(error) or type(error).__name__}")
 
 
 def is_sound(path: Path) -> bool:
