@@ -23,7 +23,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 AGENT = "bptt (fetches data sets)"  # some sites refuse clients that say they are Python's urllib
-SCHEMES = ("http", "https")
 CHUNK = 1 << 16
 LABEL_BYTES = 1 << 14
 MAY_PASS = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -217,19 +216,11 @@ class Transfer:
             raise self._failure(error) from error
 
 
-class HttpOnly(urllib.request.HTTPRedirectHandler):
-    """Follows redirections to web addresses alone; urllib itself refuses files, but not FTP."""
-
-    def redirect_request(self, req: Any, fp: Any, code: int, *rest: Any) -> Any:
-        """Return the request for the new address."""
-        new = str(rest[-1])
-        if urlsplit(new).scheme not in SCHEMES:
-            raise FetchError(f"{req.full_url}: the server sends on to {one_line(new)}, which is no web address")
-        return super().redirect_request(req, fp, code, *rest)
-
-
 def opener() -> urllib.request.OpenerDirector:
-    """Return what opens web addresses and nothing else; proxies are those of the environment."""
+    """Return what opens web addresses and nothing else, neither here nor behind a redirection.
+
+    Proxies are those of the environment. What opens files, FTP and data addresses in urllib is left out.
+    """
     made = urllib.request.OpenerDirector()
     for kind in (
         urllib.request.ProxyHandler,
@@ -237,7 +228,7 @@ def opener() -> urllib.request.OpenerDirector:
         urllib.request.HTTPSHandler,
         urllib.request.HTTPDefaultErrorHandler,
         urllib.request.UnknownHandler,
-        HttpOnly,
+        urllib.request.HTTPRedirectHandler,
         urllib.request.HTTPErrorProcessor,
     ):
         made.add_handler(kind())
