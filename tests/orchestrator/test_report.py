@@ -203,7 +203,10 @@ def test_a_model_that_loses_to_a_baseline_is_called_not_worth_using(sweep_settin
 def test_a_model_that_beats_no_baseline_is_said_to(sweep_settings: Settings) -> None:
     report = report_on(sweep_settings, [Recorded("gru", 8, [3.5])])
     assert report.baselines[0].beaten is False
-    assert "no better than unigram by valid_loss" in plain(page_of(report))
+    assert (
+        "The best trial loses to unigram: valid_loss 3.500 beside 3.000. As it stands, it is not worth using."
+        in plain(page_of(report))
+    )
 
 
 def test_a_baseline_whose_metric_was_not_measured_has_no_verdict(sweep_settings: Settings) -> None:

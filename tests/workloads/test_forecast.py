@@ -207,6 +207,14 @@ def test_a_history_that_cannot_be_continued_is_refused(
         ({"target": "tide", "time": "sky"}, "workload.time: column sky holds no times"),
         ({"target": "tide", "horizon": 200}, "workload.series: .* has 600 rows, too few for 360 to train"),
         ({"target": "tide", "train_rows": 500, "valid_rows": 101}, "workload.series: .* 600 rows, too few for 500"),
+        ({"target": "tide", "known": ["tide"]}, "workload.known: a target is among them"),
+        ({"target": "tide", "lags": [360]}, "workload.lags: 360 rows reach back before the series begins; 360 are to"),
+        ({"target": "tide", "time": "none", "calendar": ["hour"]}, "workload.calendar: a column of dates is needed"),
+        ({"target": "tide", "time": "none", "every": "1h"}, "workload.every: a column of dates is needed"),
+        ({"target": "tide", "every": "often"}, "workload.every: 'often' is no step of time"),
+        ({"target": "tide", "every": "7D"}, "workload.every: 514 rows lie off the grid of every 7D .* 2020-01-02"),
+        ({"target": "tide", "every": "12h"}, "workload.series: 599 rows are absent from the regular grid"),
+        ({"target": "tide", "where": "sky=blue"}, "workload.where: no row has 'blue' in sky, which holds clear, grey"),
         ({"target": "tide", "season": 400}, "workload.season: 400 rows reach back before the series begins"),
     ],
 )
@@ -305,8 +313,18 @@ def test_a_series_that_never_changes_is_refused(flat_from: int, message: str, tm
         ({"train_rows": 100}, "workload.train_rows: train_rows and valid_rows go together"),
         ({"train_rows": 10, "valid_rows": 10, "valid_part": 0.1}, "workload.valid_part: rows are given already"),
         ({"series": "sp500", "season": 5}, "workload.season: prices"),
+        ({"series": "sp500", "transform": "log_volatility", "season": 5}, "workload.season: prices"),
+        ({"calendar": ["moon"]}, "workload.calendar: 'moon'; it must be of hour, weekday, month_day, day_of_year"),
+        ({"calendar": ["hour", "hour"]}, "workload.calendar: .* names one twice"),
+        ({"lags": [0]}, "workload.lags: .* must be at least 1"),
+        ({"lags": [1.5]}, "workload.lags: .* must be a list of integers"),
+        ({"known": ["holiday"], "covariates": ["holiday"]}, "workload.known: holiday is among the covariates"),
+        ({"gaps": "guess"}, "workload.gaps: 'guess'; it must be one of refuse, carry"),
         ({"horizon": 0}, "workload.horizon: 0; it must be an integer at least 1"),
-        ({"transform": "square"}, "workload.transform: 'square'; it must be one of none, log_return"),
+        (
+            {"transform": "square"},
+            "workload.transform: 'square'; it must be one of none, difference, log_return, log_volatility",
+        ),
     ],
 )
 def test_options_that_do_not_go_together_are_refused_before_any_data_are_read(
@@ -327,8 +345,8 @@ def test_the_default_series_need_no_download_and_their_naive_errors_are_the_publ
     # Root mean squared error of the last 20 %: persistence 3.06 degrees Celsius; a log return of zero 0.00862.
     for series, error in (("seattle-weather", 3.06), ("sp500", 0.00862)):
         _, dataset = prepared(series=series, horizon=1)
-        in_units = np.sqrt(dataset.baselines["naive/test_mse"]) * dataset.facts["std"][0]
-        assert in_units == pytest.approx(error, rel=2e-3)
+        assert dataset.baselines["naive/test_rmse"] == pytest.approx(error, rel=2e-3)
+    assert dataset.baselines["always_up/test_direction_accuracy"] == pytest.approx(0.522, abs=5e-4)
 
 
 @pytest.mark.parametrize(("horizon", "error"), [(24, 0.0343), (48, 0.0501), (168, 0.0872)])
