@@ -53,7 +53,7 @@ def stationary(values: np.ndarray, how: How, *, field: str) -> tuple[np.ndarray,
         return np.diff(values, axis=0, prepend=np.nan), names
     if how.transform == "log_return":
         return np.diff(logarithms(values, names, how, field), axis=0), names
-    returns = np.diff(logarithms(values[:, :count], names, how, field), axis=0)[lost - 1 :]
+    returns = np.diff(logarithms(values[:, :count], how.targets, how, field), axis=0)[lost - 1 :]
     read = [levels_of(values[:, :count], how, field=field), returns, values[lost:, count:]]
     return np.concatenate(read, axis=1), [
         *(f"volatility of {name}" for name in how.targets),
