@@ -101,9 +101,9 @@ def test_rows_behind_the_last_target_are_the_future_where_columns_are_known_ahea
     assert rows.values.tolist() == [[1], [2]]
     assert rows.known.tolist() == [[0], [0], [1], [0]]
     assert not rows.notes
-    with pytest.raises(ValueError, match="workload.series: column x has 2 gaps"):
+    with pytest.raises(ValueError, match=r"workload.series: column x has 2 gaps"):
         reading().rows(frame)
-    with pytest.raises(ValueError, match="workload.series: column holiday has 1 gaps"):
+    with pytest.raises(ValueError, match=r"workload.series: column holiday has 1 gaps"):
         reading(known=("holiday",)).rows(table(x=[1.0, None], holiday=[1.0, None]))
 
 

@@ -123,7 +123,7 @@ def test_walking_forward_equals_predicting_from_the_rows_so_far_alone(
 @given(
     origin=st.integers(TRAIN - 1, ROWS - HORIZON - 15),
     column=st.sampled_from(COLUMNS),
-    values=st.lists(st.one_of(st.just(np.nan), st.floats(0.1, 1e4)), min_size=1, max_size=8),
+    values=st.lists(st.one_of(st.just(np.nan), st.floats(0.1, 1e4)), min_size=1, max_size=4),
 )
 def test_nothing_after_an_origin_changes_a_forecast_up_to_it(
     name: str, origin: int, column: str, values: list[float], folder: Path
@@ -133,11 +133,7 @@ def test_nothing_after_an_origin_changes_a_forecast_up_to_it(
     origin += lost  # rows for training are counted behind those that a transform uses up
     frame = table(gaps=False)
     frame.loc[origin + 1 : origin + len(values), column] = values
-    try:
-        _, other = prepared(frame, folder, OPTIONS[name])
-    except ValueError as error:
-        assert "stands still" in str(error)  # a volatility of nothing
-        return
+    _, other = prepared(frame, folder, OPTIONS[name])
     before, after = walk(predictor, dataset), walk(predictor, other)
     stop = origin + 1 - lost
     assert (before[:stop] == after[:stop]).all()
