@@ -39,7 +39,7 @@ def compare(
 
 
 def losses(compared: Sequence[Comparison], what: str = "The best trial") -> list[str]:
-    """Return a sentence for each baseline to which `what` loses by some metric; harder words where by every one."""
+    """Return a sentence for each baseline that `what` does not beat by every metric; harder words where by none."""
     sentences = []
     for name in dict.fromkeys(found.name for found in compared):
         judged = [found for found in compared if found.name == name and found.beaten is not None]
@@ -48,11 +48,13 @@ def losses(compared: Sequence[Comparison], what: str = "The best trial") -> list
             continue
         figures = ", ".join(f"{found.metric} {number(found.best)} beside {number(found.baseline)}" for found in lost)
         even = all(found.best == found.baseline for found in lost)
-        sentence = f"{what} {'does no better than' if even else 'loses to'} {WORDS.get(name, name)}: {figures}."
         won = [found.metric for found in judged if found.beaten]
-        if won:
-            sentence += f" It is better by {', '.join(won)}."
+        if len(won) > len(lost):
+            sentence = f"{what} beats {WORDS.get(name, name)} by {', '.join(won)}, but not by {figures}."
         else:
+            sentence = f"{what} {'does no better than' if even else 'loses to'} {WORDS.get(name, name)}: {figures}."
+            sentence += f" It is better by {', '.join(won)}." if won else ""
+        if not won:
             sentence += " It is no forecast to use." if name in WORDS else " As it stands, it is not worth using."
         sentences.append(sentence)
     return sentences
