@@ -13,6 +13,7 @@ import pytest
 from orchestrator import doctor
 from orchestrator.doctor import FAILURE, OK, WARNING, Finding
 from orchestrator.settings import Settings
+from workloads.data.catalogue import ENTRIES
 
 
 def settings(folder: Path, **changes: str) -> Settings:
@@ -196,10 +197,12 @@ def test_what_is_installed_here_fits(tmp_path: Path) -> None:
 def test_data_are_counted_and_missing_packages_warned_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BPTT_DATA", str(tmp_path))
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "arch" else name)
-    counted, missing = doctor.check_data(settings(tmp_path))
-    assert "2 of 5 here (python-reference, seattle-weather)" in counted.message
-    assert missing.state == WARNING
-    assert "pip install" in missing.advice
+    counted, *missing = doctor.check_data(settings(tmp_path))
+    here = [name for name, entry in ENTRIES.items() if entry.file is None and entry.package != "arch"]
+    assert f"{len(here)} of {len(ENTRIES)} here ({', '.join(here)})" in counted.message
+    assert "seattle-weather" in here
+    assert [finding.message for finding in missing] == ["sp500 is missing", "stocks is missing"]
+    assert all(finding.state == WARNING and "pip install" in finding.advice for finding in missing)
 
 
 def test_ray_is_started_for_real_and_runs_a_task(tmp_path: Path) -> None:

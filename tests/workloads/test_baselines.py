@@ -101,6 +101,8 @@ def test_scaled_errors_are_those_beside_the_naive_forecast_in_training() -> None
     assert naive_errors(series(levels, Parts(5, 1, 0), 1, season=2)) == [pytest.approx(1.0)]
     periodic = np.tile([0.0, 1.0], 5)[:, None]
     assert naive_errors(series(periodic, Parts(9, 1, 0), 1, season=2)) == [1.0]  # that of one row, not of none
+    sparse = np.where(np.arange(10) % 2 == 0, np.arange(10.0), np.nan)[:, None]
+    assert naive_errors(series(periodic, Parts(9, 1, 0), 1, observed=sparse)) == [1.0]  # in standard deviations
     forecast, actual = np.zeros((1, 1, 1, 1)), np.full((1, 1, 1), 5.0)
     scored = Measures(None, [1.0], False, [2.5]).scores(forecast, actual, np.zeros((1, 1)))
     assert scored["mase"] == pytest.approx(2.0)

@@ -128,7 +128,8 @@ def check_order(stamps: pandas.Index[Any], field: str) -> None:
     if stamps.has_duplicates:
         twice = stamps[stamps.duplicated()]
         raise ValueError(
-            f"{field}: {len(twice)} rows have the time of a row before, the first {twice[0]}; keep one series"
+            f"{field}: {len(twice)} rows have the time of a row before, the first {twice[0]}; take one "
+            "series (where: column=value), or leave rows out"
         )
     if not stamps.is_monotonic_increasing:
         row = int(np.flatnonzero(stamps[1:] < stamps[:-1])[0]) + 2
