@@ -133,13 +133,25 @@ class Forecast:
     def prepare(self) -> Dataset:
         """Read the table, take its parts, standardise by the training part, and score what needs no training."""
         frame, source = read_table(self.series)
-        usual = self._defaults
-        where = self.where or (usual.where if usual else None)
+        where = self.where or (self._defaults.where if self._defaults else None)
         if where is not None:
-            frame = select(frame, where, "workload.where")
-            source = f"{source}, {where}"
-        targets, time = self._targets(frame), time_column(frame, self.time)
-        reading = Reading(
+            frame, source = select(frame, where, "workload.where"), f"{source}, {where}"
+        reading = self._reading(frame, where)
+        rows = reading.rows(frame)
+        parts = self._parts(max(len(rows.values) - lost_rows(reading), 0))
+        if max(self.lags, default=0) >= parts.train:
+            raise ValueError(
+                f"workload.lags: {max(self.lags)} rows reach back before the series begins; {parts.train} are to train"
+            )
+        aim = Aim(self.series, self.horizon, parts, self._season(parts), self.quantiles)
+        return forecast_dataset(reading, rows, aim, source=source)
+
+    def _reading(self, frame: pandas.DataFrame, where: str | None) -> Reading:
+        usual, targets, time = self._defaults, self._targets(frame), time_column(frame, self.time)
+        for field, names in (("covariates", self.covariates), ("known", self.known)):
+            if set(targets) & set(names):
+                raise ValueError(f"workload.{field}: a target is among them; targets are read in any case")
+        return Reading(
             targets=tuple(targets),
             covariates=self.covariates,
             known=self.known,
@@ -152,17 +164,6 @@ class Forecast:
             transform=self._transform,
             volatility_window=self.volatility_window,
         )
-        for field, names in (("covariates", self.covariates), ("known", self.known)):
-            if set(targets) & set(names):
-                raise ValueError(f"workload.{field}: a target is among them; targets are read in any case")
-        rows = reading.rows(frame)
-        parts = self._parts(max(len(rows.values) - lost_rows(reading), 0))
-        if max(self.lags, default=0) >= parts.train:
-            raise ValueError(
-                f"workload.lags: {max(self.lags)} rows reach back before the series begins; {parts.train} are to train"
-            )
-        aim = Aim(self.series, self.horizon, parts, self._season(parts), self.quantiles)
-        return forecast_dataset(reading, rows, aim, source=source)
 
     @property
     def _defaults(self) -> SeriesDefaults | None:

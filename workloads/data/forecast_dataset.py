@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -37,55 +38,74 @@ class Aim:
     quantiles: tuple[float, ...] | None
 
 
+@dataclass(frozen=True, slots=True)
+class Scaling:
+    """Means and standard deviations, by column, in the training part alone."""
+
+    mean: np.ndarray
+    std: np.ndarray
+    known_mean: np.ndarray
+    known_std: np.ndarray
+    level_std: np.ndarray
+    """What changes are told in, for each target."""
+
+    @classmethod
+    def of(cls, reading: Reading, prepared: Prepared, train: int) -> Scaling:
+        """Measure the first `train` rows; ValueError where a column that was asked for never changes in them."""
+        mean, std = _spread(prepared.inputs[:train], prepared.names, always=len(reading.columns))
+        known_mean, known_std = _spread(prepared.known[:train], reading.known, always=len(reading.known))
+        # Of prices, those of their returns: the logarithm of a price itself has no deviation that means anything.
+        returns = reading.transform == "log_return"
+        level_std = std[: len(reading.targets)] if returns else prepared.levels[:train].std(axis=0)
+        return cls(mean, std, known_mean, known_std, level_std)
+
+    def plain(self) -> dict[str, list[float]]:
+        """Return lists, fit for JSON."""
+        return {field.name: getattr(self, field.name).tolist() for field in dataclasses.fields(self)}
+
+    def arrays(self, prepared: Prepared) -> dict[str, np.ndarray]:
+        """Return what a network is trained on."""
+        inputs = scaled(prepared.inputs, self.mean, self.std)
+        return {
+            "inputs": np.concatenate([inputs, prepared.calendar], axis=1).astype(np.float32),
+            "known": scaled(prepared.known, self.known_mean, self.known_std).astype(np.float32),
+            # Levels differ by changes in standard deviations; float64, for prices have long logarithms.
+            "levels": prepared.levels / self.level_std,
+            "observed": prepared.observed / self.level_std,
+        }
+
+
 def forecast_dataset(reading: Reading, rows: Rows, aim: Aim, *, source: str) -> Dataset:
     """Scale by the training part, score what needs no training, and put all into a dataset."""
     prepared, train = reading.prepare(rows), aim.parts.train
-    mean, std = _scaling(prepared.inputs[:train], prepared.names, always=len(reading.columns))
-    known_mean, known_std = _scaling(prepared.known[:train], reading.known, always=len(reading.known))
-    level_std = _level_std(reading, prepared, std, train)
-    arrays = {
-        "inputs": np.concatenate([scaled(prepared.inputs, mean, std), prepared.calendar], axis=1).astype(np.float32),
-        "known": scaled(prepared.known, known_mean, known_std).astype(np.float32),
-        # Levels differ from one another by changes in standard deviations; float64, for prices have long logarithms.
-        "levels": prepared.levels / level_std,
-        "observed": prepared.observed / level_std,
-    }
-    series = Series(
-        arrays["levels"], arrays["observed"], aim.parts, aim.horizon, aim.season, _climate_dates(reading, prepared)
-    )
+    scaling = Scaling.of(reading, prepared, train)
+    arrays = scaling.arrays(prepared)
+    dates = _climate_dates(reading, prepared)
+    series = Series(arrays["levels"], arrays["observed"], aim.parts, aim.horizon, aim.season, dates)
     notes = [*prepared.notes, *_check_changes(series, reading)]
     logarithmic = reading.transform in ("log_return", "log_volatility")
-    measures = Measures(aim.quantiles, level_std.tolist(), logarithmic, naive_errors(series))
+    measures = Measures(aim.quantiles, scaling.level_std.tolist(), logarithmic, naive_errors(series))
     baselines = baseline_scores(series, measures, prices=reading.transform == "log_return")
     if aim.quantiles:
         baselines["nominal/valid_coverage"] = round(aim.quantiles[-1] - aim.quantiles[0], 12)
-    return make_dataset(
-        name=f"{', '.join(reading.targets)} of {aim.name}, {aim.horizon} rows ahead",
-        arrays=arrays,
-        facts={
-            "reading": reading.plain(),
-            "targets": list(reading.targets),
-            "time": reading.time,
-            "horizon": aim.horizon,
-            "quantiles": list(aim.quantiles) if aim.quantiles else None,
-            "input_size": input_size(arrays, aim.horizon),
-            "mean": mean.tolist(),
-            "std": std.tolist(),
-            "known_mean": known_mean.tolist(),
-            "known_std": known_std.tolist(),
-            "level_std": level_std.tolist(),
-            "logarithmic": logarithmic,
-            "naive_errors": measures.naive_errors,
-            "rows": [aim.parts.train, aim.parts.valid, aim.parts.test],
-            "filled": bool(np.isnan(prepared.observed).any()),
-            "chance_loss": _chance_loss(series, measures),
-            "baselines": baselines,
-            "notes": notes,
-            "example": example(reading, rows, stop=lost_rows(reading) + train, horizon=aim.horizon),
-        },
-        source="; ".join([source, *notes]),
-        baselines=baselines,
-    )
+    facts = {
+        "reading": reading.plain(),
+        "targets": list(reading.targets),
+        "horizon": aim.horizon,
+        "quantiles": list(aim.quantiles) if aim.quantiles else None,
+        "input_size": input_size(arrays, aim.horizon),
+        **scaling.plain(),
+        "logarithmic": logarithmic,
+        "naive_errors": measures.naive_errors,
+        "rows": [aim.parts.train, aim.parts.valid, aim.parts.test],
+        "filled": bool(np.isnan(prepared.observed).any()),
+        "chance_loss": _chance_loss(series, measures),
+        "baselines": baselines,
+        "notes": notes,
+        "example": example(reading, rows, stop=lost_rows(reading) + train, horizon=aim.horizon),
+    }
+    name = f"{', '.join(reading.targets)} of {aim.name}, {aim.horizon} rows ahead"
+    return make_dataset(name=name, arrays=arrays, facts=facts, source="; ".join([source, *notes]), baselines=baselines)
 
 
 def scaled(values: np.ndarray, mean: Sequence[float] | np.ndarray, std: Sequence[float] | np.ndarray) -> np.ndarray:
@@ -107,7 +127,7 @@ def example(reading: Reading, rows: Rows, *, stop: int, horizon: int) -> dict[st
     return columns
 
 
-def _scaling(train: np.ndarray, names: Sequence[str], *, always: int) -> tuple[np.ndarray, np.ndarray]:
+def _spread(train: np.ndarray, names: Sequence[str], *, always: int) -> tuple[np.ndarray, np.ndarray]:
     """Return mean and standard deviation by column; ValueError where one of the first `always` never changes."""
     if not train.shape[1]:
         return np.empty(0), np.empty(0)
@@ -119,13 +139,6 @@ def _scaling(train: np.ndarray, names: Sequence[str], *, always: int) -> tuple[n
                 f"workload.series: column {names[place]} never changes in the {len(train)} rows for training"
             )
     return mean, np.where(still, 1.0, std)
-
-
-def _level_std(reading: Reading, prepared: Prepared, std: np.ndarray, train: int) -> np.ndarray:
-    # Of prices, those of their returns: the logarithm of a price itself has no deviation that means anything.
-    count = len(reading.targets)
-    spread: np.ndarray = std[:count] if reading.transform == "log_return" else prepared.levels[:train].std(axis=0)
-    return spread
 
 
 def _climate_dates(reading: Reading, prepared: Prepared) -> pandas.DatetimeIndex | None:
