@@ -60,10 +60,19 @@ def losses(compared: Sequence[Comparison], what: str = "The best trial") -> list
     return sentences
 
 
-def by_group(metrics: Mapping[str, float]) -> list[Groups]:
-    """Sort metrics such as `test_mse/step:24` into a table for each kind of group, in the order measured."""
+def by_group(metrics: Mapping[str, float], baselines: Mapping[str, float]) -> list[Groups]:
+    """Sort metrics such as `test_mse/step:24` into a table for each kind of group, in the order measured.
+
+    Baselines of groups, such as `always_up/test_direction_accuracy/target:vix`, are put beside them.
+    """
+    named = dict(metrics)
+    for key, value in baselines.items():
+        name, _, rest = key.partition("/")
+        metric, slash, group = rest.partition("/")
+        if slash:
+            named[f"{metric} ({name})/{group}"] = value
     found: dict[str, dict[str, dict[str, float]]] = {}
-    for key, value in metrics.items():
+    for key, value in named.items():
         metric, _, group = key.partition("/")
         kind, colon, name = group.partition(":")
         if colon and kind and name:

@@ -52,7 +52,7 @@ def make_report(ledger: Ledger, name: str) -> Report:
         cost=find_cost(seen),
         baselines=compared,
         losses=losses(compared),
-        groups=by_group(last_metrics(seen.best) or {}),
+        groups=by_group(last_metrics(seen.best) or {}, known_baselines(seen)),
         gradient=find_gradient(seen.best, lengths),
         data=dict(row.dataset),
         model=row.model,
@@ -206,8 +206,12 @@ def training_seconds(trial: TrialRecord) -> float:
 
 def find_baselines(seen: Standing) -> list[Comparison]:
     """Set each baseline beside the best trial's value of the same metric."""
-    known = dict(seen.row.dataset.get("baselines", {}))
-    return compare(known, last_metrics(seen.best), dict(seen.spec.load_workload().objectives))
+    return compare(known_baselines(seen), last_metrics(seen.best), dict(seen.spec.load_workload().objectives))
+
+
+def known_baselines(seen: Standing) -> dict[str, float]:
+    """Return the baselines of the sweep's data; none before they were prepared."""
+    return dict(seen.row.dataset.get("baselines", {}))
 
 
 def last_metrics(trial: TrialRecord | None) -> Mapping[str, float] | None:

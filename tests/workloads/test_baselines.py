@@ -62,6 +62,21 @@ def test_always_up_is_right_as_often_as_prices_rise_and_no_change_has_no_directi
     assert "naive/valid_direction_accuracy" not in found
 
 
+def test_of_several_targets_each_is_scored_and_told_how_often_it_rises() -> None:
+    levels = np.array([[0, 1, 2, 3, 4, 5, 6], [0, -1, 0, -1, -2, -3, -2]], dtype=float).T
+    actual = np.diff(levels, axis=0)[:, None, :]  # (points, one step, targets)
+    judge = measures(targets=2)
+    forecast = np.stack([np.full((6, 1), 0.5), np.full((6, 1), -1.0)], axis=2)[..., None]
+    found = judge.by_target(forecast, actual, ["a", "b"])
+    assert (found["mse/target:a"], found["mse/target:b"]) == (0.25, pytest.approx(2 * 4 / 6))
+    assert found["skill_naive/target:a"] == 0.75
+    assert found["direction_accuracy/target:b"] == pytest.approx(4 / 6)
+    assert judge.by_target(forecast[:, :, :1], actual[..., :1], ["a"]) == {}
+    ups = baseline_scores(series(levels, Parts(3, 4, 0), 1), judge, prices=True, targets=["a", "b"])
+    assert ups["always_up/valid_direction_accuracy/target:a"] == 1.0
+    assert ups["always_up/valid_direction_accuracy/target:b"] == pytest.approx(1 / 4)
+
+
 def test_the_mean_of_a_date_is_of_training_rows_alone() -> None:
     dates = pandas.date_range("2019-01-01", "2022-12-31")
     train = int((dates < "2022-01-01").sum())

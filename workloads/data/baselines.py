@@ -47,13 +47,15 @@ class Series:
         return changes(self.levels, origins, self.horizon, observed=self.observed)
 
 
-def baseline_scores(series: Series, measures: Measures, *, prices: bool) -> dict[str, float]:
+def baseline_scores(
+    series: Series, measures: Measures, *, prices: bool, targets: Sequence[str] = ()
+) -> dict[str, float]:
     """Score what needs no training on validation and test, as `naive/valid_mse` and so on.
 
     `naive` repeats the last value (of prices, a return of zero), with the changes seen in training for quantiles;
     `seasonal_naive` repeats the value of the same step a season ago; `day_of_year` is the mean of the date in the
     training part, `climatology` that of the date and the week around it, both for series dated over two years;
-    `always_up`, for prices, is the part of changes that are gains.
+    `always_up`, for prices, is the part of changes that are gains, of all `targets` and of each.
     """
     found: dict[str, float] = {}
     for part in ("valid", "test"):
@@ -64,6 +66,9 @@ def baseline_scores(series: Series, measures: Measures, *, prices: bool) -> dict
         for name, forecast in _forecasts(series, origins, measures.quantiles, prices=prices):
             scored = measures.scores(forecast, actual, last)
             found |= {f"{name}/{part}_{metric}": scored[metric] for metric in SHOWN[name] if metric in scored}
+            if name == "always_up":
+                ups = measures.by_target(forecast, actual, targets)
+                found |= {f"{name}/{part}_{key}": value for key, value in ups.items() if key.startswith("direction")}
     return found
 
 
@@ -78,7 +83,7 @@ def _forecasts(
             means = date_means(series.observed[: series.parts.train], series.dates, near=near)
             yield name, changes(series.levels, origins, series.horizon, observed=means)[..., None]
     if prices:
-        yield "always_up", np.ones((*series.actual(origins).shape, 1))
+        yield "always_up", np.ones((len(origins), series.horizon, series.levels.shape[1], 1))
 
 
 def naive(series: Series, origins: np.ndarray, quantiles: Sequence[float] | None) -> np.ndarray:

@@ -85,7 +85,7 @@ def forecast_dataset(reading: Reading, rows: Rows, aim: Aim, *, source: str) -> 
     notes = [*prepared.notes, *_check_changes(series, reading)]
     logarithmic = reading.transform in ("log_return", "log_volatility")
     measures = Measures(aim.quantiles, scaling.level_std.tolist(), logarithmic, naive_errors(series))
-    baselines = baseline_scores(series, measures, prices=reading.transform == "log_return")
+    baselines = baseline_scores(series, measures, prices=reading.transform == "log_return", targets=reading.targets)
     if aim.quantiles:
         baselines["nominal/valid_coverage"] = round(aim.quantiles[-1] - aim.quantiles[0], 12)
     facts = {

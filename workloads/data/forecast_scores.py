@@ -59,9 +59,7 @@ class Measures:
         }
         if len(self.scale) == 1:
             found["rmse"] = float(np.sqrt(found["mse"]) * self.scale[0])
-        moved = np.isfinite(actual) & (actual != 0)
-        if moved.any():
-            found["direction_accuracy"] = float((np.sign(point) == np.sign(actual))[moved].mean())
+        found |= direction(point, actual)
         if self.quantiles and forecast.shape[-1] > 1:
             found |= {"pinball": pinball(forecast, actual, self.quantiles), "coverage": coverage(forecast, actual)}
         return found
@@ -83,6 +81,21 @@ class Measures:
                 found[f"coverage/step:{step}"] = coverage(forecast[:, step - 1], there)
         return found
 
+    def by_target(self, forecast: np.ndarray, actual: np.ndarray, names: Sequence[str]) -> dict[str, float]:
+        """Return `mse/target:vix` and so on, where there are several targets; skill is that against no change."""
+        found: dict[str, float] = {}
+        for place, name in enumerate(names if len(names) > 1 else []):
+            there, point = actual[..., place], self.point(forecast)[..., place]
+            if np.isnan(there).all():
+                continue
+            scored = {"mse": float(np.nanmean(np.square(point - there)))}
+            unchanged = float(np.nanmean(np.square(there)))
+            if unchanged > 0:
+                scored["skill_naive"] = 1 - scored["mse"] / unchanged
+            scored |= direction(point, there)
+            found |= {f"{metric}/target:{name}": value for metric, value in scored.items()}
+        return found
+
     def _smape(self, point: np.ndarray, actual: np.ndarray, last: np.ndarray) -> float:
         forecast, came = self.in_units(last[:, None] + point), self.in_units(last[:, None] + actual)
         size = np.abs(forecast) + np.abs(came)
@@ -100,6 +113,13 @@ def pinball(forecast: np.ndarray, actual: np.ndarray, quantiles: Sequence[float]
     error = actual[..., None] - forecast
     levels = np.asarray(quantiles)
     return float(np.nanmean(np.maximum(levels * error, (levels - 1) * error)))
+
+
+def direction(point: np.ndarray, actual: np.ndarray) -> dict[str, float]:
+    """Return the part of changes whose sign was forecast, no changes left out; nothing where there are no others."""
+    moved = np.isfinite(actual) & (actual != 0)
+    right = (np.sign(point) == np.sign(actual))[moved]
+    return {"direction_accuracy": float(right.mean())} if moved.any() else {}
 
 
 def coverage(forecast: np.ndarray, actual: np.ndarray) -> float:

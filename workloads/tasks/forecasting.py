@@ -116,4 +116,5 @@ class ForecastTask:
         scored = self.measures.scores(forecast, actual, levels[rows])
         scored |= skills(part, scored, self.facts["baselines"])
         scored |= self.measures.by_step(forecast, actual)
+        scored |= self.measures.by_target(forecast, actual, self.facts["targets"])
         return {f"{part}_{name}": value for name, value in scored.items()}
