@@ -326,4 +326,9 @@ def test_the_naive_errors_of_etth1_are_the_reference_ones(horizon: int, error: f
 def test_a_small_network_learns_the_default_series(storage: FolderStorage) -> None:
     params = {"hidden_size": 32, "truncation_length": 32, "batch_size": 8, "learning_rate": 3e-3}
     _, progress = train({**params, "sequence_steps": 30_000}, storage)
-    assert progress[-1].metrics["valid_skill_naive"] > 0.2
+    metrics = progress[-1].metrics
+    assert metrics["valid_skill_naive"] > 0.2
+    assert all(metrics[f"test_skill_{name}"] > 0 for name in ("naive", "seasonal", "day_of_year", "climatology"))
+    # The further ahead, the less is known.
+    errors = [metrics[f"test_mse/step:{step}"] for step in (1, 2, 4)]
+    assert errors == sorted(errors)

@@ -64,6 +64,8 @@ def test_gaps_are_carried_over_in_training_and_in_a_history(tmp_path: Path, stor
     history = frame[:308].astype(object).where(frame[:308].notna(), None)
     answer = predictor.predict({name: list(history[name]) for name in ("date", "tide", "wind")}, {})
     assert answer["date"] == ["2020-11-14", "2020-11-15"]
+    with pytest.raises(ValueError, match="history: no rows"):
+        predictor.predict({"date": [], "tide": [], "wind": []}, {})
     with pytest.raises(ValueError, match="history: a column of dates is needed"):
         predictor.predict({"tide": [1.0], "wind": [1.0]}, {})
 

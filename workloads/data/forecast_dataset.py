@@ -82,7 +82,7 @@ def forecast_dataset(reading: Reading, rows: Rows, aim: Aim, *, source: str) -> 
     arrays = scaling.arrays(prepared)
     dates = _climate_dates(reading, prepared)
     series = Series(arrays["levels"], arrays["observed"], aim.parts, aim.horizon, aim.season, dates)
-    notes = [*prepared.notes, *_check_changes(series, reading)]
+    notes = [*prepared.notes, *_check_changes(series)]
     logarithmic = reading.transform in ("log_return", "log_volatility")
     measures = Measures(aim.quantiles, scaling.level_std.tolist(), logarithmic, naive_errors(series))
     baselines = baseline_scores(series, measures, prices=reading.transform == "log_return", targets=reading.targets)
@@ -150,7 +150,7 @@ def _climate_dates(reading: Reading, prepared: Prepared) -> pandas.DatetimeIndex
     return stamps[: len(prepared.levels)]
 
 
-def _check_changes(series: Series, reading: Reading) -> list[str]:
+def _check_changes(series: Series) -> list[str]:
     """Say how many changes have no direction; ValueError where a part has nothing that could be forecast."""
     told = []
     for part in ("valid", "test"):
@@ -163,7 +163,7 @@ def _check_changes(series: Series, reading: Reading) -> list[str]:
         if not np.nan_to_num(actual).any():
             raise ValueError(f"workload.series: the targets never change in the {part} part; nothing to forecast")
         still = int((actual == 0).sum())
-        if still and reading.transform == "log_return":
+        if still:
             told.append(f"{still:,} of {actual.size:,} {part} changes are zero and have no direction")
     return told
 

@@ -94,6 +94,8 @@ class Reading:
 
         Rows behind the last value of any target are future ones where columns are known ahead.
         """
+        if not len(frame):
+            raise ValueError(f"{self._field('series', history)}: no rows")
         if self.where is not None and not (history and self.where.partition("=")[0] not in frame.columns):
             frame = select(frame, self.where, self._field("where", history))
         stamps = self._stamps(frame, history)
