@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
-from orchestrator.cli import main
+from orchestrator.cli.main import run
 
 soundfile = pytest.importorskip("soundfile", reason="the extra `speech` is not installed")
 pytest.importorskip("jiwer", reason="the extra `speech` is not installed")
@@ -32,17 +32,25 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "batch_size": 4,
     }
     given = [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
-    done = CliRunner().invoke(main, ["train", "speech", *given, "--out", str(folder / "run")])
-    assert done.exit_code == 0, done.output
+    assert run(["train", "speech", *given, "--out", str(folder / "run")]) == 0
     return folder
 
 
-def predict(*arguments: object) -> tuple[int, str]:
-    done = CliRunner().invoke(main, ["predict", *map(str, arguments)])
-    return done.exit_code, done.output
+Predict = Callable[..., tuple[int, str]]
 
 
-def test_a_recording_and_a_table_of_recordings_are_transcribed(trained: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def predict(capsys: pytest.CaptureFixture[str]) -> Predict:
+    def call(*arguments: object) -> tuple[int, str]:
+        capsys.readouterr()
+        status = run(["predict", *map(str, arguments)])
+        captured = capsys.readouterr()
+        return status, captured.out + captured.err
+
+    return call
+
+
+def test_a_recording_and_a_table_of_recordings_are_transcribed(trained: Path, tmp_path: Path, predict: Predict) -> None:
     status, output = predict(trained / "run", trained / "0.wav", "--json")
     assert status == 0, output
     assert list(json.loads(output)) == ["transcript"]
@@ -53,14 +61,14 @@ def test_a_recording_and_a_table_of_recordings_are_transcribed(trained: Path, tm
     assert len(output.splitlines()) == 2
 
 
-def test_samples_as_json_are_transcribed(trained: Path, tmp_path: Path) -> None:
+def test_samples_as_json_are_transcribed(trained: Path, tmp_path: Path, predict: Predict) -> None:
     rows = tmp_path / "rows.jsonl"
     rows.write_text(json.dumps({"audio": [0.1, -0.1] * 1000, "sample_rate": 8000}) + "\n")
     status, output = predict(trained / "run", rows, "--json")
     assert status == 0, output
 
 
-def test_a_recording_that_is_none_is_the_users_mistake(trained: Path, tmp_path: Path) -> None:
+def test_a_recording_that_is_none_is_the_users_mistake(trained: Path, tmp_path: Path, predict: Predict) -> None:
     (tmp_path / "torn.wav").write_bytes((trained / "0.wav").read_bytes()[:3000])
     status, output = predict(trained / "run", tmp_path / "torn.wav")
     assert status == 2
@@ -68,7 +76,7 @@ def test_a_recording_that_is_none_is_the_users_mistake(trained: Path, tmp_path: 
     assert predict(trained / "run", tmp_path / "none.wav")[0] == 2
 
 
-def test_what_the_model_takes_is_said_in_a_few_lines(trained: Path) -> None:
+def test_what_the_model_takes_is_said_in_a_few_lines(trained: Path, predict: Predict) -> None:
     status, output = predict(trained / "run")
     assert status == 0
     assert "recording.wav" in output
