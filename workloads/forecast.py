@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-
+from workloads.data.calendar import PHASES
 from workloads.data.catalogue import ENTRIES, SeriesDefaults
-from workloads.data.fingerprint import make_dataset
-from workloads.data.forecasts import Parts, changes, naive_scores, scores, stationary
-from workloads.data.series import check_order, is_numeric, numbers, read_table, time_column, times
+from workloads.data.forecast_dataset import Aim, forecast_dataset
+from workloads.data.forecasts import Parts
+from workloads.data.preparation import Reading
+from workloads.data.series import time_column
+from workloads.data.tables import read_table, select
+from workloads.data.transforms import TRANSFORMS, lost_rows
 from workloads.hyperparameters import read_hyperparameters
 from workloads.options import option
 
@@ -21,8 +23,6 @@ if TYPE_CHECKING:
     from workloads.protocol import Dataset, Params, Predictor, Progress, Storage
 
 DEFAULT_PART = 0.2
-EXAMPLE_ROWS = 30
-"""Rows of history in the example of a model's input."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +32,22 @@ class Forecast:
     series: str = option("seattle-weather", "a name from `bptt data list`, or the path of a CSV or Parquet file")
     target: str | tuple[str, ...] | None = option(None, "column or columns to forecast; null: the catalogue's")
     covariates: tuple[str, ...] = option((), "further columns to read, known up to the present only")
+    known: tuple[str, ...] = option((), "columns known ahead, such as holidays: read for the rows to forecast, too")
+    calendar: tuple[str, ...] | None = option(
+        None, f"parts of the rows' time to read: {', '.join(PHASES)}; null: the catalogue's"
+    )
+    lags: tuple[int, ...] = option((), "rows back whose targets are read beside each row's own, such as [24, 168]")
     time: str | None = option(
         None, "column of the time; null: one called date or time, or a first one of dates; none: none of them"
+    )
+    where: str | None = option(None, "the rows to take of a long table, as in origin=JFK; null: the catalogue's")
+    every: str | None = option(
+        None, "step of a regular grid to put the rows on, such as 1h or 1D; null: the catalogue's"
+    )
+    gaps: str | None = option(
+        None,
+        "refuse missing values and rows, or carry the last value over them; null: the catalogue's, else refuse",
+        choices=("refuse", "carry"),
     )
     horizon: int = option(7, "rows ahead to forecast", at_least=1, at_most=10_000)
     season: int | None = option(
@@ -43,8 +57,12 @@ class Forecast:
         None, "levels from 0 to 1, 0.5 among them, rising; null: one value, by squared error"
     )
     transform: str | None = option(
-        None, "log_return for prices; null: the catalogue's, else none", choices=("none", "log_return")
+        None,
+        "log_return for prices, log_volatility for how much they move, difference for levels that drift; null: the "
+        "catalogue's, else none",
+        choices=TRANSFORMS,
     )
+    volatility_window: int = option(5, "log returns that make one volatility", at_least=1, at_most=10_000)
     valid_part: float | None = option(None, "part of the rows to validate on; null: 0.2", above=0, below=1)
     test_part: float | None = option(None, "part of the rows, at the end, for the test; null: 0.2", at_least=0, below=1)
     train_rows: int | None = option(None, "rows to train on, instead of parts; the next two say the rest", at_least=1)
@@ -55,6 +73,15 @@ class Forecast:
         """Raise ValueError, naming the field, where options do not go together."""
         if self.target in ("", ()):
             raise ValueError("workload.target: empty; name a column, or several")
+        self._check_quantiles()
+        self._check_columns()
+        self._check_parts()
+        if self.season is not None and self._transform in ("log_return", "log_volatility"):
+            raise ValueError(
+                f"workload.season: prices (transform: {self._transform}) are not compared with a season ago"
+            )
+
+    def _check_quantiles(self) -> None:
         levels = self.quantiles
         if levels is not None and not (
             0.5 in levels and all(0 < level < 1 for level in levels) and list(levels) == sorted(set(levels))
@@ -62,6 +89,23 @@ class Forecast:
             raise ValueError(
                 f"workload.quantiles: {list(levels)}; they must rise, lie between 0 and 1, and hold 0.5, the median"
             )
+
+    def _check_columns(self) -> None:
+        unknown = [name for name in self.calendar or () if name not in PHASES]
+        if unknown:
+            raise ValueError(f"workload.calendar: {unknown[0]!r}; it must be of {', '.join(PHASES)}")
+        if any(lag < 1 for lag in self.lags) or len(set(self.lags)) < len(self.lags):
+            raise ValueError(f"workload.lags: {list(self.lags)}; rows back must be at least 1, each once")
+        for field, names in (("covariates", self.covariates), ("known", self.known), ("calendar", self.calendar or ())):
+            if len(set(names)) < len(names):
+                raise ValueError(f"workload.{field}: {list(names)} names one twice")
+        both = set(self.covariates) & set(self.known)
+        if both:
+            raise ValueError(
+                f"workload.known: {both.pop()} is among the covariates; known columns are read in any case"
+            )
+
+    def _check_parts(self) -> None:
         if (self.train_rows is None) != (self.valid_rows is None) or (
             self.test_rows is not None and self.train_rows is None
         ):
@@ -70,8 +114,6 @@ class Forecast:
             raise ValueError("workload.valid_part: rows are given already, by train_rows, valid_rows and test_rows")
         if (self.valid_part or DEFAULT_PART) + (DEFAULT_PART if self.test_part is None else self.test_part) >= 1:
             raise ValueError("workload.valid_part: with test_part it leaves no rows to train on")
-        if self.season is not None and self._transform == "log_return":
-            raise ValueError("workload.season: prices (transform: log_return) are not compared with a season ago")
 
     @property
     def objectives(self) -> Mapping[str, str]:
@@ -83,46 +125,44 @@ class Forecast:
             "valid_mae": "minimize",
             "valid_skill_naive": "maximize",
             **probabilistic,
+            "valid_mase": "minimize",
+            "valid_smape": "minimize",
+            "valid_direction_accuracy": "maximize",
         }
 
     def prepare(self) -> Dataset:
         """Read the table, take its parts, standardise by the training part, and score what needs no training."""
         frame, source = read_table(self.series)
-        time = time_column(frame, self.time)
-        if time is not None:
-            check_order(times(frame[time], "workload.time"), "workload.time")
-        targets = self._targets(frame)
-        if set(targets) & set(self.covariates):
-            raise ValueError("workload.covariates: a target is among them; targets are read in any case")
-        columns = [*targets, *self.covariates]
-        raw = numbers(frame, targets, "workload.target")
-        if self.covariates:
-            raw = np.concatenate([raw, numbers(frame, self.covariates, "workload.covariates")], axis=1)
-        values = stationary(raw, self._transform, columns, field="workload.transform")
-        parts = self._parts(len(values))
-        mean, std = self._scaling(values[: parts.train], columns)
-        # Levels differ from one another by changes in standard deviations; float64, for prices have long logarithms.
-        levels = (np.log(raw[1:]) if self._transform == "log_return" else raw)[:, : len(targets)] / std[: len(targets)]
-        baselines = self._baselines(levels, parts)
-        return make_dataset(
-            name=f"{', '.join(targets)} of {self.series}, {self.horizon} rows ahead",
-            arrays={"inputs": ((values - mean) / std).astype(np.float32), "levels": levels},
-            facts={
-                "columns": columns,
-                "targets": targets,
-                "time": time,
-                "horizon": self.horizon,
-                "quantiles": list(self.quantiles) if self.quantiles else None,
-                "transform": self._transform,
-                "mean": mean.tolist(),
-                "std": std.tolist(),
-                "rows": [parts.train, parts.valid, parts.test],
-                "chance_loss": self._chance_loss(levels, parts),
-                "naive": {name[6:]: value for name, value in baselines.items() if name.startswith("naive/")},
-                "example": _example(frame, time, columns, stop=len(frame) - len(values) + parts.train),
-            },
-            source=source,
-            baselines=baselines,
+        where = self.where or (self._defaults.where if self._defaults else None)
+        if where is not None:
+            frame, source = select(frame, where, "workload.where"), f"{source}, {where}"
+        reading = self._reading(frame, where)
+        rows = reading.rows(frame)
+        parts = self._parts(max(len(rows.values) - lost_rows(reading), 0))
+        if max(self.lags, default=0) >= parts.train:
+            raise ValueError(
+                f"workload.lags: {max(self.lags)} rows reach back before the series begins; {parts.train} are to train"
+            )
+        aim = Aim(self.series, self.horizon, parts, self._season(parts), self.quantiles)
+        return forecast_dataset(reading, rows, aim, source=source)
+
+    def _reading(self, frame: pandas.DataFrame, where: str | None) -> Reading:
+        usual, targets, time = self._defaults, self._targets(frame), time_column(frame, self.time)
+        for field, names in (("covariates", self.covariates), ("known", self.known)):
+            if set(targets) & set(names):
+                raise ValueError(f"workload.{field}: a target is among them; targets are read in any case")
+        return Reading(
+            targets=tuple(targets),
+            covariates=self.covariates,
+            known=self.known,
+            calendar=self.calendar if self.calendar is not None else (usual.calendar if usual and time else ()),
+            lags=self.lags,
+            time=time,
+            where=where,
+            gaps=self.gaps or (usual.gaps if usual else "refuse"),
+            every=self.every or (usual.every if usual else None),
+            transform=self._transform,
+            volatility_window=self.volatility_window,
         )
 
     @property
@@ -134,15 +174,19 @@ class Forecast:
     def _transform(self) -> str:
         return self.transform or (self._defaults.transform if self._defaults else "none")
 
+    def _season(self, parts: Parts) -> int | None:
+        usual = self._defaults.season if self._defaults and self._transform in ("none", "difference") else None
+        # What was not asked for is left out, not refused, where too few rows come before validation.
+        return self.season or (usual if usual and usual <= parts.train else None)
+
     def _targets(self, frame: pandas.DataFrame) -> list[str]:
-        if self.target is not None:
-            targets = [self.target] if isinstance(self.target, str) else list(self.target)
-            if len(set(targets)) < len(targets):
-                raise ValueError(f"workload.target: {targets} names a column twice")
-            return targets
-        if self._defaults is None:
+        if self.target is None and self._defaults is None:
             raise ValueError(f"workload.target: missing; the columns are {', '.join(map(str, frame.columns))}")
-        return [self._defaults.target]
+        target = self.target if self.target is not None or self._defaults is None else self._defaults.target
+        targets = [target] if isinstance(target, str) else list(target or ())
+        if len(set(targets)) < len(targets):
+            raise ValueError(f"workload.target: {targets} names a column twice")
+        return targets
 
     def _parts(self, rows: int) -> Parts:
         if self.train_rows is not None and self.valid_rows is not None:
@@ -161,32 +205,6 @@ class Forecast:
                 f"validate and {parts.test} to test, each more than the horizon of {self.horizon}"
             )
         return parts
-
-    def _scaling(self, train: np.ndarray, columns: list[str]) -> tuple[np.ndarray, np.ndarray]:
-        mean, std = train.mean(axis=0), train.std(axis=0)
-        for name, middle, spread in zip(columns, mean, std, strict=True):
-            if not spread > 1e-10 * abs(middle):  # less is round-off
-                raise ValueError(f"workload.series: column {name} never changes in the {len(train)} rows for training")
-        return mean, std
-
-    def _baselines(self, levels: np.ndarray, parts: Parts) -> dict[str, float]:
-        for part in ("valid", "test"):
-            origins = parts.origins(part, self.horizon)
-            if len(origins) and not changes(levels, origins, self.horizon).any():
-                raise ValueError(f"workload.series: the targets never change in the {part} part; nothing to forecast")
-        usual = self._defaults.season if self._defaults and self._transform == "none" else None
-        # What was not asked for is left out, not refused, where too few rows come before validation.
-        season = self.season or (usual if usual and usual <= parts.train else None)
-        found = naive_scores(levels, parts, self.horizon, season=season, quantiles=self.quantiles)
-        if self.quantiles:
-            found["nominal/valid_coverage"] = round(self.quantiles[-1] - self.quantiles[0], 12)
-        return found
-
-    def _chance_loss(self, levels: np.ndarray, parts: Parts) -> float:
-        """Return the training loss of forecasting no change."""
-        actual = changes(levels, parts.origins("train", self.horizon), self.horizon)
-        unchanged = np.zeros((*actual.shape, len(self.quantiles or [0.5])))
-        return scores(unchanged, actual, self.quantiles)["pinball" if self.quantiles else "mse"]
 
     def check(self, params: Params) -> None:
         """Raise ValueError where `params` cannot be trained."""
@@ -208,15 +226,6 @@ class Forecast:
 
     def predictor(self, checkpoint: bytes) -> Predictor:
         """Return a model that continues a history."""
-        from workloads.tasks.forecasting import ForecastPredictor
+        from workloads.tasks.forecast_predictor import ForecastPredictor
 
         return ForecastPredictor(checkpoint)
-
-
-def _example(frame: pandas.DataFrame, time: str | None, columns: list[str], *, stop: int) -> dict[str, list[Any]]:
-    rows = frame.iloc[max(stop - EXAMPLE_ROWS, 0) : stop]
-    example: dict[str, list[Any]] = {}
-    if time is not None:
-        stamps = rows[time].tolist()
-        example[time] = stamps if is_numeric(rows[time]) else [str(stamp) for stamp in stamps]
-    return example | {name: [float(value) for value in rows[name]] for name in columns}

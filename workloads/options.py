@@ -72,9 +72,8 @@ def check_value(cls: type, name: str, value: Any, where: str) -> Any:
     if isinstance(value, tuple):
         item_type = tuple_item_type(cls, name)
         if not all(type(item) is item_type for item in value):
-            raise ValueError(
-                f"{where}.{name}: {list(value)!r}; it must be a list of {'numbers' if item_type is float else 'texts'}"
-            )
+            kind = {float: "numbers", int: "integers"}.get(item_type, "texts")
+            raise ValueError(f"{where}.{name}: {list(value)!r}; it must be a list of {kind}")
     if not _within(value, bounds):
         raise ValueError(f"{where}.{name}: {value!r}; it must be {_expected(kinds, bounds)}")
     return value

@@ -39,7 +39,9 @@ def fetch(entry: Entry, *, force: bool, any_version: bool, as_json: bool) -> Non
         raise BpttError(str(error)) from error
     except KeyboardInterrupt as error:
         again = f"bptt data fetch {shlex.quote(entry.name)}{flags}"
-        raise Interrupted(f"interrupted; what came is kept, and `{again}` goes on from there") from error
+        raise Interrupted(
+            f"interrupted; what came is kept, and `{again}` goes on from there where the server can"
+        ) from error
     if found is None:
         raise BpttError(f"{wanted.path} was removed meanwhile")
     report(wanted, found, fetched=fetched, as_json=as_json)

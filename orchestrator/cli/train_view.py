@@ -12,9 +12,14 @@ from dataclasses import asdict
 import click
 
 from orchestrator.cli.trained import TrainedFolder, shown
+from orchestrator.report.beside import compare, losses
+from orchestrator.wording import number
 from workloads.protocol import Dataset, Progress
 
 SHOWN = ("cell_type", "num_layers", "hidden_size", "truncation_length", "learning_rate", "sequence_steps")
+
+IN_A_LINE = 4
+"""Metrics in the line of an evaluation; the last lines show all of them."""
 
 
 class TrainView:
@@ -35,6 +40,7 @@ class TrainView:
             what = ", ".join(f"{name} {set_to[name]}" for name in SHOWN if name in set_to)
             click.echo(f"{self.folder.kind} on {self.dataset.name}" + (f": {what}" if what else ""))
             where = f"in {shown(self.folder.path)}"
+            click.echo(f"data: {self.dataset.source}")
             click.echo(f"{where}, going on from evaluation {done} of {self.total}" if done else where)
         self._hint(done)
 
@@ -44,7 +50,9 @@ class TrainView:
             click.echo(json.dumps({"event": "evaluation", **asdict(progress)}))
             return
         measured = progress.metrics
-        figures = [f"{name} {measured[name]:.4f}" for name in (*self.metrics, "train_loss") if name in measured]
+        figures = [
+            f"{name} {measured[name]:.4f}" for name in (*self.metrics[:IN_A_LINE], "train_loss") if name in measured
+        ]
         if "sequence_steps_per_second" in measured:
             figures.append(f"{measured['sequence_steps_per_second']:,.0f} steps/s")
         done = progress.evaluation + 1
@@ -83,17 +91,24 @@ class TrainView:
             self._end_json(best, evaluations[-1])
             return
         click.echo(f"\nbest: evaluation {best.evaluation + 1} of {self.total}")
-        for name in self.metrics:
+        others = [name for name in best.metrics if name.startswith(("valid_", "test_")) and "/" not in name]
+        for name in dict.fromkeys([*self.metrics, *sorted(others, key=lambda name: not name.startswith("valid_"))]):
             if name in best.metrics:
-                click.echo(f"  {name:<26}{best.metrics[name]:>10.4f}{self._baselines(name)}")
+                click.echo(f"  {name:<26}{figure(best.metrics[name]):>10}{self._baselines(name)}")
+        for sentence in self._losses(best):
+            click.echo(sentence)
         use = f"bptt predict {shlex.quote(str(shown(checkpoint)))}"
         if "prompt" in self.folder.predictor(checkpoint).example()[0]:
             use += " --prompt 'Once upon a time'"
         click.echo(f"checkpoint: {shown(checkpoint)}\nuse it:     {use}")
 
     def _baselines(self, metric: str) -> str:
-        named = ((*name.rpartition("/"), value) for name, value in self.dataset.baselines.items())
-        return "".join(f"   {baseline} {value:.4f}" for baseline, _, of, value in named if of == metric)
+        named = ((*name.partition("/"), value) for name, value in self.dataset.baselines.items())
+        return "".join(f"   {baseline} {figure(value)}" for baseline, _, of, value in named if of == metric)
+
+    def _losses(self, best: Progress) -> list[str]:
+        objectives = dict(self.folder.workload().objectives)
+        return losses(compare(self.dataset.baselines, best.metrics, objectives), "The model")
 
     def _end_json(self, best: Progress, last: Progress) -> None:
         summary = {
@@ -101,7 +116,13 @@ class TrainView:
             "best": asdict(best),
             "last": asdict(last),
             "baselines": dict(self.dataset.baselines),
+            "losses": self._losses(best),
             "folder": str(self.folder.path),
             "checkpoint": str(self.folder.checkpoint(best)),
         }
         click.echo(json.dumps(summary))
+
+
+def figure(value: float) -> str:
+    """Return a metric to four decimals, or to four digits where that would say little."""
+    return number(value) if 0 < abs(value) < 0.1 else f"{value:.4f}"

@@ -60,6 +60,15 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
+class Groups:
+    """The best trial's metrics by group of one kind, such as the steps ahead of a forecast."""
+
+    kind: str
+    members: Mapping[str, Mapping[str, float]]
+    """Metrics by name, for each group."""
+
+
+@dataclass(frozen=True, slots=True)
 class Reason:
     """Trials that did not work, for one reason."""
 
@@ -115,6 +124,9 @@ class Report:
     reasons: Sequence[Reason]
     cost: Cost
     baselines: Sequence[Comparison]
+    losses: Sequence[str]
+    """A sentence for each baseline that the best trial loses to."""
+    groups: Sequence[Groups]
     gradient: Gradient | None
     data: Mapping[str, Any]
     model: str | None

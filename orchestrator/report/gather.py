@@ -9,6 +9,7 @@ from typing import Any
 
 import workloads
 from orchestrator.ledger import Ledger
+from orchestrator.report.beside import by_group, compare, losses
 from orchestrator.report.findings import Answer, Comparison, Cost, Gradient, Group, Importance, Reason, Report
 from orchestrator.space import Parameter
 from orchestrator.spec import trials_allowed
@@ -32,6 +33,7 @@ def make_report(ledger: Ledger, name: str) -> Report:
     trials, row = seen.trials, seen.row
     lengths: dict[int, int] = hyperparameter(seen, "truncation_length")
     cells: dict[int, str] = hyperparameter(seen, "cell_type")
+    compared = find_baselines(seen)
     return Report(
         name=name,
         workload=seen.spec.workload.kind,
@@ -48,7 +50,9 @@ def make_report(ledger: Ledger, name: str) -> Report:
         truncation_lengths=[group(seen, label, members, lengths) for label, members in by_length(trials, lengths)],
         reasons=find_reasons(trials),
         cost=find_cost(seen),
-        baselines=find_baselines(seen),
+        baselines=compared,
+        losses=losses(compared),
+        groups=by_group(last_metrics(seen.best) or {}, known_baselines(seen)),
         gradient=find_gradient(seen.best, lengths),
         data=dict(row.dataset),
         model=row.model,
@@ -202,17 +206,17 @@ def training_seconds(trial: TrialRecord) -> float:
 
 def find_baselines(seen: Standing) -> list[Comparison]:
     """Set each baseline beside the best trial's value of the same metric."""
-    directions = dict(seen.spec.load_workload().objectives)
-    found = []
-    for key, baseline in dict(seen.row.dataset.get("baselines", {})).items():
-        name, _, metric = key.partition("/")
-        best = seen.best.value(metric) if seen.best else None
-        direction = directions.get(metric)
-        beaten = None
-        if best is not None and direction is not None:
-            beaten = best > baseline if direction == "maximize" else best < baseline
-        found.append(Comparison(name, metric, baseline, best, beaten))
-    return found
+    return compare(known_baselines(seen), last_metrics(seen.best), dict(seen.spec.load_workload().objectives))
+
+
+def known_baselines(seen: Standing) -> dict[str, float]:
+    """Return the baselines of the sweep's data; none before they were prepared."""
+    return dict(seen.row.dataset.get("baselines", {}))
+
+
+def last_metrics(trial: TrialRecord | None) -> Mapping[str, float] | None:
+    """Return what a trial's last evaluation measured, by which it is judged."""
+    return trial.last.metrics if trial is not None and trial.last else None
 
 
 def find_gradient(best: TrialRecord | None, lengths: Mapping[int, int]) -> Gradient | None:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from orchestrator.pages import Block, Facts, Heading, Paragraph, Table
-from orchestrator.report.findings import Comparison, Gradient, Group, Importance, Report
+from orchestrator.report.findings import Gradient, Group, Groups, Importance, Report
 from orchestrator.wording import count, duration, in_view_order, number, state_word, value_of
 
 FEW = 10
@@ -21,11 +21,13 @@ def page_of(report: Report) -> list[Block]:
     return [
         Heading(f"{report.name}: {report.workload}"),
         Paragraph(answer(report)),
+        *([Paragraph(" ".join(report.losses))] if report.losses else []),
         *best(report),
         *importance(report.importance),
         *groups("By cell type", "cell_type", report.cell_types, report),
         *groups("By truncation length", "truncation_length", report.truncation_lengths, report),
         *baselines(report),
+        *(block for found in report.groups for block in by_group(found)),
         *gradient(report.gradient),
         *trials(report),
         *cost(report),
@@ -119,7 +121,7 @@ def whole(figure: int | None) -> str:
 
 
 def baselines(report: Report) -> list[Block]:
-    """Set the best trial beside what needs no training, and say so where that is better."""
+    """Set the best trial beside what needs no training."""
     if not report.baselines:
         return []
     words = {True: "yes", False: "NO", None: "-"}
@@ -127,20 +129,17 @@ def baselines(report: Report) -> list[Block]:
         (found.name, found.metric, number(found.baseline), number(found.best), words[found.beaten])
         for found in report.baselines
     ]
-    page: list[Block] = [
+    return [
         Heading("Beside baselines"),
         Table(("baseline", "metric", "its value", "best trial", "beaten"), rows),
     ]
-    lost = [found for found in report.baselines if found.beaten is False]
-    if lost:
-        page.append(Paragraph(losses(lost)))
-    return page
 
 
-def losses(lost: Sequence[Comparison]) -> str:
-    """Say which baselines the best trial loses to."""
-    named = ", ".join(f"{found.name} by {found.metric}" for found in lost)
-    return f"The best trial is no better than {named}: as it stands, the model is not worth using."
+def by_group(found: Groups) -> list[Block]:
+    """Show the best trial's metrics by group."""
+    metrics = list(dict.fromkeys(name for measured in found.members.values() for name in measured))
+    rows = [[name, *(number(measured.get(metric)) for metric in metrics)] for name, measured in found.members.items()]
+    return [Heading(f"By {found.kind.replace('_', ' ')} (best trial)"), Table((found.kind, *metrics), rows)]
 
 
 def gradient(found: Gradient | None) -> list[Block]:

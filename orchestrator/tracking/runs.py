@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import os
 import re
 from collections.abc import Mapping
 from functools import lru_cache
@@ -248,4 +249,6 @@ def origin() -> dict[str, str]:
 @lru_cache(maxsize=4096)
 def _key(name: str) -> str:
     # A workload of the user's own may name its metrics with characters that MLflow refuses.
-    return re.sub(r"[^A-Za-z0-9_./ -]", "_", name)[:250]
+    # MLflow takes a colon, as in test_mse/step:24, everywhere but on Windows.
+    allowed = "A-Za-z0-9_./ -" if os.name == "nt" else "A-Za-z0-9_./: -"
+    return re.sub(f"[^{allowed}]", "_", name)[:250]

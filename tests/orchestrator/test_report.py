@@ -203,7 +203,71 @@ def test_a_model_that_loses_to_a_baseline_is_called_not_worth_using(sweep_settin
 def test_a_model_that_beats_no_baseline_is_said_to(sweep_settings: Settings) -> None:
     report = report_on(sweep_settings, [Recorded("gru", 8, [3.5])])
     assert report.baselines[0].beaten is False
-    assert "no better than unigram by valid_loss" in plain(page_of(report))
+    assert (
+        "The best trial loses to unigram: valid_loss 3.500 beside 3.000. As it stands, it is not worth using."
+        in plain(page_of(report))
+    )
+
+
+FORECAST = {"kind": "forecast", "series": "seattle-weather"}
+
+
+def forecast_report(settings: Settings, metrics: dict[str, float], baselines: dict[str, float]) -> Report:
+    ledger = record_sweep(
+        settings, [Recorded("gru", 8, [metrics["valid_mse"]], metrics=metrics)], spec=spec_with(workload=FORECAST)
+    )
+    ledger.update("recorded", dataset={**DATASET, "baselines": baselines})
+    return make_report(ledger, "recorded")
+
+
+def test_a_forecast_that_loses_to_the_last_value_is_told_so_in_text_markdown_and_json(sweep_settings: Settings) -> None:
+    metrics = {"valid_mse": 0.051, "test_mse": 0.06}
+    report = forecast_report(sweep_settings, metrics, {"naive/valid_mse": 0.034, "naive/test_mse": 0.04})
+    sentence = (
+        "The best trial loses to the naive forecast (repeating the last value): valid_mse 0.05100 beside 0.03400, "
+        "test_mse 0.06000 beside 0.04000. It is no forecast to use."
+    )
+    assert plain(page_of(report)).splitlines()[4] == sentence  # right behind the answer
+    assert sentence in markdown(page_of(report))
+    assert json.loads(json.dumps(report.plain()))["losses"] == [sentence]
+
+
+def test_a_forecast_that_is_as_good_as_the_last_value_and_no_better_is_no_forecast(sweep_settings: Settings) -> None:
+    report = forecast_report(sweep_settings, {"valid_mse": 0.034}, {"naive/valid_mse": 0.034})
+    assert report.losses == [
+        "The best trial does no better than the naive forecast (repeating the last value): valid_mse 0.03400 beside "
+        "0.03400. It is no forecast to use."
+    ]
+
+
+def test_a_forecast_that_beats_a_baseline_by_most_metrics_is_told_the_one_it_does_not(sweep_settings: Settings) -> None:
+    metrics = {"valid_mse": 0.03, "test_mse": 0.03, "valid_smape": 9.0, "valid_direction_accuracy": 0.6}
+    baselines = {"naive/valid_mse": 0.04, "naive/test_mse": 0.04, "naive/valid_smape": 8.0}
+    report = forecast_report(sweep_settings, metrics, {**baselines, "always_up/valid_direction_accuracy": 0.5})
+    assert report.losses == [
+        "The best trial beats the naive forecast (repeating the last value) by valid_mse, test_mse, but not by "
+        "valid_smape 9.000 beside 8.000."
+    ]
+
+
+def test_metrics_of_groups_are_tables_by_kind_and_no_baselines(sweep_settings: Settings) -> None:
+    metrics = {
+        "valid_mse": 0.5,
+        "test_mse/step:1": 0.25,
+        "test_mse/step:24": 0.75,
+        "test_mae/step:24": 0.125,
+        "valid_character_error_rate/speaker:jackson": 0.5,
+    }
+    report = forecast_report(sweep_settings, metrics, {"naive/valid_mse": 1.0, "naive/test_mae/step:24": 0.5})
+    assert [found.metric for found in report.baselines] == ["valid_mse"]
+    text = markdown(page_of(report))
+    assert "## By step (best trial)\n\n| step | test_mse | test_mae | test_mae (naive) |" in text
+    assert "| 1 | 0.2500 | - | - |" in text
+    assert "| 24 | 0.7500 | 0.1250 | 0.5000 |" in text
+    assert "## By speaker (best trial)\n\n| speaker | valid_character_error_rate |" in text
+    speakers, steps = json.loads(json.dumps(report.plain()))["groups"]
+    assert speakers["kind"] == "speaker"
+    assert steps["members"]["24"] == {"test_mse": 0.75, "test_mae": 0.125, "test_mae (naive)": 0.5}
 
 
 def test_a_baseline_whose_metric_was_not_measured_has_no_verdict(sweep_settings: Settings) -> None:

@@ -369,9 +369,11 @@ def test_names_that_mlflow_refuses_are_spelled_otherwise(
 ) -> None:
     spec = make_spec()
     trial = make_trial(spec)
-    evaluate(trial, **{"recall@5 (%)": 0.25})
+    evaluate(trial, **{"recall@5 (%)": 0.25, "test_mse/step:24": 0.5})
     finish(track(spec, trial))
-    assert children(settings)[0].data.metrics["recall_5 ___"] == 0.25
+    metrics = children(settings)[0].data.metrics
+    assert metrics["recall_5 ___"] == 0.25
+    assert metrics["test_mse/step:24"] == 0.5
 
 
 def wait_for(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:

@@ -13,18 +13,10 @@ import torch
 
 import workloads
 from tests.conftest import FolderStorage
+from tests.workloads.waves import SMALL, prepared, train, waves
 from workloads.data.catalogue import data_root
-from workloads.protocol import Dataset, Diverged, Progress, Workload
+from workloads.protocol import Diverged, Progress
 
-SMALL: dict[str, Any] = {
-    "cell_type": "gru",
-    "hidden_size": 12,
-    "batch_size": 4,
-    "truncation_length": 24,
-    "learning_rate": 1e-2,
-    "sequence_steps": 3000,
-    "evaluations": 3,
-}
 CHANGING = ("sequence_steps_per_second", "peak_memory_mb")
 
 
@@ -33,38 +25,11 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def waves(rows: int = 600, start: str = "2020-01-01") -> pandas.DataFrame:
-    """Two waves with a little noise, easy to forecast, and a column of texts."""
-    step, noise = np.arange(rows), np.random.default_rng(0).normal(0, 0.05, rows)
-    return pandas.DataFrame(
-        {
-            "date": pandas.date_range(start, periods=rows).astype(str),
-            "tide": 20 + 3 * np.sin(step / 3) + noise,
-            "wind": 5 + np.cos(step / 5) + noise,
-            "sky": ["clear", "grey"] * (rows // 2),
-        }
-    )
-
-
 @pytest.fixture
 def waves_file(tmp_path: Path) -> str:
     path = tmp_path / "waves.csv"
     waves().to_csv(path, index=False)
     return str(path)
-
-
-def prepared(**options: Any) -> tuple[Workload, Dataset]:
-    workload = workloads.load("forecast", options)
-    dataset = workload.prepare()
-    for array in dataset.arrays.values():
-        array.flags.writeable = False  # as workers share them
-    return workload, dataset
-
-
-def train(params: dict[str, Any], storage: FolderStorage, **options: Any) -> tuple[Workload, list[Progress]]:
-    workload, dataset = prepared(**options)
-    workload.check({**SMALL, **params})
-    return workload, list(workload.train({**SMALL, **params}, dataset, storage))
 
 
 def measured(progress: Progress) -> dict[str, float]:
@@ -207,6 +172,14 @@ def test_a_history_that_cannot_be_continued_is_refused(
         ({"target": "tide", "time": "sky"}, "workload.time: column sky holds no times"),
         ({"target": "tide", "horizon": 200}, "workload.series: .* has 600 rows, too few for 360 to train"),
         ({"target": "tide", "train_rows": 500, "valid_rows": 101}, "workload.series: .* 600 rows, too few for 500"),
+        ({"target": "tide", "known": ["tide"]}, "workload.known: a target is among them"),
+        ({"target": "tide", "lags": [360]}, "workload.lags: 360 rows reach back before the series begins; 360 are to"),
+        ({"target": "tide", "time": "none", "calendar": ["hour"]}, "workload.calendar: a column of dates is needed"),
+        ({"target": "tide", "time": "none", "every": "1h"}, "workload.every: a column of dates is needed"),
+        ({"target": "tide", "every": "often"}, "workload.every: 'often' is no step of time"),
+        ({"target": "tide", "every": "7D"}, "workload.every: 514 rows lie off the grid of every 7D .* 2020-01-02"),
+        ({"target": "tide", "every": "12h"}, "workload.series: 599 rows are absent from the regular grid"),
+        ({"target": "tide", "where": "sky=blue"}, "workload.where: no row has 'blue' in sky, which holds clear, grey"),
         ({"target": "tide", "season": 400}, "workload.season: 400 rows reach back before the series begins"),
     ],
 )
@@ -305,8 +278,18 @@ def test_a_series_that_never_changes_is_refused(flat_from: int, message: str, tm
         ({"train_rows": 100}, "workload.train_rows: train_rows and valid_rows go together"),
         ({"train_rows": 10, "valid_rows": 10, "valid_part": 0.1}, "workload.valid_part: rows are given already"),
         ({"series": "sp500", "season": 5}, "workload.season: prices"),
+        ({"series": "sp500", "transform": "log_volatility", "season": 5}, "workload.season: prices"),
+        ({"calendar": ["moon"]}, "workload.calendar: 'moon'; it must be of hour, weekday, month_day, day_of_year"),
+        ({"calendar": ["hour", "hour"]}, "workload.calendar: .* names one twice"),
+        ({"lags": [0]}, "workload.lags: .* must be at least 1"),
+        ({"lags": [1.5]}, "workload.lags: .* must be a list of integers"),
+        ({"known": ["holiday"], "covariates": ["holiday"]}, "workload.known: holiday is among the covariates"),
+        ({"gaps": "guess"}, "workload.gaps: 'guess'; it must be one of refuse, carry"),
         ({"horizon": 0}, "workload.horizon: 0; it must be an integer at least 1"),
-        ({"transform": "square"}, "workload.transform: 'square'; it must be one of none, log_return"),
+        (
+            {"transform": "square"},
+            "workload.transform: 'square'; it must be one of none, difference, log_return, log_volatility",
+        ),
     ],
 )
 def test_options_that_do_not_go_together_are_refused_before_any_data_are_read(
@@ -327,8 +310,8 @@ def test_the_default_series_need_no_download_and_their_naive_errors_are_the_publ
     # Root mean squared error of the last 20 %: persistence 3.06 degrees Celsius; a log return of zero 0.00862.
     for series, error in (("seattle-weather", 3.06), ("sp500", 0.00862)):
         _, dataset = prepared(series=series, horizon=1)
-        in_units = np.sqrt(dataset.baselines["naive/test_mse"]) * dataset.facts["std"][0]
-        assert in_units == pytest.approx(error, rel=2e-3)
+        assert dataset.baselines["naive/test_rmse"] == pytest.approx(error, rel=2e-3)
+    assert dataset.baselines["always_up/test_direction_accuracy"] == pytest.approx(0.522, abs=5e-4)
 
 
 @pytest.mark.parametrize(("horizon", "error"), [(24, 0.0343), (48, 0.0501), (168, 0.0872)])
@@ -343,4 +326,9 @@ def test_the_naive_errors_of_etth1_are_the_reference_ones(horizon: int, error: f
 def test_a_small_network_learns_the_default_series(storage: FolderStorage) -> None:
     params = {"hidden_size": 32, "truncation_length": 32, "batch_size": 8, "learning_rate": 3e-3}
     _, progress = train({**params, "sequence_steps": 30_000}, storage)
-    assert progress[-1].metrics["valid_skill_naive"] > 0.2
+    metrics = progress[-1].metrics
+    assert metrics["valid_skill_naive"] > 0.2
+    assert all(metrics[f"test_skill_{name}"] > 0 for name in ("naive", "seasonal", "day_of_year", "climatology"))
+    # The further ahead, the less is known.
+    errors = [metrics[f"test_mse/step:{step}"] for step in (1, 2, 4)]
+    assert errors == sorted(errors)

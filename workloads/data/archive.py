@@ -13,10 +13,13 @@ import zlib
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
+from typing import IO
 
-from workloads.data.download import FetchError, place_error
+from workloads.data.download import FetchError, one_line, place_error
 
 CHUNK = 1 << 20
+UNSOUND = (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError, OSError, ValueError)
+"""What zipfile raises, by the place of the damage; OSError where an offset leads out of the file."""
 
 
 def unpack(archive: Path, folder: Path, patterns: Sequence[str], *, size: int) -> None:
@@ -34,8 +37,8 @@ def unpack(archive: Path, folder: Path, patterns: Sequence[str], *, size: int) -
             left = size
             for member, name in members:
                 left -= _write(opened, member, folder / name, limit=left)
-    except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError) as error:
-        raise FetchError(f"the archive cannot be unpacked: {' '.join(str(error).split())[:200]}") from error
+    except UNSOUND as error:
+        raise unsound(error) from error
 
 
 def chosen(opened: zipfile.ZipFile, patterns: Sequence[str]) -> Iterator[tuple[zipfile.ZipInfo, PurePosixPath]]:
@@ -77,7 +80,7 @@ def _write(opened: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path, *, limi
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with path.open("xb") as file:
-                while chunk := source.read(CHUNK):
+                while chunk := _read(source):
                     written += len(chunk)
                     if written > limit:
                         raise FetchError(f"the archive's {member.filename!r} is larger than it says")
@@ -85,6 +88,27 @@ def _write(opened: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path, *, limi
         except OSError as error:
             raise place_error(error, path) from error
     return written
+
+
+def _read(source: IO[bytes]) -> bytes:
+    try:
+        return source.read(CHUNK)
+    except UNSOUND as error:
+        raise unsound(error) from error
+
+
+def unsound(error: Exception) -> FetchError:
+    """Return what to say of an archive that is damaged."""
+    return FetchError(f"the archive cannot be unpacked: {one_line(error) or type(error).__name__}")
+
+
+def is_sound(path: Path) -> bool:
+    """Tell whether a file is a zip file, with nothing in it torn."""
+    try:
+        with zipfile.ZipFile(path) as opened:
+            return opened.testzip() is None
+    except UNSOUND:
+        return False
 
 
 def contents_digest(folder: Path, patterns: Sequence[str]) -> tuple[str, int]:

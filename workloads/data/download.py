@@ -23,8 +23,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 AGENT = "bptt (fetches data sets)"  # some sites refuse clients that say they are Python's urllib
-SCHEMES = ("http", "https")
 CHUNK = 1 << 16
+LABEL_BYTES = 1 << 14
 MAY_PASS = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Answers that another try may better."""
 NO_SUCH_RANGE = 416
@@ -37,6 +37,10 @@ class FetchError(Exception):
 
 class PlaceError(FetchError):
     """Data cannot be put where they belong, or something else lies there: the user's to mend."""
+
+
+class NoRoom(FetchError):
+    """The disk is full."""
 
 
 class Broken(Exception):
@@ -89,8 +93,8 @@ class Transfer:
         """Go on from the part file, or begin it; Broken where another try may help, FetchError where not."""
         kept = self._kept()
         have = int(kept.get("have", 0))
-        if self.size is not None and have == self.size:
-            return
+        if kept.get("complete") and self.size in (None, have):
+            return  # a process before this one was stopped, or lacked room, behind the download
         headers = {"User-Agent": AGENT, "Accept-Encoding": "identity"}
         if have:
             headers |= {"Range": f"bytes={have}-", "If-Range": str(kept["version"])}
@@ -109,12 +113,14 @@ class Transfer:
     def _kept(self) -> dict[str, Any]:
         """Return how much of which version is here; nothing where it cannot be gone on with."""
         try:
-            label = json.loads(label_of(self.part).read_text(encoding="utf-8"))
+            with label_of(self.part).open("rb") as file:
+                label = json.loads(file.read(LABEL_BYTES))
             have = self.part.stat().st_size
         except (OSError, ValueError):
             return {}
-        usable = isinstance(label, dict) and label.get("url") == self.url and label.get("version")
-        return {**label, "have": have} if usable and have <= (self.size or self.limit) else {}
+        if not isinstance(label, dict) or label.get("url") != self.url or have > (self.size or self.limit):
+            return {}
+        return {**label, "have": have} if label.get("version") or label.get("complete") else {}
 
     def _open(self, headers: dict[str, str]) -> Any:
         try:
@@ -174,9 +180,9 @@ class Transfer:
         """Write what comes behind the `have` bytes that are here; Broken where it ends too early."""
         expected = total if self.size is None else self.size
         label = {"url": self.url, "version": version_of(response), "total": total}
+        if not have:
+            self._label(label)
         try:
-            if not have:
-                label_of(self.part).write_text(json.dumps(label), encoding="utf-8")
             with self.part.open("ab") as file:
                 self.by.told(have, expected)
                 while chunk := self._read(response):
@@ -194,6 +200,13 @@ class Transfer:
             raise place_error(error, self.part) from error
         if expected is not None and have < expected:
             raise Broken(f"broken off after {have:,} of {expected:,} bytes")
+        self._label({**label, "complete": True})
+
+    def _label(self, label: dict[str, Any]) -> None:
+        try:
+            label_of(self.part).write_text(json.dumps(label), encoding="utf-8")
+        except OSError as error:
+            raise place_error(error, self.part) from error
 
     def _read(self, response: Any) -> bytes:
         try:
@@ -203,19 +216,11 @@ class Transfer:
             raise self._failure(error) from error
 
 
-class HttpOnly(urllib.request.HTTPRedirectHandler):
-    """Follows redirections to web addresses alone; urllib itself refuses files, but not FTP."""
-
-    def redirect_request(self, req: Any, fp: Any, code: int, *rest: Any) -> Any:
-        """Return the request for the new address."""
-        new = str(rest[-1])
-        if urlsplit(new).scheme not in SCHEMES:
-            raise FetchError(f"{req.full_url}: the server sends on to {one_line(new)}, which is no web address")
-        return super().redirect_request(req, fp, code, *rest)
-
-
 def opener() -> urllib.request.OpenerDirector:
-    """Return what opens web addresses and nothing else; proxies are those of the environment."""
+    """Return what opens web addresses and nothing else, neither here nor behind a redirection.
+
+    Proxies are those of the environment. What opens files, FTP and data addresses in urllib is left out.
+    """
     made = urllib.request.OpenerDirector()
     for kind in (
         urllib.request.ProxyHandler,
@@ -223,7 +228,7 @@ def opener() -> urllib.request.OpenerDirector:
         urllib.request.HTTPSHandler,
         urllib.request.HTTPDefaultErrorHandler,
         urllib.request.UnknownHandler,
-        HttpOnly,
+        urllib.request.HTTPRedirectHandler,
         urllib.request.HTTPErrorProcessor,
     ):
         made.add_handler(kind())
@@ -237,8 +242,11 @@ def label_of(part: Path) -> Path:
 
 def drop(part: Path) -> None:
     """Remove a part file, and what is known of it."""
-    part.unlink(missing_ok=True)
-    label_of(part).unlink(missing_ok=True)
+    try:
+        part.unlink(missing_ok=True)
+        label_of(part).unlink(missing_ok=True)
+    except OSError as error:
+        raise place_error(error, part) from error
 
 
 def version_of(response: Any) -> str:
@@ -251,7 +259,7 @@ def place_error(error: OSError, path: Path) -> FetchError:
     """Return what to say where something cannot be written."""
     says = error.strerror or str(error)
     if error.errno in NO_ROOM:
-        return FetchError(f"{path}: {says}; make room, the next fetch goes on from what is here")
+        return NoRoom(f"{path}: {says}; make room, the next fetch goes on from what is here")
     return PlaceError(f"{path} cannot be written: {says}; set BPTT_DATA to a folder of yours")
 
 

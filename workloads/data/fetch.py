@@ -5,15 +5,14 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from workloads.data.archive import contents_digest, file_digest, unpack
+from workloads.data.archive import contents_digest, file_digest, is_sound, unpack
 from workloads.data.catalogue import Download, Entry
-from workloads.data.download import Downloader, FetchError, PlaceError, drop, place_error
+from workloads.data.download import Downloader, FetchError, NoRoom, PlaceError, drop, place_error
 
 ROOM_FOR_OTHERS = 1 << 24
 """Bytes that an archive may hold beside twice the files that matter."""
@@ -37,9 +36,11 @@ def examine(entry: Entry, root: Path) -> Found | None:
     pin = download_of(entry)
     path = root / str(entry.place)
     try:
-        if entry.folder is None:
-            return _found(path, pin) if path.is_file() else None
-        return _found(path, pin) if path.is_dir() else None
+        if not path.exists():
+            return None
+        if path.is_dir() == (entry.folder is None):
+            raise PlaceError(f"{path} is in the way: it is {'no' if entry.folder else 'a'} folder; move it elsewhere")
+        return _found(path, pin)
     except OSError as error:
         raise PlaceError(f"{path} cannot be read: {error.strerror or error}") from error
 
@@ -84,23 +85,27 @@ class Fetch:
         """
         if self.any_version and download_of(self.entry).newer is None:
             raise PlaceError(f"{self.entry.name} is known in one version only; leave --any-version out")
-        if not force and self._is_here():
+        if self._is_here(force):
             return False
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with alone(self.path.with_name(f".{self.path.name}.lock"), self.waiting) as waited:
-                if (waited or not force) and self._is_here():
+                if self._is_here(force and not waited):
                     return False
                 self._fetch(download_of(self.entry))
+        except BrokenPipeError:
+            raise  # whoever is told has gone
         except OSError as error:
             raise place_error(error, self.path) from error
         return True
 
-    def _is_here(self) -> bool:
+    def _is_here(self, force: bool) -> bool:
         """Tell whether there is nothing left to do; PlaceError where something else lies in the place."""
         found = examine(self.entry, self.root)
-        if found is None or found.pinned or self.any_version:
-            return found is not None
+        if found is None or force:
+            return False
+        if found.pinned or self.any_version:
+            return True
         pin = download_of(self.entry)
         raise PlaceError(
             f"{self.path} is not {self.entry.name} as pinned ({expected_and_found(pin, found)}); "
@@ -146,8 +151,8 @@ class Fetch:
                 unpack(self.part, fresh, pin.members, size=pin.size)
                 if not (found := _found(fresh, pin)).pinned:
                     raise FetchError(self._wrong(pin, found))
-            except PlaceError:
-                raise
+            except (PlaceError, NoRoom):
+                raise  # the archive may still be good
             except FetchError:
                 drop(self.part)
                 raise
@@ -187,15 +192,6 @@ def by_hand(entry: Entry, root: Path) -> str:
     if pin.members:
         return f"by hand: unpack {pin.url} so that {place}/{pin.members[-1]} are there"
     return f"by hand: put {pin.url} at {place}"
-
-
-def is_sound(path: Path) -> bool:
-    """Tell whether a file is a zip file, with nothing in it torn."""
-    try:
-        with zipfile.ZipFile(path) as opened:
-            return opened.testzip() is None
-    except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError):
-        return False
 
 
 @contextmanager

@@ -1,75 +1,25 @@
-"""Time series: tables from packages and files, read into columns of numbers in the order of time."""
+"""Columns of a table: numbers, and the times of the rows."""
 
 from __future__ import annotations
 
-import importlib
 import re
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-
-from workloads.data import catalogue
 
 if TYPE_CHECKING:
     import pandas
 
 TIME_NAMES = ("date", "time", "datetime", "timestamp")
 """A column so called, in small letters or large, holds the time."""
-FIELD = "workload.series"
-
-
-def read_table(name: str) -> tuple[pandas.DataFrame, str]:
-    """Return the table called `name` (of the catalogue, or a path of CSV or Parquet) and its source.
-
-    ValueError, in one line, where there is none, its package is not installed, or nothing can be read from it.
-    """
-    entry = catalogue.ENTRIES.get(name)
-    if entry is not None and entry.package is not None:
-        frame, source = _from_package(name, entry.package), f"{entry.description} ({entry.licence})"
-    else:
-        path, source = catalogue.locate(name, FIELD)
-        frame = _from_file(path)
-    if not len(frame):
-        raise ValueError(f"{FIELD}: {name} has no rows")
-    return frame, source
-
-
-def _from_package(name: str, package: str) -> pandas.DataFrame:
-    try:
-        if package == "vega_datasets":
-            frame: pandas.DataFrame = importlib.import_module("vega_datasets").data.seattle_weather()
-        else:
-            frame = importlib.import_module("arch.data.sp500").load().reset_index()
-    except ImportError as error:
-        raise ValueError(f"{FIELD}: {name} comes with the package {package}; pip install 'bptt[series]'") from error
-    return frame
-
-
-def _from_file(path: Path) -> pandas.DataFrame:
-    import pandas
-
-    try:
-        if path.suffix.lower() in (".parquet", ".pq"):
-            frame = pandas.read_parquet(path)
-            if not isinstance(frame.index, pandas.RangeIndex):
-                frame = frame.reset_index()  # pandas likes to keep the time there
-        else:
-            frame = pandas.read_csv(path)
-        frame.columns = frame.columns.map(str)
-        return frame
-    except (ValueError, OSError) as error:
-        # pandas' parser errors and pyarrow's are ValueErrors, some of several lines.
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ValueError(f"{FIELD}: {path} cannot be read: {reason}") from error
 
 
 def numbers(frame: pandas.DataFrame, names: Sequence[str], field: str) -> np.ndarray:
-    """Return the columns `names` as float64 (rows, columns).
+    """Return the columns `names` as float64 (rows, columns), NaN where a value is missing or infinite.
 
-    ValueError, beginning with `field`, where one is not there, is not of numbers, or has gaps.
+    ValueError, beginning with `field`, where one is not there, is not of numbers, or has no value at all.
     """
     import pandas
 
@@ -85,14 +35,11 @@ def numbers(frame: pandas.DataFrame, names: Sequence[str], field: str) -> np.nda
             raise ValueError(
                 f"{field}: column {name} is not of numbers: {str(given.iloc[texts[0]])!r} in row {texts[0] + 1}"
             )
-        gaps = int(np.count_nonzero(~np.isfinite(column)))
-        if gaps:
-            raise ValueError(
-                f"{field}: column {name} has {gaps} gaps (empty, NaN or infinite) in {len(column)} rows; "
-                "fill them, or leave these rows out"
-            )
+        column = np.where(np.isfinite(column), column, np.nan)
+        if len(column) and np.isnan(column).all():
+            raise ValueError(f"{field}: column {name} is empty: none of its {len(column)} rows has a number")
         columns.append(column)
-    return np.stack(columns, axis=1)
+    return np.stack(columns, axis=1) if columns else np.empty((len(frame), 0))
 
 
 def time_column(frame: pandas.DataFrame, wanted: str | None) -> str | None:
@@ -181,15 +128,21 @@ def check_order(stamps: pandas.Index[Any], field: str) -> None:
     if stamps.has_duplicates:
         twice = stamps[stamps.duplicated()]
         raise ValueError(
-            f"{field}: {len(twice)} rows have the time of a row before, the first {twice[0]}; keep one series"
+            f"{field}: {len(twice)} rows have the time of a row before, the first {twice[0]}; take one "
+            "series (where: column=value), or leave rows out"
         )
     if not stamps.is_monotonic_increasing:
         row = int(np.flatnonzero(stamps[1:] < stamps[:-1])[0]) + 2
         raise ValueError(f"{field}: time goes back in row {row}, at {stamps[row - 1]}; sort the rows by time")
 
 
-def continue_times(stamps: pandas.Index[Any], steps: int) -> list[str] | list[float] | None:
-    """Return the next `steps` times where those given are regular (every hour, day, month, ...), else None."""
+def continue_times(
+    stamps: pandas.Index[Any], steps: int, *, every: str | None = None
+) -> list[str] | list[float] | None:
+    """Return the next `steps` times where those given are regular (every hour, day, month, ...), else None.
+
+    `every` says in what steps, where that is known beforehand.
+    """
     import pandas
 
     if not isinstance(stamps, pandas.DatetimeIndex):
@@ -198,6 +151,8 @@ def continue_times(stamps: pandas.Index[Any], steps: int) -> list[str] | list[fl
         if not len(distance) or not np.allclose(distance, distance[0]):
             return None
         return [float(values[-1] + distance[0] * step) for step in range(1, steps + 1)]
+    if every is not None:
+        return [str(stamp) for stamp in pandas.date_range(stamps[-1], periods=steps + 1, freq=every)[1:].astype(str)]
     if len(stamps) < 2:
         return None
     months = 12 * (stamps[1].year - stamps[0].year) + stamps[1].month - stamps[0].month
@@ -211,3 +166,8 @@ def continue_times(stamps: pandas.Index[Any], steps: int) -> list[str] | list[fl
             following = pandas.date_range(stamps[-1], periods=steps + 1, freq=frequency)[1:]
             return [str(stamp) for stamp in following.astype(str)]
     return None
+
+
+def plain_times(stamps: pandas.Index[Any]) -> list[Any]:
+    """Return times as texts, numbers as they are: fit for JSON."""
+    return stamps.tolist() if is_numeric(stamps.to_series()) else [str(stamp) for stamp in stamps.astype(str)]

@@ -1,0 +1,82 @@
+"""A trained forecaster in use: a table of history in, a table of the next rows out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from workloads.checkpoint import trained_network
+from workloads.data.forecast_dataset import scaled
+from workloads.data.preparation import Prepared, Reading
+from workloads.data.series import continue_times, plain_times
+from workloads.data.transforms import lost_rows
+from workloads.tasks.forecasting import forecast_rows, make_network
+
+
+class ForecastPredictor:
+    """Answers in the units of the history; a volatility where the model forecasts volatilities."""
+
+    def __init__(self, checkpoint: bytes) -> None:
+        self.network, self.facts = trained_network(checkpoint, make_network)
+        self.reading = Reading.from_plain(self.facts["reading"])
+        needs_time = self.reading.calendar or self.reading.every
+        self.optional_columns = [self.reading.time] if self.reading.time is not None and not needs_time else []
+
+    def example(self) -> tuple[dict[str, list[Any]], dict[str, Any]]:
+        """Return the last rows of the training part; there are no options."""
+        return self.facts["example"], {}
+
+    def predict(self, columns: Mapping[str, list[Any]], options: Mapping[str, Any]) -> dict[str, list[Any]]:
+        """Continue a history, one row for each time step, the longer the better.
+
+        Where columns are known ahead, it holds them for the rows to forecast, too, targets left empty there. Returns
+        `step` from 1 to the horizon, the time where that of the history is regular or given, and each target: its
+        forecast, or one column for each quantile (`temp_max_q0.1`); of prices whose volatility is forecast, that
+        (`Adj Close_volatility`). ValueError says what is wrong with the history.
+        """
+        import pandas
+
+        horizon = self.facts["horizon"]
+        rows = self.reading.rows(pandas.DataFrame(dict(columns)), history=True)
+        needed = lost_rows(self.reading) + 1
+        if len(rows.values) < needed:
+            raise ValueError(f"history: {len(rows.values)} rows; at least {needed} are needed")
+        prepared = self.reading.prepare(rows, history=True)
+        ahead = len(prepared.known) - len(prepared.levels)
+        if self.reading.known and ahead < horizon:
+            raise ValueError(
+                f"history: {', '.join(self.reading.known)} must be known {horizon} rows ahead, and {ahead} rows follow "
+                "the last one with a target; add rows with the targets left empty"
+            )
+        answer: dict[str, list[Any]] = {"step": list(range(1, horizon + 1))}
+        following = self._following(prepared)
+        if following is not None and self.reading.time is not None:
+            answer[self.reading.time] = following
+        forecast = self._in_units(prepared)  # (horizon, targets, quantiles)
+        for index, target in enumerate(self.reading.targets):
+            name = f"{target}_volatility" if self.reading.transform == "log_volatility" else target
+            if self.facts["quantiles"] is None:
+                answer[name] = forecast[:, index, 0].tolist()
+            for place, level in enumerate(self.facts["quantiles"] or []):
+                answer[f"{name}_q{level:g}"] = forecast[:, index, place].tolist()
+        return answer
+
+    def _following(self, prepared: Prepared) -> list[Any] | None:
+        stamps, horizon = prepared.stamps, self.facts["horizon"]
+        if stamps is None:
+            return None
+        if self.reading.known:
+            return plain_times(stamps[len(prepared.levels) : len(prepared.levels) + horizon])
+        return continue_times(stamps, horizon, every=self.reading.every)
+
+    def _in_units(self, prepared: Prepared) -> np.ndarray:
+        facts, rows = self.facts, len(prepared.levels)
+        inputs = [scaled(prepared.inputs, facts["mean"], facts["std"]), prepared.calendar]
+        known = scaled(prepared.known, facts["known_mean"], facts["known_std"])
+        arrays = {"inputs": np.concatenate(inputs, axis=1), "known": known}
+        change = forecast_rows(self.network, arrays, range(rows), facts)[-1]  # (horizon, targets, quantiles)
+        levels = prepared.levels[-1][:, None] + change * np.asarray(facts["level_std"])[:, None]
+        in_units: np.ndarray = np.exp(levels) if facts["logarithmic"] else levels
+        return in_units
