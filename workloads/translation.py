@@ -10,7 +10,7 @@ import numpy as np
 
 from workloads.data.catalogue import locate
 from workloads.data.fingerprint import make_dataset
-from workloads.data.sentence_pairs import PARTS, Pairs, check_usable, parts_of, read_pairs
+from workloads.data.sentence_pairs import PARTS, Pairs, parts_of, read_pairs
 from workloads.data.translation_scores import METRICS, signatures, translation_scores
 from workloads.data.vocabulary import END, Vocabulary, learn_vocabulary
 from workloads.hyperparameters import read_hyperparameters
@@ -141,7 +141,6 @@ class Translation:
         pairs.skipped[f"more than {self.max_length} tokens"] = sum(map(len, members.values())) - sum(
             map(len, kept.values())
         )
-        check_usable(pairs, self.corpus)
         for part in ("train", "valid"):
             if not kept[part]:
                 raise ValueError(
