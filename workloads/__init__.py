@@ -13,6 +13,7 @@ KINDS = {
     "language_model": "workloads.language_model:LanguageModel",
     "forecast": "workloads.forecast:Forecast",
     "speech": "workloads.speech:Speech",
+    "translation": "workloads.translation:Translation",
     "memory": "workloads.memory:Memory",
 }
 """Workloads by name. Imported when asked for; none of them loads torch before it trains."""

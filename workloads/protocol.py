@@ -64,7 +64,8 @@ class Storage(Protocol):
 class Predictor(Protocol):
     """A trained model in use: tables of plain columns in, tables of plain columns out.
 
-    An attribute `optional_columns`, where there is one, names columns of the example that may be left out.
+    An attribute `optional_columns`, where there is one, names columns of the example that may be left out; one called
+    `packages` names what must be installed for predicting beside torch, numpy and pandas.
     """
 
     def predict(self, columns: Mapping[str, list[Any]], options: Mapping[str, Any]) -> dict[str, list[Any]]:

@@ -13,7 +13,7 @@ import click
 
 from orchestrator.cli.assignments import read_scalar, split_assignments
 from orchestrator.cli.options import as_json, flags_given, with_settings
-from orchestrator.cli.predict_model import Usable, find_model
+from orchestrator.cli.predict_model import Usable, find_model, prompt_column, prompt_flag
 from orchestrator.cli.sound_files import read_recordings, wants_recordings
 from orchestrator.cli.table_files import format_table, read_table, write_table
 from orchestrator.errors import UserError
@@ -26,6 +26,7 @@ EPILOG = """\b
 Examples:
   bptt predict demo                                 what the sweep's winner takes
   bptt predict demo --prompt 'The for statement' --set length=200
+  bptt predict dates --prompt '4. Oktober 2003'
   bptt predict weather history.csv -o forecast.csv
   bptt predict digits recording.wav --set beam_width=8
   bptt predict models:/weather/2 history.parquet --json
@@ -38,7 +39,9 @@ Answers are a table on a terminal, CSV in a pipe, and with --json one JSON objec
 @click.command("predict", epilog=EPILOG, short_help="Use a sweep's registered model.")
 @click.argument("model", metavar="MODEL")
 @click.argument("source", metavar="[INPUT]", required=False)
-@click.option("--prompt", "prompts", multiple=True, metavar="TEXT", help="A text to continue, not INPUT; repeatable.")
+@click.option(
+    "--prompt", "prompts", multiple=True, metavar="TEXT", help="A text to continue or translate, not INPUT; repeatable."
+)
 @click.option("--set", "given", multiple=True, metavar="NAME=VALUE", help="An option of the model; repeatable.")
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write it there (.csv, .jsonl, .parquet)."
@@ -120,9 +123,15 @@ def as_prompts(prompts: Sequence[str], example: pd.DataFrame) -> pd.DataFrame:
     """Return prompts as a table; UserError where the model takes none."""
     import pandas as pd
 
-    if list(example.columns) != ["prompt"]:
+    column = prompt_column(*names_and_rows(example))
+    if column is None:
         raise UserError(f"--prompt: this model takes no prompts but a table of {', '.join(map(str, example.columns))}")
-    return pd.DataFrame({"prompt": list(prompts)})
+    return pd.DataFrame({column: list(prompts)})
+
+
+def names_and_rows(example: pd.DataFrame) -> tuple[list[str], list[list[Any]]]:
+    """Return a table as plain values."""
+    return list(map(str, example.columns)), example.to_numpy(dtype=object).tolist()
 
 
 def explain(model: str, example: pd.DataFrame, defaults: Mapping[str, Any], *, as_json: bool) -> None:
@@ -140,8 +149,9 @@ def explain(model: str, example: pd.DataFrame, defaults: Mapping[str, Any], *, a
         options = "  ".join(f"{name}={value}" for name, value in defaults.items())
         click.echo(f"\nand the options (--set)  {options}")
     named = shlex.quote(model) + flags_given()
-    if list(example.columns) == ["prompt"]:
-        click.echo(f"\n  bptt predict {named} --prompt 'Once upon a time'")
+    flag = prompt_flag(*names_and_rows(example))
+    if flag is not None:
+        click.echo(f"\n  bptt predict {named} {flag}")
     elif "audio" in example.columns:
         click.echo(f"\n  bptt predict {named} recording.wav")
     else:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -15,6 +16,25 @@ if TYPE_CHECKING:
 
     from orchestrator.tracking.model import LoadedModel
     from workloads.protocol import Predictor
+
+
+def prompt_column(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str | None:
+    """Return the column that `--prompt` fills: a model's only one, if it is of texts; else None.
+
+    `rows` are those of the model's example; where it has none, the column's name tells.
+    """
+    if len(columns) != 1:
+        return None
+    is_text = all(isinstance(row[0], str) for row in rows) if rows else columns[0] == "prompt"
+    return columns[0] if is_text else None
+
+
+def prompt_flag(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str | None:
+    """Return how a command line gives such a model a text; None where it takes none."""
+    column = prompt_column(columns, rows)
+    if column is None:
+        return None
+    return f"--prompt {shlex.quote('Once upon a time' if column == 'prompt' else rows[0][0])}"
 
 
 class Usable(Protocol):

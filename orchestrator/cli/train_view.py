@@ -11,6 +11,7 @@ from dataclasses import asdict
 
 import click
 
+from orchestrator.cli.predict_model import prompt_flag
 from orchestrator.cli.trained import TrainedFolder, shown
 from orchestrator.report.beside import compare, losses
 from orchestrator.wording import number
@@ -98,9 +99,9 @@ class TrainView:
         for sentence in self._losses(best):
             click.echo(sentence)
         use = f"bptt predict {shlex.quote(str(shown(checkpoint)))}"
-        if "prompt" in self.folder.predictor(checkpoint).example()[0]:
-            use += " --prompt 'Once upon a time'"
-        click.echo(f"checkpoint: {shown(checkpoint)}\nuse it:     {use}")
+        example = self.folder.predictor(checkpoint).example()[0]
+        flag = prompt_flag(list(example), list(zip(*example.values(), strict=False)))
+        click.echo(f"checkpoint: {shown(checkpoint)}\nuse it:     {use}{f' {flag}' if flag else ''}")
 
     def _baselines(self, metric: str) -> str:
         named = ((*name.partition("/"), value) for name, value in self.dataset.baselines.items())

@@ -40,6 +40,8 @@ class Winner:
     defaults: Mapping[str, Any]
     answers: Mapping[str, list[Any]]
     optional_columns: Sequence[str] = ()
+    packages: Sequence[str] = ()
+    """What the predictor needs beside REQUIREMENTS."""
 
     @classmethod
     def of(cls, model: Model, metric: str) -> Winner:
@@ -50,7 +52,8 @@ class Winner:
         tags = {"bptt.trial": str(trial.number), "bptt.metric": metric, "bptt.value": repr(trial.value(metric))}
         fields = (trial.number, model.kind, dict(model.options), dict(trial.params), model.checkpoint, tags)
         optional = tuple(getattr(model.predictor, "optional_columns", ()))
-        return cls(*fields, columns, defaults, answers, optional)
+        packages = tuple(getattr(model.predictor, "packages", ()))
+        return cls(*fields, columns, defaults, answers, optional, packages)
 
 
 def register_model(client: MlflowClient, winner: Winner, *, sweep: str, run_id: str, parent: str) -> str:
@@ -122,7 +125,7 @@ def pack_model(winner: Winner, folder: Path) -> Path:
         code_paths=[str(path) for path in code_paths(winner)],
         signature=signature_of(winner),
         input_example=(inputs, defaults) if defaults else inputs,
-        pip_requirements=[*requirements(), *own_distributions(winner)],
+        pip_requirements=[*requirements(winner.packages), *own_distributions(winner)],
     )
     pyfunc.load_model(str(package)).predict(inputs, defaults or None)
     return package
@@ -191,9 +194,12 @@ def _is_installed(path: Path) -> bool:
     return any(path.is_relative_to(sysconfig.get_path(kind)) for kind in ("purelib", "platlib"))
 
 
-def requirements() -> list[str]:
-    """Return what predicting needs, pinned to what is installed; a build's own suffix (`+cpu`) is in no index."""
-    return [f"{name}=={_version(name)}" for name in REQUIREMENTS]
+def requirements(packages: Sequence[str] = ()) -> list[str]:
+    """Return what predicting needs, `packages` among it, pinned to what is installed.
+
+    A build's own suffix (`+cpu`) is in no index.
+    """
+    return [f"{name}=={_version(name)}" for name in (*REQUIREMENTS, *packages)]
 
 
 def _version(name: str) -> str:
