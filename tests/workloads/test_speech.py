@@ -70,14 +70,14 @@ def measured(metrics: Mapping[str, float]) -> dict[str, float]:
     return {name: value for name, value in metrics.items() if "per_second" not in name and "memory" not in name}
 
 
-def test_whistles_are_learnt_and_new_ones_are_transcribed(
-    manifest: Path, dataset: Dataset, storage: FolderStorage
-) -> None:
-    workload = load(manifest)
+def test_whistles_are_learnt_and_new_ones_are_transcribed(manifest: Path, storage: FolderStorage) -> None:
+    workload = load(manifest, beam_width=4)
+    dataset = workload.prepare()
     params = {**SMALL, "sequence_steps": 60_000, "bidirectional": True}
     *_, last = workload.train(params, dataset, storage)
     assert last.metrics["valid_character_error_rate"] < 0.1 < dataset.baselines["commonest/valid_character_error_rate"]
     assert last.metrics["test_word_error_rate"] < 0.3
+    assert last.metrics["test_beam_word_error_rate"] < 0.3
     predictor = workload.predictor(storage.read(last.checkpoint))
     sound = whistle("abcab", np.random.default_rng(5))
     for beam_width in (1, 4):
