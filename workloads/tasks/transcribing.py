@@ -106,7 +106,7 @@ class TranscribingTask:
         return self.network.encoder.gradient_by_distance(batch.features, batch.steps, self.h.truncation_length)
 
     def evaluate(self, device: torch.device) -> dict[str, float]:
-        """Return loss (nats per token) and error rates of validation and test, decoded greedily, and by beam if asked."""
+        """Return loss (nats per token) and error rates of validation and test, read greedily, and by beam if asked."""
         metrics: dict[str, float] = {}
         for part in ("valid", "test"):
             if len(self.members[part]):
