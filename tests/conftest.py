@@ -10,6 +10,8 @@ import pytest
 from orchestrator.settings import Settings
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+# Small networks on a busy machine: two threads that wait for each other take ten times as long as one.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 class FolderStorage:

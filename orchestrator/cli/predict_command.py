@@ -14,6 +14,7 @@ import click
 from orchestrator.cli.assignments import read_scalar, split_assignments
 from orchestrator.cli.options import as_json, flags_given, with_settings
 from orchestrator.cli.predict_model import Usable, find_model, prompt_column, prompt_flag
+from orchestrator.cli.sound_files import read_recordings, wants_recordings
 from orchestrator.cli.table_files import format_table, read_table, write_table
 from orchestrator.errors import UserError
 from orchestrator.settings import Settings
@@ -27,6 +28,7 @@ Examples:
   bptt predict demo --prompt 'The for statement' --set length=200
   bptt predict dates --prompt '4. Oktober 2003'
   bptt predict weather history.csv -o forecast.csv
+  bptt predict digits recording.wav --set beam_width=8
   bptt predict models:/weather/2 history.parquet --json
   bptt predict bptt-runs/train/memory-20250101-120000 - < sequences.jsonl
 
@@ -56,7 +58,7 @@ def command(
     output: Path | None,
     as_json: bool,
 ) -> None:
-    """Let MODEL answer INPUT: a CSV, JSON-lines or Parquet file, or - for JSON lines from a pipe.
+    """Let MODEL answer INPUT: a CSV, JSON-lines or Parquet file, a recording, or - for JSON lines from a pipe.
 
     MODEL is a sweep's name (its champion), a models:/ or runs:/ URI, or a checkpoint or folder of `bptt train`. Without
     INPUT, say what the model takes.
@@ -70,6 +72,8 @@ def command(
     options = read_options(given, defaults)
     if prompts:
         table = as_prompts(prompts, example)
+    if table is not None and wants_recordings(table, example):
+        table = read_recordings(table)
     if table is None:
         explain(model, example, defaults, as_json=as_json)
     else:
@@ -148,6 +152,8 @@ def explain(model: str, example: pd.DataFrame, defaults: Mapping[str, Any], *, a
     flag = prompt_flag(*names_and_rows(example))
     if flag is not None:
         click.echo(f"\n  bptt predict {named} {flag}")
+    elif "audio" in example.columns:
+        click.echo(f"\n  bptt predict {named} recording.wav")
     else:
         click.echo(
             f"\n  bptt predict {named} table.csv\n  echo {shlex.quote(json.dumps(rows[0]))} | bptt predict {named} -"

@@ -7,21 +7,29 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.cli import sound_files
 from orchestrator.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd
 
 ENDINGS = (".csv", ".jsonl", ".parquet")
+LONGEST_LIST = 40
+"""Items; of longer lists, as samples of a sound, people see the first few."""
 
 
 def read_table(source: str) -> pd.DataFrame:
-    """Read a file, or JSON lines from standard input where `source` is -; UserError where that cannot be done."""
+    """Read a file, or JSON lines from standard input where `source` is -; a recording is a table of its `path` alone.
+
+    UserError where that cannot be done.
+    """
     import pandas as pd
 
     if source == "-":
         return _records(sys.stdin.read(), "-")
     path = Path(source)
+    if path.suffix.lower() in sound_files.ENDINGS:
+        return pd.DataFrame({"path": [source]})
     ending = _ending(path, "INPUT")
     try:
         if ending == ".csv":
@@ -73,7 +81,14 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
 
 
 def format_table(table: pd.DataFrame) -> str:
-    """Return a table for people; a single row, whose texts may be long, as one paragraph a column."""
+    """Return a table for people; a single row, whose texts may be long, as one paragraph a column, lists shortened."""
+    table = table.map(_shortened)
     if len(table) == 1:
         return "\n".join(f"{name}: {value}" for name, value in table.iloc[0].items())
     return table.to_string(index=False)
+
+
+def _shortened(value: Any) -> Any:
+    if not isinstance(value, list) or len(value) <= LONGEST_LIST:
+        return value
+    return f"[{', '.join(map(str, value[:3]))}, ... {len(value)} in all]"

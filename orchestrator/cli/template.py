@@ -27,9 +27,13 @@ SPACES = {
     "memory": {**SPACE, "truncation_length": "[4, 8, 16, 32, 64]", "hidden_size": "{int: [16, 64], log: true}"},
 }
 TRAIN = {"batch_size": 32}
-TRAINS = {"forecast": {"batch_size": 8}}
+TRAINS = {"forecast": {"batch_size": 8}, "speech": {"batch_size": 16, "bidirectional": True}}
 BUDGET = {"trials": 20, "sequence_steps": 1_000_000, "evaluations": 10}
-BUDGETS = {"forecast": {"sequence_steps": 300_000}, "memory": {"sequence_steps": 500_000}}
+BUDGETS = {
+    "forecast": {"sequence_steps": 300_000},
+    "memory": {"sequence_steps": 500_000},
+    "speech": {"sequence_steps": 300_000, "evaluations": 6},
+}
 """Where a workload trains well with other ranges than the rest."""
 
 EXAMPLES = """\
@@ -40,7 +44,7 @@ EXAMPLES = """\
 """
 HELP = {
     "trials": "settings to try; `bptt extend` adds more",
-    "sequence_steps": "what each trial consumes (tokens, time points), all streams of the batch counted",
+    "sequence_steps": "what each trial consumes (tokens, time points, frames), all streams of the batch counted",
     "evaluations": "points at which all trials are compared, and checkpointed, evenly spaced",
     "hours": "stop after so long, all runs of the sweep counted; null: no limit",
     "sampler": f"one of {', '.join(SAMPLERS)}",
@@ -136,7 +140,7 @@ def block_lines(model: type[Budget | Search | Resources], active: Mapping[str, A
 def line(name: str, value: Any, comment: str = "", *, active: bool = True, indent: int = 0, plain: bool = False) -> str:
     """Return `name: value  # comment`, all of it in a comment where it is not active."""
     text = f"{'  ' * indent}{'' if active else '# '}{name}: {value if plain else scalar(value)}"
-    return f"{text:<{COMMENT_COLUMN}}# {comment}" if comment else text
+    return f"{text + ' ':<{COMMENT_COLUMN}}# {comment}" if comment else text
 
 
 def scalar(value: Any) -> str:

@@ -152,6 +152,7 @@ class SpeechPredictor:
     """A trained recogniser: recordings in, transcripts out."""
 
     optional_columns = ("sample_rate",)
+    packages = ("soxr",)
 
     def __init__(self, checkpoint: bytes) -> None:
         self.network, self.facts = trained_network(checkpoint, make_network)
