@@ -18,6 +18,10 @@ from workloads.data.vocabulary import Vocabulary
 from workloads.protocol import Dataset, Predictor, Progress, Workload
 from workloads.tasks.translating import read_texts
 
+pytest.importorskip("sentencepiece", reason="the extra `translation` is not installed")
+pytest.importorskip("sacrebleu", reason="the extra `translation` is not installed")
+pytest.importorskip("babel", reason="the extra `translation` is not installed")
+
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 OPTIONS = {"valid_part": 0.05, "test_part": 0.05, "vocabulary_size": 60}
 SMALL: dict[str, Any] = {"hidden_size": 24, "batch_size": 16, "learning_rate": 1e-2}
