@@ -107,7 +107,7 @@ def test_a_very_long_sentence_is_answered_or_refused(trained: tuple[Predictor, d
     predictor = trained[0]
     answer = predictor.predict({"source": ["one " * 300]}, {"beam_width": 1, "max_length": 50})
     assert len(answer["translation"][0]) <= 50
-    with pytest.raises(ValueError, match=r"^source: row 2 has \d+,\d+ tokens; at most 10,000 are translated"):
+    with pytest.raises(ValueError, match=r"^source: row 2 has \d+,\d+ tokens; at most 2,000 are translated"):
         predictor.predict({"source": ["one", "one " * 20_000]}, {})
 
 
