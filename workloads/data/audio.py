@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 from functools import cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
+
+from workloads.data.extras import import_extra
 
 SILENCE = 1e-10
 """Power below which there is nothing; its logarithm stays finite."""
@@ -19,21 +19,13 @@ class UnusableAudio(ValueError):
     """A recording cannot be used. The message is its reason, the same words for the same fault."""
 
 
-def audio_library(name: str) -> ModuleType:
-    """Import a library of the extra `speech`; ValueError says how to get it."""
-    try:
-        return importlib.import_module(name)
-    except (ImportError, OSError) as error:  # soundfile raises OSError where the C library is missing
-        raise ValueError(f"workload: speech needs {name}; pip install 'bptt[speech]'") from error
-
-
 def read_audio(path: Path, *, max_seconds: float = math.inf) -> tuple[np.ndarray, int]:
     """Return the samples of a WAV or FLAC file as one channel, float32 from -1 to 1, and their rate in Hz.
 
     UnusableAudio where the file is missing, truncated, empty, no sound, or longer than `max_seconds`, which is seen
     before it is read.
     """
-    soundfile = audio_library("soundfile")
+    soundfile = import_extra("soundfile", "speech")
     _check_header(path)
     try:
         with soundfile.SoundFile(path) as file:
@@ -83,7 +75,7 @@ def resample(samples: np.ndarray, rate: int, wanted: int, *, speed: float = 1.0)
     """Return samples (time,) at another rate in Hz, spoken `speed` times as fast, and as much higher."""
     if rate * speed == wanted:
         return samples
-    converted: np.ndarray = audio_library("soxr").resample(samples, rate * speed, wanted)
+    converted: np.ndarray = import_extra("soxr", "speech").resample(samples, rate * speed, wanted)
     return converted.astype(np.float32)
 
 

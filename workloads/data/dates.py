@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
-from workloads.data.extras import translation_library
+from workloads.data.extras import import_extra
 
 LOCALES = (
     *("ca", "cs", "cy", "da", "de", "el", "en", "en_GB", "es", "et", "eu", "fi", "fr", "ga", "hr", "hu", "id", "is"),
@@ -77,7 +77,7 @@ def _pattern(locale: str, form: str) -> str:
 
 
 def _babel_dates() -> Any:
-    return translation_library("babel.dates", "workload.corpus: dates")
+    return import_extra("babel.dates", "translation", "workload.corpus: dates")
 
 
 def _days(year: int) -> Iterator[datetime.date]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from workloads.data.audio import audio_library
+from workloads.data.extras import import_extra
 
 
 def error_rates(spoken: Sequence[str], heard: Sequence[str]) -> dict[str, float]:
     """Return `character_error_rate` and `word_error_rate` over all utterances together, by jiwer; 0.05 is 5 %."""
-    jiwer = audio_library("jiwer")
+    jiwer = import_extra("jiwer", "speech")
     return {
         "character_error_rate": float(jiwer.cer(list(spoken), list(heard))),
         "word_error_rate": float(jiwer.wer(list(spoken), list(heard))),

@@ -6,10 +6,10 @@ import importlib
 from types import ModuleType
 
 
-def translation_library(name: str, where: str = "workload") -> ModuleType:
-    """Import a library of the extra `translation`; ValueError, beginning with `where`, says how to get it."""
+def import_extra(name: str, extra: str, where: str = "workload") -> ModuleType:
+    """Import a library of an extra of this package; ValueError, beginning with `where`, says how to get it."""
     try:
         return importlib.import_module(name)
-    except ImportError as error:
+    except (ImportError, OSError) as error:  # soundfile raises OSError where the C library is missing
         package = name.partition(".")[0]
-        raise ValueError(f"{where}: translation needs {package}; pip install 'bptt[translation]'") from error
+        raise ValueError(f"{where}: {extra} needs {package}; pip install 'bptt[{extra}]'") from error

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from workloads.data.extras import translation_library
+from workloads.data.extras import import_extra
 
 METRICS = {"bleu": "maximize", "chrf": "maximize", "exact_match": "maximize"}
 
 
 def translation_scores(translations: Sequence[str], references: Sequence[str]) -> dict[str, float]:
     """Return `bleu` and `chrf` from 0 to 100, and `exact_match` from 0 to 1, over all sentences together."""
-    sacrebleu = translation_library("sacrebleu")
+    sacrebleu = import_extra("sacrebleu", "translation")
     given = list(translations), [list(references)]
     right = sum(made == wanted for made, wanted in zip(translations, references, strict=True))
     return {
@@ -26,7 +26,7 @@ def translation_scores(translations: Sequence[str], references: Sequence[str]) -
 
 def signatures() -> dict[str, str]:
     """Return what sacrebleu asks to be told beside each score: version, tokeniser, case, smoothing, references."""
-    metrics = translation_library("sacrebleu.metrics")
+    metrics = import_extra("sacrebleu.metrics", "translation")
     found = {}
     for name, metric in {"bleu": metrics.BLEU(), "chrf": metrics.CHRF()}.items():
         metric.corpus_score(["a"], [["a"]])

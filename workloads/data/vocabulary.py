@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from workloads.data.extras import translation_library
+from workloads.data.extras import import_extra
 
 UNKNOWN, BEGIN, END = 0, 1, 2
 """Numbers of the unknown token, and of those that begin and end a sentence."""
@@ -30,7 +30,7 @@ def learn_vocabulary(texts: Sequence[str], unit: str, size: int) -> str:
     The same texts in the same order give the same vocabulary. ValueError where `size` is too small for the characters
     there are.
     """
-    sentencepiece = translation_library("sentencepiece")
+    sentencepiece = import_extra("sentencepiece", "translation")
     cut = [_apart(text) for text in texts] if unit == "word" else texts
     if unit == "subword":
         # Every character is a subword, and so is the mark of a space.
@@ -64,7 +64,7 @@ class Vocabulary:
     """Texts to token numbers and back."""
 
     def __init__(self, learnt: str, unit: str) -> None:
-        sentencepiece = translation_library("sentencepiece")
+        sentencepiece = import_extra("sentencepiece", "translation")
         self._processor: Any = sentencepiece.SentencePieceProcessor(model_proto=base64.b64decode(learnt))
         self._by_word = unit == "word"
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor, nn
 
+from workloads.bptt.gradients import gradient_by_distance
 from workloads.bptt.sequences import run_truncated
 from workloads.bptt.state import CellState, State
 from workloads.models.cells import make_cell
@@ -102,11 +103,20 @@ class Encoder(nn.Module):
             hidden = torch.cat([ahead.run(hidden), from_end], dim=-1)  # type: ignore[operator]
         return hidden
 
-    @torch.no_grad()
-    def last_stack(self, inputs: Tensor, lengths: Tensor) -> tuple[Stack, Tensor]:
-        """Return the last layers that run forward by themselves, and what they read: where gradients are watched."""
-        stack = self.forward_stacks[-1]
-        return stack, self._run(inputs, lengths, len(self.forward_stacks) - 1)  # type: ignore[return-value]
+    def gradient_by_distance(self, inputs: Tensor, lengths: Tensor, truncation_length: int) -> dict[int, float]:
+        """Measure how the last output of the last layers that run forward depends on their state before it.
+
+        Over the last `truncation_length` steps; see `workloads.bptt.gradients.gradient_by_distance`.
+        """
+        with torch.no_grad():
+            window = self._run(inputs, lengths, len(self.forward_stacks) - 1)[-truncation_length:]
+        return gradient_by_distance(
+            cast("Stack", self.forward_stacks[-1]),
+            lambda outputs, _: (outputs.square().sum(), 1),
+            inputs=window,
+            targets=window,
+            state=None,
+        )
 
 
 def reverse(sequences: Tensor, lengths: Tensor) -> Tensor:

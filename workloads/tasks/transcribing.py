@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from workloads.bptt.gradients import gradient_by_distance
 from workloads.checkpoint import trained_network
 from workloads.data.audio import UnusableAudio, check_samples, features_of
 from workloads.data.batches import BucketBatches, by_length, pad
@@ -103,11 +102,7 @@ class TranscribingTask:
 
     def gradient_by_distance(self, batch: Batch) -> dict[int, float]:
         """Return how the last output of the last forward layers depends on their state, over a truncation length."""
-        stack, inputs = self.network.encoder.last_stack(batch.features, batch.steps)
-        window = inputs[-self.h.truncation_length :]
-        return gradient_by_distance(
-            stack, lambda outputs, _: (outputs.square().sum(), 1), inputs=window, targets=window, state=None
-        )
+        return self.network.encoder.gradient_by_distance(batch.features, batch.steps, self.h.truncation_length)
 
     def evaluate(self, device: torch.device) -> dict[str, float]:
         """Return loss (nats per token) and error rates of validation and test, greedily decoded."""

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from workloads.bptt.gradients import gradient_by_distance
 from workloads.bptt.state import State
 from workloads.checkpoint import trained_network
 from workloads.data.batches import BucketBatches, by_length, pad
@@ -99,11 +98,7 @@ class TranslatingTask:
     def gradient_by_distance(self, batch: Batch) -> dict[int, float]:
         """Return how the last output of the encoder's last forward layers depends on their state before."""
         embedded = self.network.embed_source(batch.source)
-        stack, inputs = self.network.encoder.last_stack(embedded, batch.source_lengths)
-        window = inputs[-self.h.truncation_length :]
-        return gradient_by_distance(
-            stack, lambda outputs, _: (outputs.square().sum(), 1), inputs=window, targets=window, state=None
-        )
+        return self.network.encoder.gradient_by_distance(embedded, batch.source_lengths, self.h.truncation_length)
 
     def evaluate(self, device: torch.device) -> dict[str, float]:
         """Return loss (nats per token), perplexity and scores of validation and test, greedily translated."""
