@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -249,6 +250,17 @@ def test_a_batch_too_large_for_the_evaluations_is_refused_by_name(numbers: Path,
     workload, dataset = load(numbers)
     with pytest.raises(ValueError, match=r"^budget\.evaluations: 100 leave 10 sequence steps"):
         next(workload.train({**SMALL, "sequence_steps": 1000, "evaluations": 100}, dataset, storage))
+
+
+@pytest.mark.parametrize(
+    ("module", "package"), [("sacrebleu", "sacrebleu"), ("sentencepiece", "sentencepiece"), ("babel.dates", "babel")]
+)
+def test_a_missing_package_is_named_with_the_way_to_install_it(
+    module: str, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ValueError, match=rf"^workload.*{package}.*pip install 'bptt\[translation\]'"):
+        workloads.load("translation", {}).prepare()
 
 
 def test_dates_need_no_download_and_no_sentence_of_theirs_is_shared() -> None:
