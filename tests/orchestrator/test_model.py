@@ -311,3 +311,31 @@ def test_only_classes_are_taken_for_modules_and_installed_ones_are_required_not_
     assert own_distributions(winner(params={"cell_type": "sklearn.base:X"}))[0].startswith("scikit-learn==")
     own = winner(params={"cell_type": "tests.fakes:Cell"})
     assert [path.name for path in code_paths(own)] == ["workloads", "tests"]
+
+
+def test_a_registered_translator_names_what_it_needs_and_predicts_where_this_project_is_not(
+    settings: Settings, tmp_path: Path
+) -> None:
+    pytest.importorskip("sentencepiece", reason="the extra `translation` is not installed")
+    pytest.importorskip("sacrebleu", reason="the extra `translation` is not installed")
+    (tmp_path / "pairs.tsv").write_text("".join(f"number {n}\tnombre {n}\n" for n in range(100)))
+    spec = spec_from(
+        {
+            "name": "numbers",
+            "workload": {"kind": "translation", "corpus": str(tmp_path / "pairs.tsv"), "vocabulary_size": 40},
+            "space": {"truncation_length": [2, 8]},
+            "train": {"hidden_size": 8, "batch_size": 4, "bidirectional": True},
+            "budget": {"trials": 1, "sequence_steps": 400, "evaluations": 1},
+        }
+    )
+    _, model, _ = train_and_register(settings, spec, truncation_length=2)
+    loaded = load_predictions(settings, "numbers")
+    assert loaded.signature.inputs.input_names() == ["source"]
+    assert loaded.signature.outputs.input_names() == ["source", "translation"]
+    assert [line.split("==")[0] for line in requirements(model.predictor.packages)][-1] == "sentencepiece"  # type: ignore[attr-defined]
+    stored = settings.runs / "artifacts" / "translation" / "models"
+    (listed,) = stored.rglob("requirements.txt")
+    assert any(line.startswith("sentencepiece==") for line in listed.read_text().splitlines())
+    found = predict_elsewhere(settings, "models:/numbers@champion", tmp_path, beam_width=2)
+    columns, _ = model.predictor.example()
+    assert found["answers"] == model.predictor.predict(columns, {"beam_width": 2})

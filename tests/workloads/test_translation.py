@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,10 @@ from workloads.data.catalogue import ENTRIES, data_root
 from workloads.data.vocabulary import Vocabulary
 from workloads.protocol import Dataset, Predictor, Progress, Workload
 from workloads.tasks.translating import read_texts
+
+pytest.importorskip("sentencepiece", reason="the extra `translation` is not installed")
+pytest.importorskip("sacrebleu", reason="the extra `translation` is not installed")
+pytest.importorskip("babel", reason="the extra `translation` is not installed")
 
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 OPTIONS = {"valid_part": 0.05, "test_part": 0.05, "vocabulary_size": 60}
@@ -103,7 +108,7 @@ def test_a_very_long_sentence_is_answered_or_refused(trained: tuple[Predictor, d
     predictor = trained[0]
     answer = predictor.predict({"source": ["one " * 300]}, {"beam_width": 1, "max_length": 50})
     assert len(answer["translation"][0]) <= 50
-    with pytest.raises(ValueError, match=r"^source: row 2 has \d+,\d+ tokens; at most 10,000 are translated"):
+    with pytest.raises(ValueError, match=r"^source: row 2 has \d+,\d+ tokens; at most 2,000 are translated"):
         predictor.predict({"source": ["one", "one " * 20_000]}, {})
 
 
@@ -245,6 +250,17 @@ def test_a_batch_too_large_for_the_evaluations_is_refused_by_name(numbers: Path,
     workload, dataset = load(numbers)
     with pytest.raises(ValueError, match=r"^budget\.evaluations: 100 leave 10 sequence steps"):
         next(workload.train({**SMALL, "sequence_steps": 1000, "evaluations": 100}, dataset, storage))
+
+
+@pytest.mark.parametrize(
+    ("module", "package"), [("sacrebleu", "sacrebleu"), ("sentencepiece", "sentencepiece"), ("babel.dates", "babel")]
+)
+def test_a_missing_package_is_named_with_the_way_to_install_it(
+    module: str, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ValueError, match=rf"^workload.*{package}.*pip install 'bptt\[translation\]'"):
+        workloads.load("translation", {}).prepare()
 
 
 def test_dates_need_no_download_and_no_sentence_of_theirs_is_shared() -> None:

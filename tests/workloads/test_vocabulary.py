@@ -10,6 +10,9 @@ from workloads.data.sentence_pairs import clean
 from workloads.data.translation_scores import signatures, translation_scores
 from workloads.data.vocabulary import SPECIAL, Vocabulary, learn_vocabulary
 
+pytest.importorskip("sentencepiece", reason="the extra `translation` is not installed")
+pytest.importorskip("sacrebleu", reason="the extra `translation` is not installed")
+
 ALPHABET = "ab\u00e9c'?.- \u4e2d"
 TEXTS = ["ab c\u00e9", "c'ab. -?", "\u4e2d", "b-a b?", "\u00e9\u00e9 a"] * 3
 UNITS = ("subword", "word", "character")

@@ -25,7 +25,7 @@ EVALUATION_BATCH = 64
 DECODED_NUMBERS = 2**22
 """Sentences are decoded fewer at a time where their encoder outputs would have more numbers than this."""
 TOKENS_MORE = 20
-MOST_TOKENS = 10_000
+MOST_TOKENS = 2000
 """A longer source is refused: it is no sentence."""
 WIDEST_BEAM = 1000
 
@@ -193,7 +193,9 @@ class TranslationPredictor:
         if missing:
             raise ValueError(f"{name}: {columns[name][missing[0] - 1]!r} in row {missing[0]} is no text")
         chosen = self._options(options)
-        texts = [clean(text.lower() if self.facts["lowercase"] else text) for text in columns[name]]
+        texts = [clean(text) for text in columns[name]]
+        if self.facts["lowercase"]:
+            texts = [text.lower() for text in texts]
         tokens = [np.array([*numbers, END], np.int64) for numbers in self.source.encode(texts)]
         for row, numbers in enumerate(tokens, start=1):
             if len(numbers) > MOST_TOKENS:
