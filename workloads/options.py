@@ -71,6 +71,8 @@ def check_value(cls: type, name: str, value: Any, where: str) -> Any:
         raise ValueError(f"{where}.{name}: {value!r}; it must be {_expected(kinds, bounds)}")
     if isinstance(value, tuple):
         item_type = tuple_item_type(cls, name)
+        if item_type is float:
+            value = tuple(float(item) if type(item) is int else item for item in value)
         if not all(type(item) is item_type for item in value):
             kind = {float: "numbers", int: "integers"}.get(item_type, "texts")
             raise ValueError(f"{where}.{name}: {list(value)!r}; it must be a list of {kind}")

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 SYNTHESISED = "spoken-digits"
 SYNTHESISED_RATE = 16_000
+HINT = "add speakers, leave the column speaker out, or give each recording its part"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,9 @@ class Speech:
     speeds: tuple[float, ...] = option((1.0,), "speeds at which each training recording is heard")
     time_mask: int = option(0, "steps in the widest mask over time in training; 0: none", at_least=0, at_most=1000)
     frequency_mask: int = option(0, "bands in the widest mask over frequency in training", at_least=0, at_most=256)
+    beam_width: int = option(
+        1, "above 1, evaluations search with a beam too (valid_beam_word_error_rate)", at_least=1, at_most=1000
+    )
     max_seconds: float = option(30.0, "longer recordings are left out", above=0, at_most=3600)
 
     def __post_init__(self) -> None:
@@ -73,7 +77,9 @@ class Speech:
     @property
     def objectives(self) -> Mapping[str, str]:
         """Return the metrics that a sweep can aim at: all fall as the model learns."""
-        return dict.fromkeys(("valid_character_error_rate", "valid_word_error_rate", "valid_loss"), "minimize")
+        rates = ("character_error_rate", "word_error_rate")
+        beam = [f"valid_beam_{rate}" for rate in rates] if self.beam_width > 1 else []
+        return dict.fromkeys([*(f"valid_{rate}" for rate in rates), "valid_loss", *beam], "minimize")
 
     def prepare(self) -> Dataset:
         """Read all recordings into features, spell their transcripts, and count what cannot be used."""
@@ -94,7 +100,7 @@ class Speech:
             speeds=self.speeds,
             max_seconds=self.max_seconds,
         )
-        self._check_parts(found)
+        self._check_parts(found, len(given))
         skipped = found.describe_skipped()
         return make_dataset(
             name=f"{self.corpus} by {self.unit}",
@@ -103,12 +109,13 @@ class Speech:
                 "symbols": symbols,
                 "unit": self.unit,
                 "front_end": front_end,
+                "beam_width": self.beam_width,
                 "masking": {"time": self.time_mask, "frequency": self.frequency_mask},
                 "speakers": sorted(set(found.speakers)),
                 "skipped": dict(found.skipped),
             },
             source=f"{source}; {skipped}" if skipped else source,
-            baselines=_commonest(spelled, [each for each in given if each.part != "train"]),
+            baselines=_commonest(found),
         )
 
     def _recordings(self, digits: SpokenDigits | None) -> tuple[list[Recording], str]:
@@ -126,15 +133,13 @@ class Speech:
         window = {"mel_bands": self.mel_bands, "window_ms": self.window_ms, "hop_ms": self.hop_ms}
         return {"sample_rate": rate, "stack": self.stack, **window}
 
-    def _check_parts(self, found: Utterances) -> None:
+    def _check_parts(self, found: Utterances, recordings: int) -> None:
         counts = Counter(PARTS[part] for part in found.parts)
         skipped = found.describe_skipped()
         for part in ("train", "valid"):
             if not counts[part]:
-                raise ValueError(
-                    f"workload.corpus: {self.corpus} has nothing in the {part} part; {skipped or 'add speakers'}"
-                )
-        if sum(found.skipped.values()) > sum(counts.values()):
+                raise ValueError(f"workload.corpus: {self.corpus} has nothing in the {part} part; {skipped or HINT}")
+        if 2 * sum(found.skipped.values()) > recordings:
             raise ValueError(f"workload.corpus: more of {self.corpus} is unusable than usable: {skipped}")
 
     def check(self, params: Params) -> None:
@@ -173,13 +178,16 @@ def _first_rate(recordings: Sequence[Recording], max_seconds: float) -> int:
     )
 
 
-def _commonest(spelled: Sequence[str], others: Sequence[Recording]) -> dict[str, float]:
+def _commonest(found: Utterances) -> dict[str, float]:
     """Return the error rates of always answering the commonest training transcript."""
-    ((answer, _),) = Counter(spelled).most_common(1)
-    found: dict[str, float] = {}
-    for part in ("valid", "test"):
-        spoken = [each.transcript for each in others if each.part == part and each.transcript]
-        if spoken:
-            rates = error_rates(spoken, [answer] * len(spoken))
-            found |= {f"commonest/{part}_{name}": value for name, value in rates.items()}
-    return found
+    by_part = {
+        part: [text for text, own in zip(found.transcripts, found.parts, strict=True) if own == place]
+        for place, part in enumerate(PARTS)
+    }
+    ((answer, _),) = Counter(by_part["train"]).most_common(1)
+    return {
+        f"commonest/{part}_{name}": value
+        for part in ("valid", "test")
+        if by_part[part]
+        for name, value in error_rates(by_part[part], [answer] * len(by_part[part])).items()
+    }

@@ -160,12 +160,13 @@ class SequenceUpdates:
         self.task, self.device = task, device
         self.epoch = self.index = 0
         batches = task.training
-        per_update = float(batches.lengths.mean()) * min(batches.batch_size, len(batches.lengths))
+        # Batches are of similar lengths: the longest sequences come together.
+        per_update = int(np.sort(batches.lengths)[-batches.batch_size :].sum())
         if per_update > h.sequence_steps / h.evaluations:
             raise ValueError(
                 f"budget.evaluations: {h.evaluations} leave {h.sequence_steps / h.evaluations:.0f} sequence steps "
-                f"between two evaluations, but one update of batch_size {h.batch_size} consumes {per_update:.0f} on "
-                "average; raise budget.sequence_steps, or lower evaluations or batch_size"
+                f"between two evaluations, but one update of batch_size {h.batch_size} consumes up to "
+                f"{per_update}; raise budget.sequence_steps, or lower evaluations or batch_size"
             )
 
     def next(self) -> Update:

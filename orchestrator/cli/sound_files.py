@@ -23,7 +23,7 @@ def read_recordings(table: pd.DataFrame) -> pd.DataFrame:
     for path in table["path"]:
         try:
             sounds.append(read_audio(Path(str(path)).expanduser()))
-        except UnusableAudio as error:
+        except (UnusableAudio, RuntimeError) as error:  # RuntimeError: a home of nobody
             raise UserError(f"INPUT: {path}: {error}") from error
         except ValueError as error:  # a library is missing
             raise UserError(str(error)) from error

@@ -251,4 +251,5 @@ def _key(name: str) -> str:
     # A workload of the user's own may name its metrics with characters that MLflow refuses.
     # MLflow takes a colon, as in test_mse/step:24, everywhere but on Windows.
     allowed = "A-Za-z0-9_./ -" if os.name == "nt" else "A-Za-z0-9_./: -"
-    return re.sub(f"[^{allowed}]", "_", name)[:250]
+    metric, colon, group = name.partition(":")  # a group's name is anything, a speaker's for one
+    return re.sub(f"[^{allowed}]", "_", metric + colon + group.replace("/", "_"))[:250]

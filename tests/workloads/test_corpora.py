@@ -142,3 +142,39 @@ def test_a_speaker_held_out_is_the_test_and_trains_nothing() -> None:
     assert [recording.part for recording in found] == ["test", "test", "train", "train", "valid"]
     with pytest.raises(ValueError, match=r"^workload.hold_out: no speaker 'eve'; there are ann, bob"):
         split(recordings, hold_out=("eve",), valid_part=0.1, test_part=0.1)
+
+
+def test_line_breaks_within_a_transcript_stay(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text('path,transcript\na.wav,"one\ntwo"\nb.wav,three\u2028four\n')
+    assert [recording.transcript for recording in read_corpus(tmp_path / "m.csv")] == ["one\ntwo", "three\u2028four"]
+    (tmp_path / "m.JSONL").write_text('{"path": "a.wav", "transcript": "one\u2028two"}\n')
+    assert [recording.transcript for recording in read_corpus(tmp_path / "m.JSONL")] == ["one\u2028two"]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [{"path": "~nobody-of-that-name/a.wav"}, {"path": "a\0.wav"}, {"path": "a.wav", "speaker": "\ud800"}],
+    ids=str,
+)
+def test_a_row_that_no_file_or_name_can_have_is_refused(row: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "m.jsonl").write_text(json.dumps({"transcript": "one", **row}) + "\n")
+    with pytest.raises(ValueError, match=r"^workload.corpus: .*m.jsonl, line 1: "):
+        read_corpus(tmp_path / "m.jsonl")
+
+
+def test_librispeech_says_its_parts_from_any_folder_above(tmp_path: Path) -> None:
+    folder = tmp_path / "LibriSpeech" / "test-clean" / "84" / "121"
+    touch(folder / "84-121-0000.flac")
+    (folder / "84-121.trans.txt").write_text("84-121-0000 GO\n")
+    assert [recording.part for recording in read_corpus(tmp_path)] == ["test"]
+
+
+def test_an4s_transcripts_go_by_their_names(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    for part in ("train", "test"):
+        (tmp_path / "etc" / f"an4_{part}.fileids").write_text(f"{part}/ann/x\n{part}/ann/y\n")
+        (tmp_path / "etc" / f"an4_{part}.transcription").write_text("OF Y (y)\nOF X (x)\n")
+    assert [recording.transcript for recording in read_corpus(tmp_path)] == ["OF X", "OF Y"] * 2
+    (tmp_path / "etc" / "an4_test.transcription").write_text("OF Y (y)\n")
+    with pytest.raises(ValueError, match=r"^workload.corpus: .* has no transcript of test/ann/x"):
+        read_corpus(tmp_path)

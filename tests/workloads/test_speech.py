@@ -70,14 +70,14 @@ def measured(metrics: Mapping[str, float]) -> dict[str, float]:
     return {name: value for name, value in metrics.items() if "per_second" not in name and "memory" not in name}
 
 
-def test_whistles_are_learnt_and_new_ones_are_transcribed(
-    manifest: Path, dataset: Dataset, storage: FolderStorage
-) -> None:
-    workload = load(manifest)
+def test_whistles_are_learnt_and_new_ones_are_transcribed(manifest: Path, storage: FolderStorage) -> None:
+    workload = load(manifest, beam_width=4)
+    dataset = workload.prepare()
     params = {**SMALL, "sequence_steps": 60_000, "bidirectional": True}
     *_, last = workload.train(params, dataset, storage)
     assert last.metrics["valid_character_error_rate"] < 0.1 < dataset.baselines["commonest/valid_character_error_rate"]
     assert last.metrics["test_word_error_rate"] < 0.3
+    assert last.metrics["test_beam_word_error_rate"] < 0.3
     predictor = workload.predictor(storage.read(last.checkpoint))
     sound = whistle("abcab", np.random.default_rng(5))
     for beam_width in (1, 4):
@@ -272,3 +272,43 @@ def test_the_default_needs_no_download_and_has_no_speaker_in_two_parts() -> None
     assert all(of_part)
     assert sum(map(len, of_part)) == len(set(speakers))
     assert dataset.fingerprint == workloads.load("speech", {}).prepare().fingerprint
+
+
+def rewritten(manifest: Path, tmp_path: Path, **changes: dict[int, Any]) -> Path:
+    """Return a manifest of the same recordings with other values in some rows."""
+    rows = [json.loads(line) for line in manifest.read_text().splitlines()]
+    for number, row in enumerate(rows):
+        row["path"] = str(manifest.parent / row["path"])
+        row |= {name: values[number] for name, values in changes.items() if number in values}
+    path = tmp_path / "rewritten.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    return path
+
+
+def test_what_training_never_spelled_counts_as_an_error_beside_the_same_baseline(
+    manifest: Path, tmp_path: Path, storage: FolderStorage
+) -> None:
+    parts = {number: "valid" if number < 20 else "train" for number in range(120)}
+    path = rewritten(manifest, tmp_path, transcript={0: "zz", 1: "za"}, part=parts)
+    workload = load(path, test_part=0.0)
+    dataset = workload.prepare()
+    assert "2 held-out transcripts have symbols that training lacks" in dataset.source
+    assert (dataset.arrays["parts"] == 1).sum() == 20
+    progress = next(workload.train(SMALL, dataset, storage))
+    assert progress.metrics["valid_word_error_rate"] >= 2 / 20
+
+
+def test_a_first_recording_at_an_impossible_rate_spoils_nothing(manifest: Path, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "slow.wav", np.zeros(20), 10)
+    dataset = load(rewritten(manifest, tmp_path, path={0: str(tmp_path / "slow.wav")})).prepare()
+    assert dataset.facts["front_end"]["sample_rate"] == RATE
+    assert dataset.facts["skipped"] == {"a sample rate that no sound has": 1}
+
+
+def test_a_speed_too_fast_for_a_transcript_costs_that_speed_alone(manifest: Path, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "quick.wav", whistle("abc", np.random.default_rng(0))[:1400], RATE)
+    changes = {"path": {0: str(tmp_path / "quick.wav")}, "transcript": {0: "abcab"}, "part": {0: "train"}}
+    path = rewritten(manifest, tmp_path, **changes)
+    counts = [len(load(path, speeds=speeds).prepare().arrays["steps"]) for speeds in ((1.0, 2.0), (2.0, 1.0))]
+    assert counts[0] == counts[1]
+    assert load(path, speeds=(1.0, 2.0)).prepare().facts["skipped"] == {}

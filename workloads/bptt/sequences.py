@@ -34,11 +34,13 @@ def run_truncated(
     The steps are cut into chunks of `k1` (by default truncation_length): the gradient of a chunk's outputs travels back
     through the chunk and the truncation_length - k1 steps before it.
     """
-    length = len(inputs)
-    if truncation_length >= length or not torch.is_grad_enabled():
+    k1 = min(k1 or truncation_length, truncation_length)
+    last_chunk_ends = -(-len(inputs) // k1) * k1
+    # Where a whole last chunk reaches back to the first step nothing is cut, however much longer its company is.
+    if last_chunk_ends <= truncation_length or not torch.is_grad_enabled():
         outputs, after = network(inputs, state)
         return outputs, map_state(Tensor.detach, after)
-    chunks = _Chunks(network, truncation_length, min(k1 or truncation_length, truncation_length), state)
+    chunks = _Chunks(network, truncation_length, k1, state)
     # Something must ask for a gradient, or autograd would never call `backward`, even if only parameters are trained.
     asks = torch.zeros((), requires_grad=True)
     outputs = _Truncated.apply(chunks, asks, inputs, *state_tensors(state))  # type: ignore[no-untyped-call]

@@ -11,6 +11,12 @@ import numpy as np
 
 from workloads.data.extras import import_extra
 
+ENDLESS = 0x7FFF0000
+"""Bytes that a WAV file of unknown length announces, or more."""
+LOWEST_RATE, HIGHEST_RATE = 1000, 1_000_000
+"""Hz."""
+LOUDEST = 2.0**31
+"""No sample is beyond it, be they whole numbers."""
 SILENCE = 1e-10
 """Power below which there is nothing; its logarithm stays finite."""
 
@@ -32,8 +38,12 @@ def read_audio(path: Path, *, max_seconds: float = math.inf) -> tuple[np.ndarray
             if file.frames > max_seconds * file.samplerate:
                 raise UnusableAudio(f"longer than {max_seconds:g} seconds")
             announced, rate = file.frames, int(file.samplerate)
+            if not LOWEST_RATE <= rate <= HIGHEST_RATE:
+                raise UnusableAudio("a sample rate that no sound has")
             samples = file.read(dtype="float32", always_2d=True).mean(axis=1)
-    except (soundfile.LibsndfileError, RuntimeError) as error:
+    except (soundfile.LibsndfileError, RuntimeError, ValueError, MemoryError) as error:
+        if isinstance(error, UnusableAudio):
+            raise
         raise UnusableAudio("not a sound file that can be read") from error
     if len(samples) < announced:
         raise UnusableAudio("truncated: fewer samples than the file announces")
@@ -44,8 +54,8 @@ def check_samples(samples: np.ndarray) -> np.ndarray:
     """Return samples (time,) as they are; UnusableAudio where there are none, or some that are not finite."""
     if not len(samples):
         raise UnusableAudio("empty: 0 samples")
-    if not np.isfinite(samples).all():
-        raise UnusableAudio("samples that are not finite")
+    if not np.isfinite(samples).all() or np.abs(samples).max() > LOUDEST:
+        raise UnusableAudio("samples that are not finite, or that no sound has")
     return samples
 
 
@@ -61,7 +71,7 @@ def _check_header(path: Path) -> None:
                 length = int.from_bytes(chunk[4:], "little")
                 if chunk[:4] == b"data":
                     # Programs that write to a pipe leave the length at its greatest.
-                    if length < 0xFFFFFF00 and file.tell() + length > size:
+                    if length < ENDLESS and file.tell() + length > size:
                         raise UnusableAudio("truncated: fewer samples than the file announces")
                     return
                 file.seek(length + length % 2, 1)
@@ -71,11 +81,11 @@ def _check_header(path: Path) -> None:
         raise UnusableAudio(f"cannot be read: {error.strerror}") from error
 
 
-def resample(samples: np.ndarray, rate: int, wanted: int, *, speed: float = 1.0) -> np.ndarray:
-    """Return samples (time,) at another rate in Hz, spoken `speed` times as fast, and as much higher."""
-    if rate * speed == wanted:
+def resample(samples: np.ndarray, rate: int, wanted: int) -> np.ndarray:
+    """Return samples (time,) at another rate in Hz."""
+    if rate == wanted:
         return samples
-    converted: np.ndarray = import_extra("soxr", "speech").resample(samples, rate * speed, wanted)
+    converted: np.ndarray = import_extra("soxr", "speech").resample(samples, rate, wanted)
     return converted.astype(np.float32)
 
 

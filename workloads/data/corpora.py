@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -59,7 +61,7 @@ def read_manifest(path: Path) -> list[Recording]:
         raise ValueError(f"{FIELD}: {path} cannot be read: {error.strerror}") from error
     if "\0" in text:
         raise ValueError(f"{FIELD}: {path} is no text: it holds NUL bytes")
-    rows = _json_rows(text, path) if path.suffix in (".jsonl", ".json") else _csv_rows(text, path)
+    rows = _json_rows(text, path) if path.suffix.lower() in (".jsonl", ".json") else _csv_rows(text, path)
     recordings = [_recording(row, number, path) for number, row in rows]
     if not recordings:
         raise ValueError(f"{FIELD}: {path} lists no recordings")
@@ -67,7 +69,7 @@ def read_manifest(path: Path) -> list[Recording]:
 
 
 def _json_rows(text: str, path: Path) -> Iterator[tuple[int, Mapping[str, object]]]:
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):  # not splitlines: it cuts inside of texts
         if line.strip():
             try:
                 row = json.loads(line)
@@ -80,8 +82,8 @@ def _json_rows(text: str, path: Path) -> Iterator[tuple[int, Mapping[str, object
 
 def _csv_rows(text: str, path: Path) -> Iterator[tuple[int, Mapping[str, object]]]:
     try:
-        reader = csv.DictReader(text.splitlines(), strict=True)
-        yield from ((number, {key: value for key, value in row.items() if key}) for number, row in enumerate(reader, 2))
+        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+        yield from ((reader.line_num, {key: value for key, value in row.items() if key}) for row in reader)
     except csv.Error as error:
         raise ValueError(f"{FIELD}: {path} is no CSV: {error}") from error
 
@@ -95,9 +97,15 @@ def _recording(row: Mapping[str, object], number: int, manifest: Path) -> Record
     part = str(row.get("part") or "")
     if part not in ("", *PARTS):
         raise ValueError(f"{FIELD}: {manifest}, line {number}: part {part!r}; it must be {', '.join(PARTS)} or empty")
-    speaker = row.get("speaker")
-    where = manifest.parent / Path(str(row["path"])).expanduser()
-    return Recording(where, str(row["transcript"]), "" if speaker is None else str(speaker), part)
+    path, transcript, speaker = str(row["path"]), str(row["transcript"]), str(row.get("speaker") or "")
+    try:
+        f"{path}{transcript}{speaker}".encode()
+        where = manifest.parent / Path(path).expanduser()
+    except (UnicodeEncodeError, RuntimeError) as error:  # half a character, or no such user's home
+        raise ValueError(f"{FIELD}: {manifest}, line {number}: {error}") from error
+    if "\0" in path:
+        raise ValueError(f"{FIELD}: {manifest}, line {number}: a path with a NUL in it")
+    return Recording(where, transcript, speaker, part)
 
 
 def read_an4(folder: Path) -> Iterator[Recording]:
@@ -106,11 +114,15 @@ def read_an4(folder: Path) -> Iterator[Recording]:
         ids, transcripts = (folder / "etc" / f"an4_{part}.{ending}" for ending in ("fileids", "transcription"))
         if not (ids.is_file() and transcripts.is_file()):
             return
-        lines = zip(_lines(ids), _lines(transcripts), strict=True)
-        for identifier, line in lines:
-            spoken = re.sub(r"</?s>", " ", line.rpartition("(")[0])
+        spoken = {}
+        for line in _lines(transcripts):
+            text, _, name = line.rpartition("(")
+            spoken[name.strip().rstrip(")")] = " ".join(re.sub(r"</?s>", " ", text).split())
+        for identifier in _lines(ids):
             path = folder / "wav" / f"{identifier}.wav"
-            yield Recording(path, " ".join(spoken.split()), path.parent.name, part)
+            if path.stem not in spoken:
+                raise ValueError(f"{FIELD}: {transcripts} has no transcript of {identifier}")
+            yield Recording(path, spoken[path.stem], path.parent.name, part)
 
 
 def read_spoken_digits(folder: Path) -> Iterator[Recording]:
@@ -133,9 +145,10 @@ def read_librispeech(folder: Path) -> Iterator[Recording]:
 
     Below folders called train-..., dev-... and test-... these say the part, as in LibriSpeech (Panayotov et al., 2015).
     """
+    known = {"train": "train", "dev": "valid", "test": "test"}
     for transcripts in sorted(folder.rglob("*.trans.txt")):
-        above = transcripts.relative_to(folder).parts[0]
-        part = {"train": "train", "dev": "valid", "test": "test"}.get(above.partition("-")[0], "")
+        above = [name.partition("-")[0] for name in transcripts.relative_to(folder).parts[:-1] if "-" in name]
+        part = next((known[name] for name in above if name in known), "")
         for line in _lines(transcripts):
             name, _, spoken = line.partition(" ")
             files = [transcripts.parent / f"{name}{ending}" for ending in AUDIO_ENDINGS]
@@ -148,7 +161,7 @@ LAYOUTS: Sequence[Callable[[Path], Iterable[Recording]]] = (read_an4, read_spoke
 
 def _lines(path: Path) -> list[str]:
     try:
-        return path.read_text(encoding="utf-8").splitlines()
+        return path.read_text(encoding="utf-8").rstrip("\n").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{FIELD}: {path} cannot be read: {error}") from error
 
@@ -190,15 +203,15 @@ def _take_speakers(recordings: list[Recording], part: str, count: float) -> list
     def voice(recording: Recording) -> str:
         return recording.speaker or str(recording.path)
 
-    of_training = [recording for recording in recordings if recording.part == "train"]
-    ranked = sorted({voice(recording) for recording in of_training}, key=_hash)
+    counts = Counter(voice(recording) for recording in recordings if recording.part == "train")
+    ranked = sorted(counts, key=_hash)
     taken: set[str] = set()
     missing = count
     for name in ranked[:-1]:  # one is left to train on
         if missing <= 0:
             break
         taken.add(name)
-        missing -= sum(voice(recording) == name for recording in of_training)
+        missing -= counts[name]
     return [
         replace(recording, part=part) if recording.part == "train" and voice(recording) in taken else recording
         for recording in recordings

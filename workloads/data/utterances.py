@@ -28,6 +28,8 @@ class Utterances:
     """Characters or words; the first is the blank."""
     features: list[np.ndarray] = field(default_factory=list)
     """(steps, features) float32 each."""
+    transcripts: list[str] = field(default_factory=list)
+    """As they are spelled, with characters too that the symbols lack."""
     tokens: list[np.ndarray] = field(default_factory=list)
     """Numbers of symbols, (tokens,) int32 each."""
     speakers: list[str] = field(default_factory=list)
@@ -36,6 +38,8 @@ class Utterances:
     skipped: Counter[str] = field(default_factory=Counter)
     """How many recordings were left out, by reason."""
     first_skipped: dict[str, str] = field(default_factory=dict)
+    unspellable: int = 0
+    """Held-out transcripts with symbols that training lacks; what cannot be answered counts as an error."""
 
     def skip(self, recording: Recording, reason: str) -> None:
         """Leave a recording out."""
@@ -46,7 +50,10 @@ class Utterances:
         """Return in one line what was left out and why; empty where nothing was."""
         total = sum(self.skipped.values())
         reasons = [f"{reason} ({count}, first {self.first_skipped[reason]})" for reason, count in self.skipped.items()]
-        return f"{total} recordings skipped: {'; '.join(reasons)}" if total else ""
+        said = [f"{total} recordings skipped: {'; '.join(reasons)}"] if total else []
+        if self.unspellable:
+            said.append(f"{self.unspellable} held-out transcripts have symbols that training lacks")
+        return "; ".join(said)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return plain arrays: all steps and all tokens behind one another, and how many each utterance has."""
@@ -54,6 +61,7 @@ class Utterances:
         return {
             "features": np.concatenate(self.features),
             "steps": np.array([len(features) for features in self.features], np.int64),
+            "references": np.frombuffer("\n".join(self.transcripts).encode(), np.uint8),
             "tokens": np.concatenate(self.tokens),
             "token_counts": np.array([len(tokens) for tokens in self.tokens], np.int64),
             "parts": np.array(self.parts, np.int8),
@@ -109,14 +117,22 @@ def extract(
     number = {symbol: place for place, symbol in enumerate(symbols)}
     for recording, samples, rate in sounds:
         try:
-            tokens = _tokens(recording.transcript, unit, number)
+            tokens = _tokens(recording, unit, number)
             if samples is None:
                 samples, rate = read_audio(recording.path, max_seconds=max_seconds)
-            for speed in speeds if recording.part == "train" else (1.0,):
-                features = features_of(check_samples(samples), round(rate * speed), front_end)
-                _check_length(len(features), tokens)
+            check_samples(samples)
+            heard = [
+                features_of(samples, round(rate * speed), front_end)
+                for speed in (speeds if recording.part == "train" else (1.0,))
+            ]
+            usable = [features for features in heard if _has_alignment(len(features), tokens)]
+            if not usable:
+                raise UnusableAudio("fewer steps than its transcript needs")
+            found.unspellable += len(tokens) < len(cut(recording.transcript, unit))
+            for features in usable:
                 found.features.append(features)
                 found.tokens.append(tokens)
+                found.transcripts.append(recording.transcript)
                 found.speakers.append(recording.speaker)
                 found.parts.append(PARTS.index(recording.part))
         except UnusableAudio as error:
@@ -124,16 +140,16 @@ def extract(
     return found
 
 
-def _tokens(text: str, unit: str, number: Mapping[str, int]) -> np.ndarray:
-    symbols = cut(text, unit)
+def _tokens(recording: Recording, unit: str, number: Mapping[str, int]) -> np.ndarray:
+    symbols = cut(recording.transcript, unit)
     if not symbols:
         raise UnusableAudio("no transcript")
-    if not all(symbol in number for symbol in symbols):
+    known = [number[symbol] for symbol in symbols if symbol in number]
+    if recording.part == "train" and len(known) < len(symbols):
         raise UnusableAudio(f"a transcript with {unit}s that are not in the alphabet")
-    return np.array([number[symbol] for symbol in symbols], np.int32)
+    return np.array(known, np.int32)
 
 
-def _check_length(steps: int, tokens: np.ndarray) -> None:
-    """See that there is a step for each token, and a blank between equal ones: else no alignment exists."""
-    if steps < len(tokens) + np.count_nonzero(tokens[1:] == tokens[:-1]):
-        raise UnusableAudio("fewer steps than its transcript needs")
+def _has_alignment(steps: int, tokens: np.ndarray) -> bool:
+    """Tell whether there is a step for each token, and one for a blank between equal ones."""
+    return bool(steps >= len(tokens) + np.count_nonzero(tokens[1:] == tokens[:-1]))

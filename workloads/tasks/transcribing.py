@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from workloads.checkpoint import trained_network
-from workloads.data.audio import UnusableAudio, check_samples, features_of
+from workloads.data.audio import HIGHEST_RATE, LOWEST_RATE, UnusableAudio, check_samples, features_of
 from workloads.data.batches import BucketBatches, by_length, pad
 from workloads.data.corpora import PARTS
 from workloads.data.error_rates import by_speaker, error_rates
@@ -52,6 +52,7 @@ class TranscribingTask:
         self.first_step = np.concatenate([[0], np.cumsum(arrays["steps"])])
         self.first_token = np.concatenate([[0], np.cumsum(arrays["token_counts"])])
         self.members = {part: np.flatnonzero(arrays["parts"] == place) for place, part in enumerate(PARTS)}
+        self.references = arrays["references"].tobytes().decode().split("\n")
         self.training = BucketBatches(arrays["steps"][self.members["train"]], h.batch_size, h.seed)
 
     def batch(self, indices: np.ndarray, epoch: int, device: torch.device) -> Batch:
@@ -105,7 +106,7 @@ class TranscribingTask:
         return self.network.encoder.gradient_by_distance(batch.features, batch.steps, self.h.truncation_length)
 
     def evaluate(self, device: torch.device) -> dict[str, float]:
-        """Return loss (nats per token) and error rates of validation and test, greedily decoded."""
+        """Return loss (nats per token) and error rates of validation and test, read greedily, and by beam if asked."""
         metrics: dict[str, float] = {}
         for part in ("valid", "test"):
             if len(self.members[part]):
@@ -117,24 +118,26 @@ class TranscribingTask:
         training = self.network.training
         self.network.eval()
         loss, terms = 0.0, 0
-        spoken, heard, speakers = [], [], []
+        spoken, heard, by_beam, speakers = [], [], [], []
         for places in by_length(self.arrays["steps"][members], EVALUATION_BATCH):
             utterances = members[places]
             batch = self._collect(utterances, [self._features(utterance) for utterance in utterances], device)
             logits = self.network(batch.features, batch.steps)
             loss += float(ctc_loss(logits, batch.tokens, steps=batch.steps, token_counts=batch.token_counts))
             terms += len(batch.tokens)
-            heard += [self._text(tokens) for tokens in best_texts(logits, batch.steps.tolist(), 1)]
-            spoken += [self._text(self._tokens(utterance)) for utterance in utterances]
+            heard += [text_of(tokens, self.facts) for tokens in best_texts(logits, batch.steps.tolist(), 1)]
+            if self.facts["beam_width"] > 1:
+                texts = best_texts(logits, batch.steps.tolist(), self.facts["beam_width"])
+                by_beam += [text_of(tokens, self.facts) for tokens in texts]
+            spoken += [self.references[utterance] for utterance in utterances]
             speakers += [self.facts["speakers"][self.arrays["speakers"][utterance]] for utterance in utterances]
         self.network.train(training)
-        found = {"loss": loss / terms, **error_rates(spoken, heard)}
+        found = {"loss": loss / max(terms, 1), **error_rates(spoken, heard)}
+        if by_beam:
+            found |= {f"beam_{name}": value for name, value in error_rates(spoken, by_beam).items()}
         if 1 < len(set(speakers)) <= MOST_SPEAKERS:
             found |= by_speaker(spoken, heard, speakers)
         return found
-
-    def _text(self, tokens: Sequence[int] | np.ndarray) -> str:
-        return text_of(tokens, self.facts)
 
 
 def text_of(tokens: Sequence[int] | np.ndarray, facts: Mapping[str, Any]) -> str:
@@ -162,8 +165,7 @@ class SpeechPredictor:
         """Transcribe each row: `audio`, samples from -1 to 1, at `sample_rate` in Hz (by default the model's own)."""
         if "audio" not in columns:
             raise ValueError(f"a column `audio` of samples is needed; given: {', '.join(columns) or 'none'}")
-        own_rate = self.facts["front_end"]["sample_rate"]
-        rates = columns.get("sample_rate", [own_rate] * len(columns["audio"]))
+        rates = columns.get("sample_rate", [None] * len(columns["audio"]))
         beam_width = int(options.get("beam_width", 1))
         if beam_width < 1:
             raise ValueError(f"beam_width: {beam_width}; it must be at least 1")
@@ -172,12 +174,13 @@ class SpeechPredictor:
 
     @torch.inference_mode()
     def _transcribe(self, audio: Any, rate: Any, beam_width: int, row: int) -> str:
+        own_rate = self.facts["front_end"]["sample_rate"]
         try:
             samples = np.asarray(audio, np.float32)
-            rate = int(rate)
-        except (TypeError, ValueError) as error:
+            rate = own_rate if rate is None or rate != rate else int(rate)  # NaN: the table's other rows have one
+        except (TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"audio: row {row} holds no samples and rate: {error}") from error
-        if samples.ndim != 1 or not 1000 <= rate <= 1_000_000:
+        if samples.ndim != 1 or not LOWEST_RATE <= rate <= HIGHEST_RATE:
             raise ValueError(
                 f"audio: row {row}: one channel at 1,000 Hz or more is needed; given: {samples.shape}, {rate} Hz"
             )
