@@ -107,7 +107,7 @@ def test_metric_and_direction_come_from_the_workload() -> None:
         ("space.learning_rate", {"float": [0.1, float("inf")]}, "space.learning_rate"),
         ("space.cell_type", ["gru", "lstn"], "space.cell_type: 'lstn'; it must be one of rnn"),
         ("space.cell_type", ["nowhere_at_all:Cell"], "space.cell_type: nowhere_at_all:Cell: there is no such module"),
-        ("space.hiden_size", [8], "space.hiden_size: unknown; allowed: batch_size, cell_type"),
+        ("space.hiden_size", [8], "space.hiden_size: unknown; allowed: attention, batch_size"),
         ("space.momentum.when", {"optimiser": ["SGD"]}, "space.momentum.when.optimiser: not a parameter"),
         ("space.momentum.when", {"optimizer": ["Adagrad"]}, "space.momentum.when.optimizer: 'Adagrad' is not among"),
         ("space.sequence_steps", {"int": [1, 2]}, "space.sequence_steps: all trials share one budget"),

@@ -50,7 +50,7 @@ class Utterances:
         """Return in one line what was left out and why; empty where nothing was."""
         total = sum(self.skipped.values())
         reasons = [f"{reason} ({count}, first {self.first_skipped[reason]})" for reason, count in self.skipped.items()]
-        said = [f"{total} recordings skipped: {'; '.join(reasons)}"] if total else []
+        said = [f"{total} recording{'s' * (total > 1)} skipped: {'; '.join(reasons)}"] if total else []
         if self.unspellable:
             said.append(f"{self.unspellable} held-out transcripts have symbols that training lacks")
         return "; ".join(said)
