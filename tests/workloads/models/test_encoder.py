@@ -101,3 +101,16 @@ def test_reversing_twice_is_nothing_and_padding_stays() -> None:
     lengths = torch.tensor([5, 3])
     assert reverse(sequences, lengths)[:, 1, 0].tolist() == [5, 3, 1, 7, 9]
     assert torch.equal(reverse(reverse(sequences, lengths), lengths), sequences)
+
+
+def test_k1_says_how_many_steps_share_a_window() -> None:
+    """With a k1 of 1 every output reaches back the whole truncation length; else only the last of a window does."""
+    inputs = torch.randn(9, 1, FEATURES, dtype=torch.float64)
+    reached = {}
+    for k1 in (1, None):
+        encoder = make(truncation_length=3, k1=k1)
+        given_inputs = inputs.clone().requires_grad_()
+        encoder(given_inputs, torch.tensor([9]))[6].sum().backward()
+        assert given_inputs.grad is not None
+        reached[k1] = given_inputs.grad.abs().sum((1, 2)).nonzero().flatten().tolist()
+    assert reached == {1: [4, 5, 6], None: [6]}
