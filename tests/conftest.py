@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import workloads
 from orchestrator.settings import Settings
+from workloads.protocol import Dataset, Workload
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 # Small networks on a busy machine: two threads that wait for each other take ten times as long as one.
@@ -27,6 +30,15 @@ class FolderStorage:
 
     def read(self, uri: str) -> bytes:
         return Path(uri).read_bytes()
+
+
+def prepare_shared(kind: str, **options: Any) -> tuple[Workload, Dataset]:
+    """Return a workload and its data, read-only as workers share them."""
+    workload = workloads.load(kind, options)
+    dataset = workload.prepare()
+    for array in dataset.arrays.values():
+        array.flags.writeable = False
+    return workload, dataset
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import numpy as np
 from workloads.data.catalogue import locate
 from workloads.data.fingerprint import make_dataset
 from workloads.data.sentence_pairs import PARTS, Pairs, parts_of, read_pairs
+from workloads.data.text import pack_lines
 from workloads.data.translation_scores import METRICS, signatures, translation_scores
 from workloads.data.vocabulary import END, Vocabulary, learn_vocabulary
 from workloads.hyperparameters import read_hyperparameters
@@ -88,7 +89,7 @@ class Translation:
             name=f"{self.corpus} by {self._unit}",
             arrays={
                 **tokens,
-                "references": np.frombuffer("\n".join([*held_out["valid"], *held_out["test"]]).encode(), np.uint8),
+                "references": pack_lines([*held_out["valid"], *held_out["test"]]),
             },
             facts={
                 "unit": self._unit,

@@ -84,8 +84,6 @@ class Update:
 class Updates(Protocol):
     """The gradients of a trial, one after another."""
 
-    epoch: int
-
     def next(self) -> Update:
         """Add the next gradient to the parameters' `.grad`."""
 

@@ -10,8 +10,6 @@ from orchestrator.errors import UserError
 if TYPE_CHECKING:
     import pandas as pd
 
-ENDINGS = (".wav", ".flac")
-
 
 def read_recordings(table: pd.DataFrame) -> pd.DataFrame:
     """Return a table of `path` with `audio` and `sample_rate` in its place; UserError names a file that is unusable."""

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.cli import sound_files
 from orchestrator.errors import UserError
+from workloads.data.corpora import AUDIO_ENDINGS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,7 +28,7 @@ def read_table(source: str) -> pd.DataFrame:
     if source == "-":
         return _records(sys.stdin.read(), "-")
     path = Path(source)
-    if path.suffix.lower() in sound_files.ENDINGS:
+    if path.suffix.lower() in AUDIO_ENDINGS:
         return pd.DataFrame({"path": [source]})
     ending = _ending(path, "INPUT")
     try:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import workloads
-from tests.conftest import FolderStorage
+from tests.conftest import FolderStorage, prepare_shared
 from workloads import checkpoint
 from workloads.data.episodes import CUE, NO_ANSWER, SYMBOLS, GeneratedStream, adding_problem, copy_problem
 from workloads.protocol import Dataset, Progress, Workload
@@ -32,11 +32,7 @@ def one_thread() -> None:
 
 
 def prepared(**options: Any) -> tuple[Workload, Dataset]:
-    workload = workloads.load("memory", options)
-    dataset = workload.prepare()
-    for array in dataset.arrays.values():
-        array.flags.writeable = False  # as workers share them
-    return workload, dataset
+    return prepare_shared("memory", **options)
 
 
 def measured(progress: Progress) -> dict[str, float]:

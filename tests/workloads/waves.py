@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import pandas
 
-import workloads
-from tests.conftest import FolderStorage
+from tests.conftest import FolderStorage, prepare_shared
 from workloads.protocol import Dataset, Progress, Workload
 
 SMALL: dict[str, Any] = {
@@ -36,11 +35,7 @@ def waves(rows: int = 600, start: str = "2020-01-01") -> pandas.DataFrame:
 
 
 def prepared(**options: Any) -> tuple[Workload, Dataset]:
-    workload = workloads.load("forecast", options)
-    dataset = workload.prepare()
-    for array in dataset.arrays.values():
-        array.flags.writeable = False  # as workers share them
-    return workload, dataset
+    return prepare_shared("forecast", **options)
 
 
 def train(params: dict[str, Any], storage: FolderStorage, **options: Any) -> tuple[Workload, list[Progress]]:

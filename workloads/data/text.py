@@ -64,3 +64,13 @@ def encode(tokens: Sequence[str], vocabulary: Sequence[str]) -> np.ndarray:
     """Return the numbers of `tokens`, int32; 0 for those that the vocabulary lacks."""
     number = {token: index for index, token in enumerate(vocabulary)}
     return np.fromiter((number.get(token, 0) for token in tokens), dtype=np.int32, count=len(tokens))
+
+
+def pack_lines(lines: Sequence[str]) -> np.ndarray:
+    """Return texts without line breaks as one array of bytes, uint8, so that workers share them."""
+    return np.frombuffer("\n".join(lines).encode(), np.uint8)
+
+
+def unpack_lines(packed: np.ndarray) -> list[str]:
+    """Return the texts that `pack_lines` packed."""
+    return packed.tobytes().decode().split("\n")

@@ -13,6 +13,7 @@ import numpy as np
 from workloads.data.audio import UnusableAudio, check_samples, features_of, read_audio
 from workloads.data.corpora import PARTS, Recording
 from workloads.data.spoken_digits import SpokenDigits
+from workloads.data.text import pack_lines
 
 BLANK = ""
 """Symbol 0 of connectionist temporal classification: nothing is said."""
@@ -61,7 +62,7 @@ class Utterances:
         return {
             "features": np.concatenate(self.features),
             "steps": np.array([len(features) for features in self.features], np.int64),
-            "references": np.frombuffer("\n".join(self.transcripts).encode(), np.uint8),
+            "references": pack_lines(self.transcripts),
             "tokens": np.concatenate(self.tokens),
             "token_counts": np.array([len(tokens) for tokens in self.tokens], np.int64),
             "parts": np.array(self.parts, np.int8),

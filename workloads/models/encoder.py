@@ -30,12 +30,14 @@ class LockedDropout(nn.Module):
 
     def draw(self, like: Tensor, features: int) -> None:
         """Draw the mask of a batch `like` (time, batch, ...), for vectors of `features`."""
+        if not self.probability:
+            return
         keep = 1 - self.probability
         self.mask = like.new_empty((1, like.shape[1], features)).bernoulli_(keep) / keep
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Drop out in training; hidden is (time, batch, features)."""
-        return hidden * self.mask if self.training and self.mask is not None and self.probability else hidden
+        return hidden * self.mask if self.training and self.mask is not None else hidden
 
 
 class Stack(nn.Module):

@@ -16,6 +16,7 @@ from workloads.data.audio import HIGHEST_RATE, LOWEST_RATE, UnusableAudio, check
 from workloads.data.batches import BucketBatches, by_length, pad
 from workloads.data.corpora import PARTS
 from workloads.data.error_rates import by_speaker, error_rates
+from workloads.data.text import unpack_lines
 from workloads.hyperparameters import Hyperparameters
 from workloads.models.ctc import best_texts, ctc_loss
 from workloads.models.transcriber import Transcriber
@@ -52,7 +53,7 @@ class TranscribingTask:
         self.first_step = np.concatenate([[0], np.cumsum(arrays["steps"])])
         self.first_token = np.concatenate([[0], np.cumsum(arrays["token_counts"])])
         self.members = {part: np.flatnonzero(arrays["parts"] == place) for place, part in enumerate(PARTS)}
-        self.references = arrays["references"].tobytes().decode().split("\n")
+        self.references = unpack_lines(arrays["references"])
         self.training = BucketBatches(arrays["steps"][self.members["train"]], h.batch_size, h.seed)
 
     def batch(self, indices: np.ndarray, epoch: int, device: torch.device) -> Batch:

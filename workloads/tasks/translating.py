@@ -15,6 +15,7 @@ from workloads.bptt.state import State
 from workloads.checkpoint import trained_network
 from workloads.data.batches import BucketBatches, by_length, pad
 from workloads.data.sentence_pairs import PARTS, clean
+from workloads.data.text import unpack_lines
 from workloads.data.translation_scores import translation_scores
 from workloads.data.vocabulary import BEGIN, END, UNKNOWN, Vocabulary
 from workloads.hyperparameters import Hyperparameters
@@ -139,7 +140,7 @@ class TranslatingTask:
 
 def read_texts(arrays: Mapping[str, np.ndarray]) -> list[list[str]]:
     """Return the references of validation and of the test."""
-    lines = arrays["references"].tobytes().decode().split("\n")
+    lines = unpack_lines(arrays["references"])
     counts = [int((arrays["parts"] == PARTS.index(part)).sum()) for part in ("valid", "test")]
     return [lines[: counts[0]], lines[counts[0] : sum(counts)]]
 
