@@ -54,6 +54,9 @@ class Speech:
     mel_bands: int = option(40, "bands of the log-mel features", at_least=4, at_most=256)
     window_ms: float = option(25.0, "milliseconds that a frame sees", at_least=5, at_most=200)
     hop_ms: float = option(10.0, "milliseconds between frames", at_least=2, at_most=100)
+    normalize: str = option(
+        "band", "what is brought to mean 0 and deviation 1 in an utterance", choices=("band", "utterance")
+    )
     stack: int = option(3, "frames in a step", at_least=1, at_most=20)
     speeds: tuple[float, ...] = option((1.0,), "speeds at which each training recording is heard")
     time_mask: int = option(0, "steps in the widest mask over time in training; 0: none", at_least=0, at_most=1000)
@@ -131,7 +134,7 @@ class Speech:
     def _front_end(self, recordings: Sequence[Recording], digits: SpokenDigits | None) -> dict[str, Any]:
         rate = self.sample_rate or (SYNTHESISED_RATE if digits else _first_rate(recordings, self.max_seconds))
         window = {"mel_bands": self.mel_bands, "window_ms": self.window_ms, "hop_ms": self.hop_ms}
-        return {"sample_rate": rate, "stack": self.stack, **window}
+        return {"sample_rate": rate, "stack": self.stack, "normalize": self.normalize, **window}
 
     def _check_parts(self, found: Utterances, recordings: int) -> None:
         counts = Counter(PARTS[part] for part in found.parts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workloads.data.audio import UnusableAudio, features_of, log_mel, mel_filters, read_audio, resample, stack_frames
+from workloads.data.audio import (
+    UnusableAudio,
+    features_of,
+    log_mel,
+    mel_filters,
+    normalize,
+    read_audio,
+    resample,
+    stack_frames,
+)
 
 soundfile = pytest.importorskip("soundfile", reason="the extra `speech` is not installed")
 RATE = 8000
@@ -108,14 +118,25 @@ def test_a_tone_lights_up_its_own_band() -> None:
     assert bins.min() <= 1000 <= bins.max()
 
 
-def test_features_do_not_depend_on_loudness_and_are_normal() -> None:
+@pytest.mark.parametrize("over", ["band", "utterance"])
+def test_features_do_not_depend_on_loudness_and_are_normal(over: str) -> None:
     noise = np.random.default_rng(0).normal(0, 0.1, RATE).astype(np.float32)
-    settings_ = {"bands": 10, "window_ms": 25, "hop_ms": 10}
-    loud, quiet = (log_mel(noise * factor, RATE, **settings_) for factor in (1.0, 0.1))  # type: ignore[arg-type]
+    loud, quiet = (
+        normalize(log_mel(noise * factor, RATE, bands=10, window_ms=25, hop_ms=10), over) for factor in (1.0, 0.1)
+    )
     assert loud.shape == (98, 10)
     np.testing.assert_allclose(loud, quiet, atol=1e-2)
-    np.testing.assert_allclose(loud.mean(0), 0, atol=1e-4)
-    np.testing.assert_allclose(loud.std(0), 1, atol=1e-3)
+    axis = 0 if over == "band" else None
+    np.testing.assert_allclose(loud.mean(axis), 0, atol=1e-4)
+    np.testing.assert_allclose(loud.std(axis), 1, atol=1e-3)
+
+
+def test_a_sound_that_never_changes_keeps_its_spectrum_only_where_the_utterance_is_normalized() -> None:
+    hum = np.sin(2 * np.pi * 1000 * np.arange(RATE) / RATE).astype(np.float32)
+    energies = log_mel(hum, RATE, bands=10, window_ms=25, hop_ms=10)
+    by_band, whole = normalize(energies, "band").mean(0), normalize(energies, "utterance").mean(0)
+    assert np.ptp(by_band) < 0.2 < 1 < np.ptp(whole)
+    assert np.argmax(whole) == np.argmax(energies.mean(0))
 
 
 @given(frames=st.integers(1, 50), stack=st.integers(1, 7))
@@ -128,6 +149,7 @@ def test_stacked_frames_are_the_frames_in_their_order(frames: int, stack: int) -
 
 def test_other_sample_rates_give_nearly_the_same_features() -> None:
     front_end = {"sample_rate": RATE, "mel_bands": 10, "window_ms": 25.0, "hop_ms": 10.0, "stack": 1}
+    front_end["normalize"] = "band"
     speech = np.random.default_rng(0).normal(0, 0.1, RATE)
     band_limited = resample(resample(speech.astype(np.float32), RATE, 6000), 6000, RATE)
     there_and_back = resample(band_limited, RATE, 16000)
@@ -138,5 +160,6 @@ def test_other_sample_rates_give_nearly_the_same_features() -> None:
 
 def test_a_single_sample_and_silence_have_finite_features() -> None:
     front_end = {"sample_rate": RATE, "mel_bands": 10, "window_ms": 25.0, "hop_ms": 10.0, "stack": 3}
-    for sound in (np.ones(1, np.float32), np.zeros(RATE, np.float32)):
+    for sound, over in product((np.ones(1, np.float32), np.zeros(RATE, np.float32)), ("band", "utterance")):
+        front_end["normalize"] = over
         assert np.isfinite(features_of(sound, RATE, front_end)).all()

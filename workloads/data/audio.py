@@ -93,7 +93,6 @@ def log_mel(samples: np.ndarray, rate: int, *, bands: int, window_ms: float, hop
     """Return log-mel features, (frames, bands) float32: log power in bands of equal width on the mel scale.
 
     A frame sees `window_ms` of sound under a Hann window, behind a pre-emphasis of 0.97 (Davis and Mermelstein, 1980).
-    Bands are then brought to mean 0 and standard deviation 1 over the utterance, which takes out the microphone.
     Where the sound is shorter than one window, it is filled with silence.
     """
     window, hop = max(round(rate * window_ms / 1000), 2), max(round(rate * hop_ms / 1000), 1)
@@ -104,9 +103,18 @@ def log_mel(samples: np.ndarray, rate: int, *, bands: int, window_ms: float, hop
     size = 2 ** math.ceil(math.log2(window))
     spectrum = np.fft.rfft(frames * np.hanning(window).astype(np.float32), size)  # (frames, size / 2 + 1)
     power = np.square(np.abs(spectrum))
-    energies = np.log(power.astype(np.float32) @ mel_filters(rate, size, bands) + SILENCE)
-    spread = energies.std(axis=0)
-    normal: np.ndarray = (energies - energies.mean(axis=0)) / np.maximum(spread, 1e-3)
+    energies: np.ndarray = np.log(power.astype(np.float32) @ mel_filters(rate, size, bands) + SILENCE)
+    return energies
+
+
+def normalize(energies: np.ndarray, over: str) -> np.ndarray:
+    """Bring (frames, bands) to mean 0 and standard deviation 1, each `band` by itself or the whole `utterance`.
+
+    By band the microphone is taken out, and with it the spectrum of what stays the same throughout: in an utterance of
+    one word that may be its vowel.
+    """
+    axis = 0 if over == "band" else None
+    normal: np.ndarray = (energies - energies.mean(axis=axis)) / np.maximum(energies.std(axis=axis), 1e-3)
     return normal.astype(np.float32)
 
 
@@ -145,4 +153,4 @@ def features_of(samples: np.ndarray, rate: int, front_end: dict[str, Any]) -> np
         window_ms=front_end["window_ms"],
         hop_ms=front_end["hop_ms"],
     )
-    return stack_frames(mel, front_end["stack"])
+    return stack_frames(normalize(mel, front_end["normalize"]), front_end["stack"])
