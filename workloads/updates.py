@@ -10,12 +10,23 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from workloads.bptt.gradients import gradient_by_distance
-from workloads.bptt.state import map_state
-from workloads.bptt.truncation import BoundaryStates, Window, backpropagate
+from workloads.bptt.full import FullTruncation
+from workloads.bptt.graph_bytes import step_bytes
+from workloads.bptt.horizon import Horizon, mean_horizon, measure_horizon
+from workloads.bptt.schemes import make_truncation, truncations_of
+from workloads.bptt.state import State, map_state
+from workloads.bptt.truncation import Truncation
+from workloads.bptt.windows import BoundaryStates, Window, backpropagate
 from workloads.data.batches import BucketBatches
 from workloads.data.stream import Stream
-from workloads.hyperparameters import Hyperparameters
+from workloads.hyperparameters import Hyperparameters, check_grid
+
+HORIZON_STEPS, HORIZON_LENGTHS = (64, 512), 2
+"""A horizon is measured over so many truncation lengths, within these bounds in steps."""
+HORIZON_STREAMS, WARM_UP_STEPS = 16, 64
+"""Streams that it is measured on, and steps read before, so that the state is one that training knows."""
+HORIZON_SEQUENCES = 8
+"""The longest sequences, on which it is measured where sequences are read whole."""
 
 
 class Task(Protocol):
@@ -66,8 +77,8 @@ class SequenceTask(Task, Protocol):
     def chance_loss(self, batch: Any) -> Tensor | float:
         """Return the mean loss of guessing, as a StreamTask's."""
 
-    def gradient_by_distance(self, batch: Any) -> dict[int, float]:
-        """Return the norm of a last output's gradient by distance; see `workloads.bptt.gradients`."""
+    def horizon(self, batch: Any, steps: int) -> Horizon | None:
+        """Measure over the last `steps` steps, or fewer, that all sequences of the batch have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +90,7 @@ class Update:
     terms: int
     sequence_steps: int
     chance: Tensor | float
+    learning_rate_factor: float = 1.0
 
 
 class Updates(Protocol):
@@ -93,8 +105,15 @@ class Updates(Protocol):
     def go_to(self, position: Mapping[str, Any]) -> None:
         """Go on where `position` was taken."""
 
-    def gradient_by_distance(self) -> dict[int, float]:
-        """Measure how gradients fall with distance, over data that are always the same."""
+    def horizon(self, look: int = 0) -> Horizon | None:
+        """Measure how far gradients travel, over data that depend on `look` alone; None where they say nothing."""
+
+    def look(self, horizon: Horizon) -> None:
+        """Let the truncation scheme learn from a horizon."""
+
+    @property
+    def truncation(self) -> Truncation:
+        """Return the truncation scheme, or one of several that do the same."""
 
 
 def updates_of(task: Any, h: Hyperparameters, device: torch.device) -> Updates:
@@ -104,27 +123,55 @@ def updates_of(task: Any, h: Hyperparameters, device: torch.device) -> Updates:
     )
 
 
+def horizon_steps(h: Hyperparameters) -> int:
+    """Return the steps over which a horizon is measured, where the data have so many."""
+    least, most = HORIZON_STEPS
+    return min(max(HORIZON_LENGTHS * h.truncation_length, least), most)
+
+
 class StreamUpdates:
-    """Windows of carried streams: k1 new steps, and the gradient over truncation_length."""
+    """Windows of carried streams, placed by the truncation scheme."""
 
     def __init__(self, task: StreamTask, h: Hyperparameters, device: torch.device) -> None:
-        self.task, self.device, self.epoch = task, device, 0
-        self.truncation_length = h.truncation_length
-        self.boundaries = BoundaryStates(h.truncation_length, h.steps_between_updates)
+        self.task, self.h, self.device, self.epoch = task, h, device, 0
+        check_grid(h, h.mean_steps_between_updates, task.training.length)
+        self.truncation = make_truncation(h)
+        self.boundaries = BoundaryStates(self.truncation.longest_context)
 
     def next(self) -> Update:
         """Run the next window and its context."""
         stream = self.task.training
-        first, begin, new, stop, state = self.boundaries.next_window(stream.length)
+        new = self.boundaries.position
+        self.truncation.begin(self.epoch, new)
+        if isinstance(self.truncation, FullTruncation) and self.truncation.step_bytes is None:
+            self.truncation.step_bytes = step_bytes(
+                self.task.network, self._with_loss, self._window(0, stream.length)[0]
+            )
+        reach = self.truncation.reach(stream.length - new)
+        first, begin, state = self.boundaries.begin(reach.back - reach.new)
+        stop = new + reach.new
         inputs, targets = self._window(first, stop)
-        window = Window(inputs, targets[new - first :], skip=begin - first, context=new - begin)
+        window = Window(
+            inputs,
+            targets[new - first :],
+            skip=begin - first,
+            context=new - begin,
+            chunks=reach.chunks,
+            weight=reach.weight,
+        )
         step = backpropagate(self.task.network, self.task.loss, window, state)
         self.boundaries.advance(stop, step.state)
         chance = self.task.chance_loss(window.targets) if step.terms else 0.0
         if stop == stream.length:
             self.epoch += 1
             self.boundaries.clear()
-        return Update(step.loss, step.terms, (stop - new) * stream.batch_size, chance)
+        consumed = (stop - new) * stream.batch_size
+        return Update(step.loss, step.terms, consumed, chance, reach.learning_rate_factor)
+
+    def _with_loss(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        """Run the network and sum up its outputs: a loss keeps as much as that, or a little more."""
+        outputs, state = self.task.network(inputs, state)
+        return outputs.square().sum()[None], state
 
     def _window(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
         inputs, targets = self.task.training.window(self.epoch, start, stop)
@@ -135,7 +182,11 @@ class StreamUpdates:
 
     def position(self) -> dict[str, Any]:
         """Return epoch and boundary states."""
-        return {"epoch": self.epoch, "boundaries": self.boundaries.boundaries}
+        return {
+            "epoch": self.epoch,
+            "boundaries": self.boundaries.boundaries,
+            "truncation": self.truncation.position(),
+        }
 
     def go_to(self, position: Mapping[str, Any]) -> None:
         """Go on behind the boundary reached."""
@@ -143,20 +194,41 @@ class StreamUpdates:
         self.boundaries.boundaries = [
             (step, map_state(lambda tensor: tensor.to(self.device), state)) for step, state in position["boundaries"]
         ]
+        self.truncation.go_to(position["truncation"])
 
-    def gradient_by_distance(self) -> dict[int, float]:
-        """Measure over the last steps of the stream."""
+    def look(self, horizon: Horizon) -> None:
+        """Let the truncation scheme learn from a horizon."""
+        self.truncation.look(horizon)
+
+    def horizon(self, look: int = 0) -> Horizon | None:
+        """Measure at the end of the stream and at another place, drawn by `look`."""
         length = self.task.training.length
-        inputs, targets = self._window(length - min(self.truncation_length, length), length)
-        return gradient_by_distance(self.task.network, self.task.loss, inputs=inputs, targets=targets, state=None)
+        steps = min(horizon_steps(self.h), length)
+        drawn = int(np.random.default_rng([self.h.seed, look]).integers(steps, length + 1))
+        found = [self._horizon_before(stop, steps) for stop in dict.fromkeys((length, drawn))]
+        measured = [horizon for horizon in found if horizon is not None]
+        return mean_horizon(measured) if measured else None
+
+    def _horizon_before(self, stop: int, steps: int) -> Horizon | None:
+        start = max(stop - steps - WARM_UP_STEPS, 0)
+        inputs, targets = (part[:, :HORIZON_STREAMS] for part in self._window(start, stop))
+        state: State = None
+        warm_up = stop - steps - start
+        if warm_up:
+            with torch.no_grad():
+                _, state = self.task.network(inputs[:warm_up], None)
+        return measure_horizon(
+            self.task.network, self.task.loss, inputs=inputs[warm_up:], targets=targets[warm_up:], state=state
+        )
 
 
 class SequenceUpdates:
     """Batches of whole sequences: one update for each."""
 
     def __init__(self, task: SequenceTask, h: Hyperparameters, device: torch.device) -> None:
-        self.task, self.device = task, device
+        self.task, self.h, self.device = task, h, device
         self.epoch = self.index = 0
+        self.truncations = truncations_of(task.network)
         batches = task.training
         # Batches are of similar lengths: the longest sequences come together.
         per_update = int(np.sort(batches.lengths)[-batches.batch_size :].sum())
@@ -167,9 +239,16 @@ class SequenceUpdates:
                 f"{per_update}; raise budget.sequence_steps, or lower evaluations or batch_size"
             )
 
+    @property
+    def truncation(self) -> Truncation:
+        """Return the scheme of one stack of layers; all have the same."""
+        return self.truncations[0]
+
     def next(self) -> Update:
         """Run the next batch."""
         batches = self.task.training
+        for truncation in self.truncations:
+            truncation.begin(self.epoch, self.index)
         indices = batches.batch(self.epoch, self.index)
         batch = self.task.batch(indices, self.epoch, self.device)
         total, terms = self.task.loss(batch)
@@ -183,13 +262,22 @@ class SequenceUpdates:
 
     def position(self) -> dict[str, Any]:
         """Return epoch and batch."""
-        return {"epoch": self.epoch, "index": self.index}
+        schemes = [truncation.position() for truncation in self.truncations]
+        return {"epoch": self.epoch, "index": self.index, "truncations": schemes}
 
     def go_to(self, position: Mapping[str, Any]) -> None:
         """Go on with the batch that was next."""
         self.epoch, self.index = position["epoch"], position["index"]
+        for truncation, known in zip(self.truncations, position["truncations"], strict=True):
+            truncation.go_to(known)
 
-    def gradient_by_distance(self) -> dict[int, float]:
-        """Measure over the longest sequence."""
-        longest = np.array([np.argmax(self.task.training.lengths)])
-        return self.task.gradient_by_distance(self.task.batch(longest, 0, self.device))
+    def look(self, horizon: Horizon) -> None:
+        """Let the truncation schemes of all stacks learn from a horizon."""
+        for truncation in self.truncations:
+            truncation.look(horizon)
+
+    def horizon(self, look: int = 0) -> Horizon | None:
+        """Measure over the longest sequences."""
+        lengths = self.task.training.lengths
+        longest = np.argsort(lengths, kind="stable")[-HORIZON_SEQUENCES:]
+        return self.task.horizon(self.task.batch(longest, look, self.device), horizon_steps(self.h))
