@@ -1,10 +1,10 @@
 """The shortest windows whose gradient is nearly unbiased, found anew as training goes on.
 
-Aicher, Foti and Fox (2019), "Adaptively truncating backpropagation through time to control gradient bias", algorithm 1: from
-time to time measure how gradients decay, and take the smallest truncation length K whose estimated relative bias is at most
-delta (their kappa(delta), equation 14). The estimate is `workloads.bptt.horizon`'s; estimates are averaged, since one window of
-data is a small sample. Training begins with the longest length allowed: a horizon measured before the network has learnt
-to remember is that of its initial weights, and a length chosen by it could never find out.
+Aicher, Foti and Fox (2019), "Adaptively truncating backpropagation through time to control gradient bias": from time
+to time measure how gradients decay, and take the smallest truncation length whose estimated relative bias is at most
+delta (their kappa(delta)). The estimate is `workloads.bptt.horizon`'s; estimates are averaged, since one window of data
+is a small sample. Training begins with the longest length allowed: a horizon measured before the network has learnt to
+remember is that of its initial weights, and a length chosen by it could never find out.
 """
 
 from __future__ import annotations

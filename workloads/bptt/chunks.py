@@ -1,4 +1,4 @@
-"""A sequence run in chunks: forward without a graph, then backward chunk by chunk, each run again with a graph of its own.
+"""A sequence run in chunks: forward without a graph, then backward, each chunk run again with a graph of its own.
 
 Only the states between chunks are kept, so that the memory is that of one chunk, however long the sequence
 (checkpointing; Chen et al., 2016, "Training deep nets with sublinear memory cost"). Between two chunks the gradient is
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from typing import Any, cast
 
@@ -54,9 +55,9 @@ def run_chunks(network: ChunkNetwork, inputs: Tensor, state: State, chunks: Chun
     """Run `network` over `inputs` (time, batch, ...) from `state` chunk by chunk, in one piece where `chunks` is None.
 
     Returns (outputs, state): all chunks' outputs behind one another, to be differentiated once, by `backward()`, and
-    the state, detached. Gradients reach inputs, `state` and the network's parameters, whose `.grad` they are added to. What the network
-    draws at random (dropout) it draws alike when it is run again, except over a `context`, where it must be the same
-    at every step, as `workloads.models.encoder.LockedDropout` is.
+    the state, detached. Gradients reach inputs, `state` and the network's parameters, whose `.grad` they are added to.
+    What the network draws at random (dropout) it draws alike when it is run again, except over a `context`, where it
+    must be the same at every step, as `workloads.models.encoder.LockedDropout` is.
     """
     if chunks is None:
         outputs, after = network(inputs, state)
@@ -76,8 +77,12 @@ def _run_in_one_graph(network: ChunkNetwork, inputs: Tensor, state: State, chunk
         outputs, state = network(inputs[start:stop], state)
         pieces.append(outputs)
         if factor != 1.0:
-            state = map_state(lambda tensor, by=factor: _ScaledGradient.apply(tensor, by), state)
+            state = map_state(partial(_scale_gradient, factor), state)
     return torch.cat(pieces), map_state(Tensor.detach, state)
+
+
+def _scale_gradient(factor: float, tensor: Tensor) -> Tensor:
+    return cast("Tensor", _ScaledGradient.apply(tensor, factor))  # type: ignore[no-untyped-call]
 
 
 class _ScaledGradient(torch.autograd.Function):
@@ -174,7 +179,7 @@ def _go_back(
     """Run chunks again from the last to the first, each from the state before it, and go back through each."""
     bounds, passes = run.chunks.bounds, run.chunks.passes
     carried: list[Tensor | None] = []  # the gradient of the state behind the chunk
-    pieces = gradient.split(run.rows)
+    pieces = torch.split(gradient, run.rows)
     for chunk in reversed(range(len(bounds) - 1)):
         begin, state = _state_before(run, inputs, chunk)
         run.draw_as_before(chunk)
@@ -183,7 +188,8 @@ def _go_back(
         with torch.enable_grad():
             outputs, after = run.network(window, state)
             roots = [(outputs[-run.rows[chunk] :], pieces[chunk])]
-            roots += [pair for pair in zip(state_tensors(after), carried, strict=False) if pair[1] is not None]
+            behind = zip(state_tensors(after), carried, strict=False)
+            roots += [(tensor, own) for tensor, own in behind if own is not None]
             ready = [(root, own) for root, own in roots if root.requires_grad]
             torch.autograd.backward([root for root, _ in ready], [own for _, own in ready])
         if to_inputs is not None and window.grad is not None:

@@ -1,7 +1,7 @@
 """Windows of fixed length: updates every k1 steps, with gradients over the last k2.
 
-BPTT(h; h') of Williams and Peng (1990), "An efficient gradient-based algorithm for on-line training of recurrent network
-trajectories", with h = k2 and h' = k1 (Sutskever, 2013, "Training recurrent neural networks", section 2.8).
+BPTT(h; h') of Williams and Peng (1990), "An efficient gradient-based algorithm for on-line training of recurrent
+network trajectories", with h = k2 and h' = k1 (the names of Sutskever, 2013, "Training recurrent neural networks").
 """
 
 from __future__ import annotations

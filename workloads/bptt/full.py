@@ -47,8 +47,8 @@ def plan_chunks(length: int, step: StepBytes, budget: float | None) -> Chunks | 
 
 
 def _with_fewer_states(length: int, step: StepBytes, budget: float) -> Chunks:
-    """Give half of the budget to one chunk's graph and the rest to as many states as fit."""
-    size = max(math.floor(budget / 2 / step.graph), 1)
+    """Give up to half of the budget to one chunk's graph and the rest to as many states as fit."""
+    size = max(math.floor(min(budget / 2, budget - step.state) / step.graph), 1)
     states = math.floor((budget - size * step.graph) / max(step.state, 1.0))
     if states < 1:
         raise ValueError(

@@ -43,5 +43,4 @@ def _saved(module: nn.Module, run: ChunkNetwork, inputs: Tensor, state: State) -
         outputs, after = run(inputs, state)
         # Alive until everything is counted: storages of what is let go of come round again under the same address.
         kept = (outputs, after)
-    result = sum(found.values()), map_state(Tensor.detach, kept[1])
-    return result
+    return sum(found.values()), map_state(Tensor.detach, kept[1])

@@ -1,10 +1,10 @@
 """The gradient's horizon: how far back the loss at a step reaches, and what a truncation of each length would lose.
 
-The gradient of the loss at step t with respect to the state k steps before is measured for k = 1, 2, ... on a window of
-held data, with its norm layer by layer; and so are the parameters' gradients that truncation at k steps would keep.
-Aicher, Foti and Fox (2019), "Adaptively truncating backpropagation through time to control gradient bias", bound the
-latter by the former (their equations 9 to 13). One window is short enough to measure both; as in their work, what lies beyond
-it is extrapolated by a geometric decay fitted to the norms.
+The gradient of the loss at step t with respect to the state k steps before is measured for k = 1, 2, ... on a window
+of held data, layer by layer; and so is the parameters' gradient that truncation at k steps would keep. Aicher, Foti and
+Fox (2019), "Adaptively truncating backpropagation through time to control gradient bias", bound the second by the
+first; over one window both can be measured. As in their work, what lies beyond the window is extrapolated by a
+geometric decay fitted to the norms.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Horizon:
 
     @property
     def beyond(self) -> float:
-        """Return what lies beyond the window, relative to what lies in it, by the fitted decay; inf where none falls."""
+        """Return what lies beyond the window relative to what lies in it, by the fitted decay; inf where it grows."""
         total = float(np.trapezoid([self.norms[0], *self.norms], [0, *self.distances]))
         if self.norms[-1] <= NOTHING * max(self.norms) or not total:
             return 0.0
@@ -67,14 +67,16 @@ class Horizon:
     def bias(self, truncation_length: float) -> float:
         """Return the estimated relative bias of the gradient at a truncation length, from 0 to 1."""
         beyond = self.beyond
+        if not math.isfinite(beyond):
+            return 1.0
         inside = float(np.interp(truncation_length, [0, *self.distances], [1.0, *self.lost]))
-        if truncation_length > self.distances[-1] and beyond:
-            beyond *= self.decay ** (truncation_length - self.distances[-1]) if math.isfinite(beyond) else 1.0
-        return min(inside + beyond, 1.0)
+        further = max(truncation_length - self.distances[-1], 0)
+        left = beyond * self.decay**further if further and beyond else beyond
+        return min((inside + left) / (1 + beyond), 1.0)
 
     @property
     def reach(self) -> int | None:
-        """Return the steps after which the gradient stays below NEGLIGIBLE; None where it does not within the window."""
+        """Return the steps after which the gradient stays below NEGLIGIBLE; None where the window has no such."""
         return reach_of(self.distances, self.norms)
 
     def shortest(self, bias: float = ALLOWED_BIAS) -> int | None:
@@ -85,9 +87,10 @@ class Horizon:
         if length <= far:
             return length
         # Beyond the window the fitted decay goes on.
-        if not math.isfinite(self.beyond) or self.decay >= 1:
+        beyond = self.beyond
+        if not math.isfinite(beyond):
             return None
-        return far + max(math.ceil(math.log(bias / self.beyond) / math.log(self.decay)), 1)
+        return far + max(math.ceil(math.log(bias * (1 + beyond) / beyond) / math.log(self.decay)), 1)
 
 
 def horizon_metrics(horizon: Horizon | None, truncation_length: int) -> dict[str, float]:
@@ -126,11 +129,12 @@ def fitted_decay(distances: Sequence[int], norms: Sequence[float]) -> float:
     far = [pair for pair in pairs if pair[0] >= pairs[-1][0] / 2]
     if len(far) < 2:
         return 0.0 if len(pairs) < 2 else math.exp((pairs[-1][1] - pairs[0][1]) / (pairs[-1][0] - pairs[0][0]))
-    return math.exp(float(np.polyfit(*zip(*far, strict=True), 1)[0]))
+    slope = np.polyfit([distance for distance, _ in far], [logarithm for _, logarithm in far], 1)[0]
+    return math.exp(float(slope))
 
 
 def reach_of(distances: Sequence[int], norms: Sequence[float]) -> int | None:
-    """Return the first distance from which on all norms are below NEGLIGIBLE of the largest; None where there is none."""
+    """Return the first distance from which on all norms are below NEGLIGIBLE of the largest; None if there is none."""
     largest = max(norms)
     if not largest:
         return distances[0]

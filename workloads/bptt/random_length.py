@@ -1,8 +1,8 @@
 """Windows of random length, so that no two passes over the data are cut at the same places.
 
-Merity, Keskar and Socher (2018), "Regularizing and optimizing LSTM language models" (AWD-LSTM), section 4.1: the length is
-drawn from a normal distribution around `truncation_length` with probability 0.95, around half of it otherwise, and the
-learning rate is scaled by the length drawn, or else short windows would be favoured.
+Merity, Keskar and Socher (2018), "Regularizing and optimizing LSTM language models" (AWD-LSTM), section 5: the length
+is drawn from a normal distribution around `truncation_length` with probability 0.95, around half of it otherwise, and
+the learning rate is scaled by the length drawn, or else short windows would be favoured.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """States kept on the way forward, from which those between are computed again on the way back.
 
-With as many snapshots as chunks nothing is computed again. With fewer, where to take them is the classical question of
-reversing a chain: Griewank and Walther (2000), "Algorithm 799: revolve", whose schedule is the optimum that Gruslys et al.
-(2016, "Memory-efficient backpropagation through time", section 3.1) find by dynamic programming for hidden states.
+With as many snapshots as chunks no state is computed again. With fewer, where to take them is the question of
+reversing a chain: Griewank and Walther (2000), "Algorithm 799: revolve". Their schedule is the optimum that Gruslys et
+al. (2016), "Memory-efficient backpropagation through time", find by dynamic programming where hidden states are kept.
 """
 
 from __future__ import annotations
@@ -16,16 +16,15 @@ from workloads.bptt.state import State
 def next_snapshot(chunks: int, snapshots: int) -> int:
     """Return after how many of `chunks`, whose first state is kept, to take the next of `snapshots`.
 
-    With s snapshots and each chunk run forward r times at most, binomial(s + r, s) chunks can be reversed; the split
-    leaves both sides within what r and r - 1 passes over them can do (Griewank and Walther, 2000, proposition 1).
+    With s states kept, the first among them, and each chunk run forward r times at most, binomial(s + r, s) chunks can
+    be reversed; the split leaves to both sides what they can do with their states and passes, and not less than they
+    could do with one pass fewer (Griewank and Walther, 2000).
     """
-    repeats = 0
-    while math.comb(snapshots + repeats, snapshots) < chunks:
+    states, repeats = snapshots + 1, 1
+    while math.comb(states + repeats, states) < chunks:
         repeats += 1
-    # The part before must be reversible in r - 1 passes with all snapshots, the part behind in r with one fewer.
-    within_reach = math.comb(snapshots + repeats - 1, snapshots)
-    behind = math.comb(snapshots - 1 + repeats, snapshots - 1)
-    return max(min(within_reach, chunks - 1), chunks - behind, 1)
+    behind = math.comb(states - 1 + repeats, states - 1)
+    return max(math.comb(states + repeats - 2, states), chunks - behind, 1)
 
 
 class Snapshots:

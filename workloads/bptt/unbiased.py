@@ -1,10 +1,10 @@
 """Truncation at random places, compensated so that the mean gradient is that of full backpropagation through time.
 
-Tallec and Ollivier (2017), "Unbiasing truncated backpropagation through time" (ARTBP). Between two steps the gradient is
-cut with probability c and otherwise multiplied by 1 / (1 - c) (their equation 5): its expectation is as if nothing had
-been cut. With c_t = alpha / ((alpha - 1) L + d), d the steps since the last cut (their equation 11), pieces are L steps long
-in the mean and long ones are rare. Here cuts may only fall between chunks of a quarter of L, since the layers run as fused
-kernels; d and L are counted in chunks. What unbiasedness costs is variance: the products of 1 / (1 - c).
+Tallec and Ollivier (2017), "Unbiasing truncated backpropagation through time" (ARTBP). Between two steps the gradient
+is cut with probability c and otherwise multiplied by 1 / (1 - c): its expectation is as if nothing had been cut. With
+c = alpha / ((alpha - 1) L + d), d the steps since the last cut, pieces are L steps long in the mean and long ones are
+rare. Here cuts may only fall between chunks of a quarter of L, since layers run as fused kernels; d and L are counted
+in chunks. What unbiasedness costs is variance: the products of 1 / (1 - c).
 """
 
 from __future__ import annotations
@@ -29,15 +29,13 @@ class UnbiasedTruncation(Truncation):
         self.mean_chunks = truncation_length / self.size
 
     def probability(self, since: int) -> float:
-        """Return the probability of a cut behind a chunk, `since` chunks having been read since the last cut.
-
-        Equation 11 for steps that are chunks; the constant is chosen so that the mean stays L where d begins at 1.
-        """
-        return min(ALPHA / ((ALPHA - 1) * self.mean_chunks + since), 1 - 1e-9) if self.mean_chunks > 1 else 1 - 1e-9
+        """Return the probability of a cut behind a chunk, `since` chunks having been read since the last cut."""
+        return ALPHA / ((ALPHA - 1) * self.mean_chunks + since)
 
     def reach(self, left: int) -> Reach:
         """Read on to the next cut; the piece's gradient counts by its length, or long pieces would count too little."""
-        bounds, passes = [0], []
+        bounds = [0]
+        passes: list[float] = []
         while True:
             bounds.append(min(bounds[-1] + self.size, left))
             cut = self.probability(len(passes) + 1)
