@@ -2,16 +2,16 @@
 
 Aicher, Foti and Fox (2019), "Adaptively truncating backpropagation through time to control gradient bias": from time
 to time measure how gradients decay, and take the smallest truncation length whose estimated relative bias is at most
-delta (their kappa(delta)). The estimate is `workloads.bptt.horizon`'s; estimates are averaged, since one window of data
-is a small sample. Training begins with the longest length allowed: a horizon measured before the network has learnt to
-remember is that of its initial weights, and a length chosen by it could never find out.
+delta (their kappa(delta)). The estimate is `workloads.bptt.horizon`'s.
+
+Too long a window costs time, but too short a one hides that it is too short: gradients do not show what they never
+reach. So the length is the longest of the last few estimates, and training begins with the longest allowed: the horizon
+of a network that has not learnt yet to remember is that of its initial weights.
 """
 
 from __future__ import annotations
 
 from typing import Any
-
-import numpy as np
 
 from workloads.bptt.chunks import Chunks
 from workloads.bptt.fixed import FixedTruncation
@@ -20,8 +20,8 @@ from workloads.bptt.truncation import Reach, Truncation
 
 LOOKS = 25
 """Horizons looked at in a training, evenly spaced by sequence steps."""
-NEW_SHARE = 0.3
-"""Weight of the newest estimate in the running mean of biases by length."""
+REMEMBERED = 5
+"""Estimates of which the longest counts."""
 
 
 class AdaptiveTruncation(Truncation):
@@ -33,18 +33,18 @@ class AdaptiveTruncation(Truncation):
         super().__init__(seed)
         self.longest, self.allowed, self.k1 = longest, bias, k1
         self.longest_context = longest - min(k1 or longest, longest)
-        self.truncation_length = longest
-        self.biases: list[float] | None = None
-        """Estimated relative bias at lengths 1 to the longest."""
+        self.estimates = [longest] * REMEMBERED
+
+    @property
+    def truncation_length(self) -> int:
+        """Return the length that is held to be enough now."""
+        return max(self.estimates)
 
     def look(self, horizon: Horizon) -> None:
-        """Choose the length anew."""
-        measured = [horizon.bias(length) for length in range(1, self.longest + 1)]
-        if self.biases is not None:
-            measured = [(1 - NEW_SHARE) * old + NEW_SHARE * new for old, new in zip(self.biases, measured, strict=True)]
-        self.biases = measured
-        too_short = np.flatnonzero(np.array(measured) > self.allowed)
-        self.truncation_length = min(int(too_short[-1]) + 2, self.longest) if len(too_short) else 1
+        """Estimate anew which length is enough."""
+        shortest = horizon.shortest(self.allowed)
+        enough = self.longest if shortest is None else min(shortest, self.longest)
+        self.estimates = [*self.estimates[1:], enough]
 
     def _fixed(self) -> FixedTruncation:
         return FixedTruncation(self._seed, truncation_length=self.truncation_length, k1=self.k1)
@@ -62,9 +62,9 @@ class AdaptiveTruncation(Truncation):
         return {"truncation_length": float(self.truncation_length)}
 
     def position(self) -> dict[str, Any]:
-        """Return the length and the biases it was chosen by."""
-        return {"truncation_length": self.truncation_length, "biases": self.biases}
+        """Return the last estimates."""
+        return {"estimates": self.estimates}
 
     def go_to(self, position: dict[str, Any]) -> None:
-        """Go on with the length chosen last."""
-        self.truncation_length, self.biases = position["truncation_length"], position["biases"]
+        """Go on with them."""
+        self.estimates = list(position["estimates"])

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from workloads.bptt.adaptive import AdaptiveTruncation
+from workloads.bptt.adaptive import REMEMBERED, AdaptiveTruncation
 from workloads.bptt.chunks import run_chunks
 from workloads.bptt.fixed import FixedTruncation
 from workloads.bptt.full import FullTruncation, StepBytes, plan_chunks
@@ -159,19 +159,19 @@ def horizon_of(lost: Callable[[int], float]) -> Horizon:
     return Horizon(distances, norms, (norms,), tuple(lost(distance) for distance in distances))
 
 
-def test_adaptive_takes_the_shortest_length_whose_bias_is_allowed_and_changes_its_mind_slowly() -> None:
+def test_adaptive_begins_with_the_longest_and_takes_the_longest_of_its_last_estimates() -> None:
     truncation = AdaptiveTruncation(0, longest=64, bias=0.1)
-    assert truncation.reach(1000).new == 64
     short, long = horizon_of(lambda k: 0.8**k), horizon_of(lambda k: 1.0 if k < 30 else 0.0)
-    truncation.look(short)
-    assert truncation.truncation_length == math.ceil(math.log(0.1) / math.log(0.8))
-    assert truncation.reach(1000).new == truncation.truncation_length
-    truncation.look(long)
-    assert truncation.truncation_length == 30
-    for _ in range(20):
+    enough = math.ceil(math.log(0.1) / math.log(0.8))
+    for _ in range(REMEMBERED):
+        assert truncation.reach(1000).new == 64
         truncation.look(short)
-    assert truncation.truncation_length < 15
-    assert truncation.facts() == {"truncation_length": truncation.truncation_length}
+    assert truncation.reach(1000).new == enough
+    truncation.look(long)
+    assert truncation.reach(1000).new == 30
+    for _ in range(REMEMBERED):
+        truncation.look(short)
+    assert truncation.facts() == {"truncation_length": enough}
 
 
 def test_adaptive_never_exceeds_the_longest_and_keeps_it_where_nothing_decays() -> None:
