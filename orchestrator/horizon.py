@@ -98,17 +98,21 @@ def sentences(found: GradientHorizon) -> list[str]:
             "training stable; a shorter truncation length only hides it."
         ]
     if found.reach is None:
-        said = [f"Gradients do not fall below {NEGLIGIBLE:.0%} of their largest within the {window} steps measured."]
+        said = [
+            f"Gradients do not fall below {100 * NEGLIGIBLE:g} % of their largest within the {window} steps measured."
+        ]
     else:
-        said = [f"Gradients fall below {NEGLIGIBLE:.0%} of their largest after {found.reach} steps."]
+        said = [f"Gradients fall below {100 * NEGLIGIBLE:g} % of their largest after {found.reach} steps."]
     if found.advised is None:
-        said.append(f"No truncation length is known whose bias is below {ALLOWED_BIAS:.0%}: take the longest you can.")
+        said.append(
+            f"No truncation length is known whose bias is below {100 * ALLOWED_BIAS:g} %: take the longest you can."
+        )
     elif found.advised > window:
         said.append(f"By their decay, a truncation length of about {found.advised} would have a bias of 10 %.")
     else:
         said.append(
             f"A truncation length of {found.advised} keeps the estimated bias of the gradient at or below "
-            f"{ALLOWED_BIAS:.0%}; longer ones buy little here."
+            f"{100 * ALLOWED_BIAS:g} %; longer ones buy little here."
         )
     if found.bias is not None and found.truncation_length is not None:
         said.append(f"At {found.truncation_length}, that of this trial, it is {share(found.bias)}.")
