@@ -20,7 +20,8 @@ def main() -> None:
     """Measure and print both, one beside the other, and the memory of a very long sequence."""
     print(f"\nOne update over {LENGTH} steps, LSTM of {HIDDEN}, batch {BATCH}, memory_budget_mb {BUDGET_MB:g}")
     print(f"{'':<14}{'MB':>8}{'s':>8}")
-    pairs = [(measured(LENGTH, BATCH, HIDDEN, None), measured(LENGTH, BATCH, HIDDEN, BUDGET_MB)) for _ in range(PAIRS)]
+    sides = (None, BUDGET_MB)
+    pairs = [[measured(LENGTH, BATCH, HIDDEN, budget) for budget in sides] for _ in range(PAIRS)]
     for name, side in (("whole graph", 0), ("bounded", 1)):
         print(f"{name:<14}{median(p[side]['mb'] for p in pairs):>8.1f}{median(p[side]['s'] for p in pairs):>8.2f}")
     memory, times = ([ours[key] / whole[key] for whole, ours in pairs] for key in ("mb", "s"))
