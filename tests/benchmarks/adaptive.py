@@ -1,7 +1,7 @@
 """Adaptive truncation beside fixed lengths: on the copy task of its paper, and on a language model at equal wall time.
 
 Aicher, Foti and Fox (2019), supplement: on the copy task with lag 10, two LSTM layers of 50, perplexities of 1.646 at a
-fixed length of 5, 1.036 at 10, 1.043 at 30 and 1.022 adaptively. Here the optimiser is Adam, theirs was gradient descent.
+fixed length of 5, 1.036 at 10, 1.043 at 30 and 1.022 adaptively. They trained by gradient descent; here it is Adam.
 Run it with the machine to itself, by `make bench-adaptive`; the language model needs
 `bptt data fetch tinyshakespeare`.
 """
@@ -61,9 +61,8 @@ def copy_task(shortest_lag: int | None) -> None:
             last.append(math.exp(metrics[-1]["valid_loss"]))
             best.append(min(math.exp(each["valid_loss"]) for each in metrics))
             chosen.append(metrics[-1].get("truncation_length", params["truncation_length"]))
-        print(
-            f"{name:<10}{mean(last):>8.3f} +- {stdev(last):.3f}{mean(best):>8.3f} +- {stdev(best):.3f}   length {chosen}"
-        )
+        figures = "".join(f"{mean(values):>8.3f} +- {stdev(values):.3f}" for values in (last, best))
+        print(f"{name:<10}{figures}   length {chosen}")
         sys.stdout.flush()
 
 

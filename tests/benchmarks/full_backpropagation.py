@@ -25,13 +25,10 @@ def main() -> None:
     for name, side in (("whole graph", 0), ("bounded", 1)):
         print(f"{name:<14}{median(p[side]['mb'] for p in pairs):>8.1f}{median(p[side]['s'] for p in pairs):>8.2f}")
     memory, times = ([ours[key] / whole[key] for whole, ours in pairs] for key in ("mb", "s"))
-    print(
-        f"{'ratio':<14}{median(memory):>8.3f}{median(times):>8.2f}   {min(times):.2f} to {max(times):.2f} in {PAIRS} pairs"
-    )
+    spread = f"{min(times):.2f} to {max(times):.2f} in {PAIRS} pairs"
+    print(f"{'ratio':<14}{median(memory):>8.3f}{median(times):>8.2f}   {spread}")
     long = measured(LONG, 8, 64, 0.0)
-    print(
-        f"{LONG:,} steps, LSTM of 64, batch 8: the process, torch and data included, takes {long['peak']:.0f} MB at most"
-    )
+    print(f"{LONG:,} steps, LSTM of 64, batch 8: the process, torch and data included, took {long['peak']:.0f} MB")
 
 
 def measured(*asked: float | None) -> dict[str, float]:
@@ -42,7 +39,7 @@ def measured(*asked: float | None) -> dict[str, float]:
 
 
 def update(length: int, batch: int, hidden: int, budget_mb: float | None) -> dict[str, float]:
-    """Run updates in this process. Without a budget the whole graph is kept; one of 0 asks for as little as there is."""
+    """Run updates in this process. With no budget the whole graph is kept; one of 0 asks for as little as there is."""
     import time
 
     import torch
