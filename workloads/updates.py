@@ -23,8 +23,12 @@ from workloads.hyperparameters import Hyperparameters, check_grid
 
 HORIZON_STEPS, HORIZON_LENGTHS = (64, 512), 2
 """A horizon is measured over so many truncation lengths, within these bounds in steps."""
-HORIZON_STREAMS, WARM_UP_STEPS = 16, 64
-"""Streams that it is measured on, and steps read before, so that the state is one that training knows."""
+HORIZON_STREAMS, HORIZON_WINDOWS = (4, 16), 2
+"""It is measured on so many streams at least and at most, and at so many places where that is cheap."""
+HORIZON_SHARE = 0.01
+"""The part of the sequence steps between two evaluations that it may read, the least number of streams allowing."""
+WARM_UP_STEPS = 64
+"""Steps read before, so that the state is one that training knows."""
 HORIZON_SEQUENCES = 8
 """The longest sequences, on which it is measured where sequences are read whole."""
 
@@ -201,17 +205,22 @@ class StreamUpdates:
         self.truncation.look(horizon)
 
     def horizon(self, look: int = 0) -> Horizon | None:
-        """Measure at the end of the stream and at another place, drawn by `look`."""
+        """Measure at the end of the stream and, where that is cheap, at a place drawn by `look`."""
         length = self.task.training.length
         steps = min(horizon_steps(self.h), length)
-        drawn = int(np.random.default_rng([self.h.seed, look]).integers(steps, length + 1))
-        found = [self._horizon_before(stop, steps) for stop in dict.fromkeys((length, drawn))]
+        affordable = HORIZON_SHARE * self.h.sequence_steps / max(self.h.evaluations, self.truncation.looks) / steps
+        least, most = HORIZON_STREAMS
+        streams = int(min(max(affordable, least), most))
+        places = [length]
+        if affordable >= HORIZON_WINDOWS * streams:
+            places.append(int(np.random.default_rng([self.h.seed, look]).integers(steps, length + 1)))
+        found = [self._horizon_before(stop, steps, streams) for stop in dict.fromkeys(places)]
         measured = [horizon for horizon in found if horizon is not None]
         return mean_horizon(measured) if measured else None
 
-    def _horizon_before(self, stop: int, steps: int) -> Horizon | None:
+    def _horizon_before(self, stop: int, steps: int, streams: int) -> Horizon | None:
         start = max(stop - steps - WARM_UP_STEPS, 0)
-        inputs, targets = (part[:, :HORIZON_STREAMS] for part in self._window(start, stop))
+        inputs, targets = (part[:, :streams] for part in self._window(start, stop))
         state: State = None
         warm_up = stop - steps - start
         if warm_up:
