@@ -33,7 +33,7 @@ def test_a_resumed_trial_equals_an_uninterrupted_one_to_the_last_bit(
 ) -> None:
     workload, dataset = prepare_shared("language_model", text=str(text_file))
     params = {**SMALL, "cell_type": cell_type, "num_layers": 2, "dropout": 0.2, "k1": 5}
-    params |= {"sequence_steps": 3000, "evaluations": 3}
+    params |= {"sequence_steps": 1500, "evaluations": 3}
     whole = list(workload.train(params, dataset, storage))
     torch.rand(17)  # whatever else ran in the process in between
     rest = list(workload.train(params, dataset, storage, whole[0].checkpoint))

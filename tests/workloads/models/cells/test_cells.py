@@ -29,7 +29,7 @@ def test_every_cell_type_that_a_sweep_file_may_name_is_there() -> None:
     assert {*BUILTIN, "module:Name"} == set(CELL_TYPES)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=50)
 @given(cell_type=st.sampled_from(OWN), pieces=st.lists(st.integers(1, 12), min_size=1, max_size=6))
 def test_windows_in_pieces_equal_the_whole_with_their_gradients(cell_type: str, pieces: list[int]) -> None:
     torch.manual_seed(0)
@@ -100,7 +100,7 @@ def test_in_bfloat16_products_are_rounded_and_the_state_is_not(cell_type: str) -
     rounded.sum().backward()
     assert {tensor.dtype for tensor in [rounded, *state_tensors(state)]} == {torch.float32}
     assert not torch.equal(rounded, exact)
-    assert float((rounded - exact).norm() / exact.norm()) < 0.03
+    assert float((rounded - exact).detach().norm() / exact.detach().norm()) < 0.03
 
 
 def test_an_ind_rnns_weight_beyond_the_bound_acts_as_the_bound_and_is_led_back_alone() -> None:
@@ -130,7 +130,7 @@ def test_an_slstms_gates_may_be_as_extreme_as_they_like(admit: float, forget: fl
     outputs.square().sum().backward()
     assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in cell.parameters())
     assert float(outputs.detach().abs().max()) < 1
-    assert float(state[2].min()) >= 1
+    assert float(state[2].detach().min()) >= 1
 
 
 def test_a_layer_norm_lstm_reads_zeros_without_exploding() -> None:
