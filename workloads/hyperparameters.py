@@ -15,7 +15,11 @@ if TYPE_CHECKING:
     from workloads.protocol import Params
 
 ATTENTIONS = ("additive", "dot")
-CELL_TYPES = ("rnn", "rnn_relu", "lstm", "gru", "module:Name")
+CELL_TYPES = (
+    *("rnn", "rnn_relu", "lstm", "gru"),
+    *("layer_norm_lstm", "ind_rnn", "min_gru", "min_lstm", "slstm", "lru"),
+    "module:Name",
+)
 TRUNCATIONS = ("fixed", "random", "unbiased", "adaptive", "full")
 WITH_K1 = ("fixed", "adaptive")
 """Schemes whose updates can come more often than their windows are long."""
@@ -34,7 +38,9 @@ class Hyperparameters:
     dropout: float = option(
         0.0, "probability, on inputs of the upper layers and of the output layer", at_least=0, below=1
     )
-    layer_norm: bool = option(False, "normalise each recurrent layer's outputs")
+    layer_norm: bool = option(
+        False, "normalise each recurrent layer's outputs, behind the recurrence; within it: cell_type layer_norm_lstm"
+    )
     bidirectional: bool = option(False, "read whole sequences in both directions; speech and translation only")
     attention: str = option("additive", "how a translation is compared with its source", choices=ATTENTIONS)
 
