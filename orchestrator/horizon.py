@@ -39,7 +39,9 @@ class GradientHorizon:
     reach: int | None
     """Steps after which the gradient stays below NEGLIGIBLE of its largest; None where it does not."""
     advised: int | None
-    """The shortest truncation length whose estimated bias is at most ALLOWED_BIAS; None where none is known."""
+    """The truncation length to use: up to the edge, else the shortest of little bias; None where none is known."""
+    edge: int | None
+    """Steps back at which the gradient falls at one blow; None where it falls smoothly."""
     bias: float | None
     """The estimated relative bias at the trial's own truncation length."""
     norms: Mapping[int, float]
@@ -70,6 +72,7 @@ def read_horizon(metrics: Mapping[str, float], truncation_length: int | None) ->
         metrics["horizon_decay"],
         whole(metrics.get("horizon_reach")),
         whole(metrics.get("horizon_length")),
+        whole(metrics.get("horizon_edge")),
         metrics.get("horizon_bias"),
         norms,
         biases,
@@ -103,7 +106,12 @@ def sentences(found: GradientHorizon) -> list[str]:
         ]
     else:
         said = [f"Gradients fall below {100 * NEGLIGIBLE:g} % of their largest after {found.reach} steps."]
-    if found.advised is None:
+    if found.edge is not None:
+        said.append(
+            f"At {found.edge} steps they fall at one blow: there lies what the task has to remember. A truncation "
+            f"length of {found.edge} reaches it; longer ones buy little."
+        )
+    elif found.advised is None:
         said.append(
             f"No truncation length is known whose bias is below {100 * ALLOWED_BIAS:g} %: take the longest you can."
         )

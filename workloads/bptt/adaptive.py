@@ -5,46 +5,44 @@ to time measure how gradients decay, and take the smallest truncation length who
 delta (their kappa(delta)). The estimate is `workloads.bptt.horizon`'s.
 
 Too long a window costs time, but too short a one hides that it is too short: gradients do not show what they never
-reach. So the length is the longest of the last few estimates, and training begins with the longest allowed: the horizon
-of a network that has not learnt yet to remember is that of its initial weights.
+reach. So training begins with the longest length allowed, and the horizons that a length is chosen by are the last few
+together: that of a network that has not learnt yet to remember is the horizon of its initial weights.
 """
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from workloads.bptt.chunks import Chunks
 from workloads.bptt.fixed import FixedTruncation
-from workloads.bptt.horizon import Horizon
+from workloads.bptt.horizon import Horizon, together
 from workloads.bptt.truncation import Reach, Truncation
 
 LOOKS = 25
-"""Horizons looked at in a training, evenly spaced by sequence steps."""
+"""Horizons measured in a training, evenly spaced by sequence steps."""
 REMEMBERED = 5
-"""Estimates of which the longest counts."""
+"""Of which the last so many choose."""
 
 
 class AdaptiveTruncation(Truncation):
     """`truncation: adaptive`."""
 
-    looks = LOOKS
+    looks = tuple(number / LOOKS for number in range(1, LOOKS))
 
     def __init__(self, seed: int, *, longest: int, bias: float, k1: int | None = None) -> None:
         super().__init__(seed)
         self.longest, self.allowed, self.k1 = longest, bias, k1
         self.longest_context = longest - min(k1 or longest, longest)
-        self.estimates = [longest] * REMEMBERED
-
-    @property
-    def truncation_length(self) -> int:
-        """Return the length that is held to be enough now."""
-        return max(self.estimates)
+        self.seen: list[Horizon] = []
+        self.truncation_length = longest
 
     def look(self, horizon: Horizon) -> None:
-        """Estimate anew which length is enough."""
-        shortest = horizon.shortest(self.allowed)
-        enough = self.longest if shortest is None else min(shortest, self.longest)
-        self.estimates = [*self.estimates[1:], enough]
+        """Choose anew, once enough has been seen."""
+        self.seen = [*self.seen, horizon][-REMEMBERED:]
+        if len(self.seen) == REMEMBERED:
+            shortest = together(self.seen).shortest(self.allowed)
+            self.truncation_length = self.longest if shortest is None else min(shortest, self.longest)
 
     def _fixed(self) -> FixedTruncation:
         return FixedTruncation(self._seed, truncation_length=self.truncation_length, k1=self.k1)
@@ -62,9 +60,11 @@ class AdaptiveTruncation(Truncation):
         return {"truncation_length": float(self.truncation_length)}
 
     def position(self) -> dict[str, Any]:
-        """Return the last estimates."""
-        return {"estimates": self.estimates}
+        """Return the length chosen, and what the next is chosen by."""
+        seen = [asdict(horizon) for horizon in self.seen]
+        return {"truncation_length": self.truncation_length, "seen": seen}
 
     def go_to(self, position: dict[str, Any]) -> None:
         """Go on with them."""
-        self.estimates = list(position["estimates"])
+        self.truncation_length = position["truncation_length"]
+        self.seen = [Horizon(**known) for known in position["seen"]]

@@ -1,10 +1,14 @@
 """The gradient's horizon: how far back the loss at a step reaches, and what a truncation of each length would lose.
 
 The gradient of the loss at step t with respect to the state k steps before is measured for k = 1, 2, ... on a window
-of held data, layer by layer; and so is the parameters' gradient that truncation at k steps would keep. Aicher, Foti and
+of held data, layer by layer; and so is the parameters' gradient that truncation at k steps would lose. Aicher, Foti and
 Fox (2019), "Adaptively truncating backpropagation through time to control gradient bias", bound the second by the
-first; over one window both can be measured. As in their work, what lies beyond the window is extrapolated by a
-geometric decay fitted to the norms.
+first; over one window both can be measured. What lies beyond the window is extrapolated: the part lost goes on falling
+as it did in the window's middle.
+
+Evaluations are summed, each counting by the size of its gradient: one that says nothing any more, because all is
+learnt, weighs nothing. A few streams are a small sample, and part of what reaches far is noise that averages out in
+training: estimates are of the gradient as an update sees it, and rather too long than too short.
 """
 
 from __future__ import annotations
@@ -28,13 +32,15 @@ NEGLIGIBLE = 0.01
 """A gradient below this part of its largest norm has reached its horizon."""
 ALLOWED_BIAS = 0.1
 """The relative bias at which a truncation length is advised."""
+EDGE, NEAREST_EDGE = 1.25, 3
+"""A gradient that falls by this factor more than it does just before and behind has an edge, not before that step."""
 NOTHING = 1e-8
 """A gradient below this part of its largest is numerical noise, to which no decay is fitted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Horizon:
-    """What was measured on one window, or the mean over several."""
+    """What was measured on one window, or the sum over several."""
 
     distances: tuple[int, ...]
     """Steps back, rising; the last is the length of the window."""
@@ -43,21 +49,37 @@ class Horizon:
     layers: tuple[tuple[float, ...], ...]
     """The same for the state of each layer."""
     lost: tuple[float, ...]
-    """Norm of the part of the parameters' gradient that lies beyond each distance, relative to all of it."""
+    """Square of the norm of the part of the parameters' gradient that lies beyond each distance."""
+    whole: float
+    """The same of all of it."""
 
     @property
     def decay(self) -> float:
         """Return the factor per step by which the gradient changes; below 1 it falls."""
         return fitted_decay(self.distances, self.norms)
 
+    def inside(self, truncation_length: float) -> float:
+        """Return the part of the window's gradient that lies beyond a distance, from 0 to about 1."""
+        if self.whole <= 0:
+            return 1.0
+        square = float(np.interp(truncation_length, [0, *self.distances], [self.whole, *self.lost]))
+        return math.sqrt(max(square, 0.0) / self.whole)
+
+    @property
+    def fall(self) -> float:
+        """Return the factor per step by which what a truncation loses falls in the middle of the window, at most 1."""
+        quarter = self.distances[-1] / 4
+        near, far = self.inside(quarter), self.inside(2 * quarter)
+        if near <= 0 or far <= 0:
+            return 0.0
+        return math.exp(math.log(min(far / near, 1.0)) / quarter)
+
     @property
     def beyond(self) -> float:
-        """Return what lies beyond the window relative to what lies in it, by the fitted decay; inf where it grows."""
-        total = float(np.trapezoid([self.norms[0], *self.norms], [0, *self.distances]))
-        if self.norms[-1] <= NOTHING * max(self.norms) or not total:
-            return 0.0
-        decay = self.decay
-        return math.inf if decay >= 1 else self.norms[-1] * decay / (1 - decay) / total
+        """Return what lies beyond the window relative to what lies in it: as it fell in the middle, it goes on."""
+        half = self.distances[-1] / 2
+        far = self.inside(half)
+        return 0.0 if far < NEGLIGIBLE else far * self.fall**half
 
     @property
     def explodes(self) -> bool:
@@ -66,18 +88,44 @@ class Horizon:
 
     def bias(self, truncation_length: float) -> float:
         """Return the estimated relative bias of the gradient at a truncation length, from 0 to 1."""
-        beyond = self.beyond
-        if not math.isfinite(beyond):
+        if self.whole <= 0:
             return 1.0
-        inside = float(np.interp(truncation_length, [0, *self.distances], [1.0, *self.lost]))
         further = max(truncation_length - self.distances[-1], 0)
-        left = beyond * self.decay**further if further and beyond else beyond
-        return min((inside + left) / (1 + beyond), 1.0)
+        left = self.beyond * self.fall**further
+        return min((self.inside(truncation_length) + left) / (1 + self.beyond), 1.0)
 
     @property
     def reach(self) -> int | None:
         """Return the steps after which the gradient stays below NEGLIGIBLE; None where the window has no such."""
         return reach_of(self.distances, self.norms)
+
+    @property
+    def edge(self) -> int | None:
+        """Return the distance at which the gradient falls at one blow; None where it falls smoothly.
+
+        There lies what the task has to remember: before it a state holds that, and further back it does not yet.
+        """
+        points = [pair for pair in zip(self.distances, self.norms, strict=True) if pair[1] > NOTHING * max(self.norms)]
+        falls = [
+            (far, math.log(near_norm / far_norm), far - near) for (near, near_norm), (far, far_norm) in pairwise(points)
+        ]
+        unusual = [
+            (fall - steps * (fall_before / steps_before + fall_behind / steps_behind) / 2, far)
+            for (_, fall_before, steps_before), (far, fall, steps), (_, fall_behind, steps_behind) in zip(
+                falls, falls[1:], falls[2:], strict=False
+            )
+            if far >= NEAREST_EDGE
+        ]
+        steepest, far = max(unusual, default=(0.0, 0))
+        return far if steepest > math.log(EDGE) else None
+
+    @property
+    def advised(self) -> int | None:
+        """Return the truncation length to use: up to the edge where there is one, else the shortest of little bias.
+
+        None where none is known, or where gradients explode and the length is not what is wrong.
+        """
+        return None if self.explodes else self.edge or self.shortest()
 
     def shortest(self, bias: float = ALLOWED_BIAS) -> int | None:
         """Return the shortest truncation length whose estimated bias is at most `bias`; None where none is known."""
@@ -86,20 +134,20 @@ class Horizon:
         length = within[-1] + 1 if within else 1
         if length <= far:
             return length
-        # Beyond the window the fitted decay goes on.
-        beyond = self.beyond
-        if not math.isfinite(beyond):
+        beyond, fall = self.beyond, self.fall
+        if self.whole <= 0 or not 0 < fall < 1:
             return None
-        return far + max(math.ceil(math.log(bias * (1 + beyond) / beyond) / math.log(self.decay)), 1)
+        return far + max(math.ceil(math.log(bias * (1 + beyond) / beyond) / math.log(fall)), 1)
 
 
 def horizon_metrics(horizon: Horizon | None, truncation_length: int) -> dict[str, float]:
     """Return a horizon as metrics; none where nothing could be measured.
 
     `horizon_decay`, `horizon_reach` (absent where the gradient never falls below NEGLIGIBLE within the window),
-    `horizon_length`, the shortest truncation length whose estimated bias is at most ALLOWED_BIAS (absent where none is
-    known), and `horizon_bias`, that of `truncation_length`. Curves are groups: `horizon_norm/distance:16`,
-    `horizon_bias/length:16` at powers of two, and `horizon_decay/layer:1` from the lowest layer on.
+    `horizon_length`, the truncation length advised (absent where none is), `horizon_edge`, where the gradient falls at
+    one blow (absent where it does not), and `horizon_bias`, the estimated bias at `truncation_length`. Curves are
+    groups: `horizon_norm/distance:16`, `horizon_bias/length:16` at powers of two, and `horizon_decay/layer:1` from the
+    lowest layer on.
     """
     if horizon is None or not max(horizon.norms):
         return {}
@@ -107,7 +155,8 @@ def horizon_metrics(horizon: Horizon | None, truncation_length: int) -> dict[str
         "horizon_decay": horizon.decay,
         "horizon_bias": horizon.bias(truncation_length),
         "horizon_reach": horizon.reach,
-        "horizon_length": horizon.shortest(),
+        "horizon_length": horizon.advised,
+        "horizon_edge": horizon.edge,
     }
     shown = [2**power for power in range(horizon.distances[-1].bit_length()) if 2**power <= horizon.distances[-1]]
     for distance in shown:
@@ -142,14 +191,14 @@ def reach_of(distances: Sequence[int], norms: Sequence[float]) -> int | None:
     return distances[above[-1] + 1] if above[-1] + 1 < len(distances) else None
 
 
-def mean_horizon(horizons: Sequence[Horizon]) -> Horizon:
-    """Return the mean of horizons measured at the same distances."""
-    first = horizons[0]
+def together(horizons: Sequence[Horizon]) -> Horizon:
+    """Return the sum of horizons measured at the same distances."""
     return Horizon(
-        first.distances,
-        tuple(np.mean([each.norms for each in horizons], axis=0).tolist()),
-        tuple(tuple(row) for row in np.mean([each.layers for each in horizons], axis=0).tolist()),
-        tuple(np.mean([each.lost for each in horizons], axis=0).tolist()),
+        horizons[0].distances,
+        tuple(np.sum([each.norms for each in horizons], axis=0).tolist()),
+        tuple(tuple(row) for row in np.sum([each.layers for each in horizons], axis=0).tolist()),
+        tuple(np.sum([each.lost for each in horizons], axis=0).tolist()),
+        sum(each.whole for each in horizons),
     )
 
 
@@ -162,36 +211,37 @@ def distances_within(length: int) -> list[int]:
 
 
 def measure_horizon(network: nn.Module, loss: Loss, *, inputs: Tensor, targets: Tensor, state: State) -> Horizon | None:
-    """Measure how the loss at the window's last step depends on what came before.
+    """Measure how the loss at the last step of a window depends on what came before.
 
     inputs and targets are (time, batch, ...), `state` is that before the window. None where the last step has no terms,
-    or the network no state. One forward pass and two backward passes over the window; `.grad` stays untouched.
+    or the network no state. Takes one forward pass and two backward passes; `.grad` stays untouched.
     """
     if state is None:
         with torch.no_grad():
             _, state = network(inputs[:1], None)
         state = map_state(torch.zeros_like, state)
-    pieces = _run_apart(network, inputs, state)
+    pieces = _run_in_pieces(network, inputs, state)
     total, terms = loss(pieces[0].outputs[-1:], targets[-1:])
     if not terms or not _differentiable(state):
         return None
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    whole = [torch.zeros_like(parameter) for parameter in parameters]
+    left = [torch.zeros_like(parameter) for parameter in parameters]
     by_layer: list[Tensor] = []
-    for to_state, to_parameters in _go_back(pieces, total / terms, parameters, keep=True):
-        _add(whole, to_parameters)
+    for to_state, to_parameters in _go_back(pieces, total / terms, parameters):
+        _add(left, to_parameters)
         by_layer.append(torch.stack([_mean_norm(layer, inputs.shape[1]) for layer in to_state]))
-    beyond = [_norm(whole)]
-    for _, to_parameters in _go_back(pieces, total / terms, parameters, keep=False):
-        _add(whole, to_parameters, by=-1.0)
-        beyond.append(_norm(whole))
-    norms = torch.stack(by_layer).double()  # (distances, layers)
-    lost = torch.stack(beyond).double()
+    squares = [_square(left)]
+    for _, to_parameters in _go_back(pieces, total / terms, parameters):
+        _add(left, to_parameters, by=-1.0)
+        squares.append(_square(left))
+    norms = torch.stack(by_layer)  # (distances, layers)
+    whole, *lost = torch.stack(squares).tolist()
     return Horizon(
         tuple(distances_within(len(inputs))),
         tuple(norms.square().sum(1).sqrt().tolist()),
         tuple(tuple(row) for row in norms.T.tolist()),
-        tuple((lost[1:] / lost[0]).nan_to_num(0.0).tolist()),
+        tuple(lost),
+        whole,
     )
 
 
@@ -204,7 +254,7 @@ class _Piece:
     outputs: Tensor
 
 
-def _run_apart(network: nn.Module, inputs: Tensor, state: State) -> list[_Piece]:
+def _run_in_pieces(network: nn.Module, inputs: Tensor, state: State) -> list[_Piece]:
     """Run the window in pieces between its distances; the last steps come first."""
     cuts = [len(inputs) - distance for distance in reversed(distances_within(len(inputs)))]
     pieces = []
@@ -216,10 +266,11 @@ def _run_apart(network: nn.Module, inputs: Tensor, state: State) -> list[_Piece]
 
 
 def _go_back(
-    pieces: Sequence[_Piece], loss: Tensor, parameters: Sequence[Tensor], *, keep: bool
+    pieces: Sequence[_Piece], loss: Tensor, parameters: Sequence[Tensor]
 ) -> Iterator[tuple[list[list[Tensor]], Sequence[Tensor | None]]]:
-    """Yield what each piece adds, from the last steps to the first: the gradients of the state before it, layer by
-    layer, and of the parameters.
+    """Yield what each piece adds, from the last steps to the first.
+
+    That are the gradients of the state before it, layer by layer, and those of the parameters.
     """
     roots: list[Tensor] = [loss]
     carried: list[Tensor | None] = [None]
@@ -227,7 +278,7 @@ def _go_back(
         before = _differentiable(piece.before)
         found: Sequence[Tensor | None] = [None] * (len(before) + len(parameters))
         if roots:
-            found = torch.autograd.grad(roots, [*before, *parameters], carried, allow_unused=True, retain_graph=keep)
+            found = torch.autograd.grad(roots, [*before, *parameters], carried, allow_unused=True, retain_graph=True)
         to_state = [
             torch.zeros_like(tensor) if own is None else own
             for tensor, own in zip(before, found[: len(before)], strict=True)
@@ -245,8 +296,8 @@ def _add(total: Sequence[Tensor], parts: Sequence[Tensor | None], by: float = 1.
             tensor.add_(part, alpha=by)
 
 
-def _norm(tensors: Sequence[Tensor]) -> Tensor:
-    return torch.stack([tensor.double().square().sum() for tensor in tensors]).sum().sqrt()
+def _square(tensors: Sequence[Tensor]) -> Tensor:
+    return torch.stack([tensor.double().square().sum() for tensor in tensors]).sum()
 
 
 def _mean_norm(tensors: Sequence[Tensor], batch: int) -> Tensor:
@@ -257,7 +308,7 @@ def _mean_norm(tensors: Sequence[Tensor], batch: int) -> Tensor:
         by_stream = tensor.ndim >= 2 and tensor.shape[-2] == batch
         own = tensor.double().square()
         squares = squares + (own.sum(-1).reshape(-1, batch).sum(0) if by_stream else own.sum() / batch)
-    return torch.as_tensor(squares).sqrt().mean()
+    return torch.as_tensor(squares, dtype=torch.float64).sqrt().mean()
 
 
 def _by_layer(state: State, tensors: Sequence[Tensor]) -> list[list[Tensor]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -33,8 +34,9 @@ class Truncation:
 
     longest_context = 0
     """Steps before a window's new ones that `reach` may ask for, at most."""
-    looks: int = 0
-    """How often in a training the gradient's horizon is to be shown to `look`."""
+    looks: Sequence[float] = tuple(2.0**-power for power in range(6, 0, -1))
+    """Parts of the budget at which horizons are measured beside those of evaluations: early ones, since what is learnt
+    quickly has no gradient left afterwards."""
 
     def __init__(self, seed: int) -> None:
         self._seed = seed

@@ -118,14 +118,19 @@ class Encoder(nn.Module):
         Over the last `steps` steps that all sequences have, or fewer; see `workloads.bptt.horizon`.
         """
         shortest = int(lengths.min())
+        before = max(shortest - steps, 0)
+        stack = cast("Stack", self.forward_stacks[-1])
         with torch.no_grad():
             hidden = self._run(inputs, lengths, len(self.forward_stacks) - 1)
-            before = max(shortest - steps, 0)
-            stack = cast("Stack", self.forward_stacks[-1])
             state = stack(hidden[:before])[1] if before else None
         window = hidden[before:shortest]
-        loss = lambda outputs, _: (outputs.square().sum(), outputs.shape[1])  # noqa: E731
-        return measure_horizon(stack, loss, inputs=window, targets=window, state=state)
+        return measure_horizon(
+            stack,
+            lambda outputs, _: (outputs.square().sum(), outputs.shape[1]),
+            inputs=window,
+            targets=window,
+            state=state,
+        )
 
 
 def reverse(sequences: Tensor, lengths: Tensor) -> Tensor:

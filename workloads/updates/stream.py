@@ -11,14 +11,14 @@ from torch import Tensor
 
 from workloads.bptt.full import FullTruncation
 from workloads.bptt.graph_bytes import step_bytes
-from workloads.bptt.horizon import Horizon, mean_horizon, measure_horizon
+from workloads.bptt.horizon import Horizon, measure_horizon, together
 from workloads.bptt.schemes import make_truncation
 from workloads.bptt.state import State, map_state
 from workloads.bptt.windows import BoundaryStates, Window, backpropagate
 from workloads.hyperparameters import Hyperparameters, check_grid
 from workloads.updates.base import StreamTask, Update, horizon_steps
 
-HORIZON_STREAMS, HORIZON_WINDOWS = (4, 16), 2
+HORIZON_STREAMS, HORIZON_WINDOWS = (16, 64), 2
 """It is measured on so many streams at least and at most, and at so many places where that is cheap."""
 HORIZON_SHARE = 0.01
 """The part of the sequence steps between two evaluations that it may read, the least number of streams allowing."""
@@ -101,7 +101,7 @@ class StreamUpdates:
         """Measure at the end of the stream and, where that is cheap, at a place drawn by `look`."""
         length = self.task.training.length
         steps = min(horizon_steps(self.h), length)
-        affordable = HORIZON_SHARE * self.h.sequence_steps / max(self.h.evaluations, self.truncation.looks) / steps
+        affordable = HORIZON_SHARE * self.h.sequence_steps / (self.h.evaluations + len(self.truncation.looks)) / steps
         least, most = HORIZON_STREAMS
         streams = int(min(max(affordable, least), most))
         places = [length]
@@ -109,16 +109,14 @@ class StreamUpdates:
             places.append(int(np.random.default_rng([self.h.seed, look]).integers(steps, length + 1)))
         found = [self._horizon_before(stop, steps, streams) for stop in dict.fromkeys(places)]
         measured = [horizon for horizon in found if horizon is not None]
-        return mean_horizon(measured) if measured else None
+        return together(measured) if measured else None
 
     def _horizon_before(self, stop: int, steps: int, streams: int) -> Horizon | None:
         start = max(stop - steps - WARM_UP_STEPS, 0)
         inputs, targets = (part[:, :streams] for part in self._window(start, stop))
+        warm_up, network = stop - steps - start, self.task.network
         state: State = None
-        warm_up = stop - steps - start
         if warm_up:
             with torch.no_grad():
-                _, state = self.task.network(inputs[:warm_up], None)
-        return measure_horizon(
-            self.task.network, self.task.loss, inputs=inputs[warm_up:], targets=targets[warm_up:], state=state
-        )
+                _, state = network(inputs[:warm_up], None)
+        return measure_horizon(network, self.task.loss, inputs=inputs[warm_up:], targets=targets[warm_up:], state=state)

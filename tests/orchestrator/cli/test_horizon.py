@@ -91,6 +91,7 @@ def test_trials_without_a_horizon_say_so(bptt: Bptt, sweep_settings: Settings) -
         ({"horizon_reach": None}, "do not fall below 1 % of their largest within the 32 steps measured"),
         ({"horizon_length": None}, "take the longest you can"),
         ({"horizon_length": 90.0}, "a truncation length of about 90"),
+        ({"horizon_edge": 9.0, "horizon_length": 9.0}, "At 9 steps they fall at one blow"),
         ({"horizon_bias": 0.0001}, "it is below 0.1 %"),
     ],
 )

@@ -16,8 +16,8 @@ from workloads.bptt.horizon import (
     distances_within,
     fitted_decay,
     horizon_metrics,
-    mean_horizon,
     measure_horizon,
+    together,
 )
 from workloads.bptt.state import State, map_state
 from workloads.hyperparameters import Hyperparameters
@@ -94,27 +94,29 @@ def test_what_a_truncation_loses_is_the_gradient_that_it_really_lacks() -> None:
     horizon = measure_horizon(network, loss, inputs=inputs, targets=targets, state=None)
     assert horizon is not None
     full = gradient(LENGTH)
-    for distance, lost in zip(horizon.distances, horizon.lost, strict=True):
+    assert math.sqrt(horizon.whole) == pytest.approx(float(full.norm()))
+    for distance in horizon.distances:
         expected = float((full - gradient(distance)).norm() / full.norm())
-        assert lost == pytest.approx(expected, abs=1e-9)
-    assert horizon.lost[0] > 0.05
+        assert horizon.inside(distance) == pytest.approx(expected, abs=1e-9)
+    assert horizon.inside(1) > 0.05
     assert all(parameter.grad is None for parameter in network.parameters())
 
 
 @settings(max_examples=50, deadline=None)
-@given(decay=st.floats(0.3, 0.99))
+@given(decay=st.floats(0.3, 0.95))
 def test_a_geometric_decay_is_recovered_and_goes_on_behind_the_window(decay: float) -> None:
     distances = distances_within(60)
     norms = [decay**distance for distance in distances]
     assert fitted_decay(distances, norms) == pytest.approx(decay, rel=1e-6)
     lost = [(decay**distance - decay**60) / (1 - decay**60) for distance in distances]
-    horizon = Horizon(tuple(distances), tuple(norms), (tuple(norms),), tuple(lost))
+    horizon = Horizon(tuple(distances), tuple(norms), (tuple(norms),), tuple(part**2 for part in lost), 1.0)
     advised = horizon.shortest(0.05)
     assert advised is not None
     assert horizon.bias(advised) <= 0.05 + 1e-9
     assert advised == 1 or horizon.bias(advised - 1) > 0.05
+    assert horizon.edge is None
     exact = math.log(0.05) / math.log(decay)
-    assert advised == pytest.approx(exact, rel=0.05, abs=2)
+    assert advised == pytest.approx(exact, rel=0.3, abs=2)
 
 
 def test_a_gradient_that_fades_has_a_reach_and_one_that_grows_explodes() -> None:
@@ -123,9 +125,9 @@ def test_a_gradient_that_fades_has_a_reach_and_one_that_grows_explodes() -> None
     assert fades.decay == pytest.approx(0.5)
     assert not fades.explodes
     assert holds.reach is None
-    assert holds.shortest() is None
+    assert holds.bias(32) > 0.2
     assert grows.explodes
-    assert grows.bias(64) == 1.0
+    assert grows.bias(32) > 0.4
     assert "horizon_length" not in horizon_metrics(grows, 16)
     assert horizon_metrics(fades, 16)["horizon_reach"] == 8
 
@@ -157,8 +159,19 @@ class Stateless(nn.Module):
         return inputs, ()
 
 
-def test_the_mean_of_horizons_lies_between_them() -> None:
+def test_horizons_together_weigh_by_their_gradients() -> None:
     low, high = measure(0.5, 10), measure(0.9, 10)
-    mean = mean_horizon([low, high])
-    for between, one, other in zip(mean.norms, low.norms, high.norms, strict=True):
-        assert between == pytest.approx((one + other) / 2)
+    both = together([low, high])
+    for summed_up, one, other in zip(both.norms, low.norms, high.norms, strict=True):
+        assert summed_up == pytest.approx(one + other)
+    assert min(low.inside(4), high.inside(4)) < both.inside(4) < max(low.inside(4), high.inside(4))
+
+
+@pytest.mark.parametrize("lag", [5, 20, 60])
+def test_a_gradient_that_falls_at_one_blow_has_its_edge_there(lag: int) -> None:
+    distances = tuple(distances_within(128))
+    norms = tuple(0.99**distance * (1.0 if distance < lag else 0.5) for distance in distances)
+    horizon = Horizon(distances, norms, (norms,), tuple(norm**2 for norm in norms), 1.0)
+    assert horizon.edge is not None
+    assert horizon.advised == horizon.edge
+    assert lag <= horizon.edge <= 1.1 * lag

@@ -156,10 +156,10 @@ def test_what_a_scheme_draws_depends_on_seed_and_place_alone(name: str) -> None:
 def horizon_of(lost: Callable[[int], float]) -> Horizon:
     distances = tuple(distances_within(100))
     norms = tuple(0.5**distance for distance in distances)
-    return Horizon(distances, norms, (norms,), tuple(lost(distance) for distance in distances))
+    return Horizon(distances, norms, (norms,), tuple(lost(distance) ** 2 for distance in distances), 1.0)
 
 
-def test_adaptive_begins_with_the_longest_and_takes_the_longest_of_its_last_estimates() -> None:
+def test_adaptive_begins_with_the_longest_and_then_follows_the_last_horizons_together() -> None:
     truncation = AdaptiveTruncation(0, longest=64, bias=0.1)
     short, long = horizon_of(lambda k: 0.8**k), horizon_of(lambda k: 1.0 if k < 30 else 0.0)
     enough = math.ceil(math.log(0.1) / math.log(0.8))
@@ -178,7 +178,7 @@ def test_adaptive_never_exceeds_the_longest_and_keeps_it_where_nothing_decays() 
     truncation = AdaptiveTruncation(0, longest=50, bias=0.1, k1=4)
     distances = tuple(distances_within(100))
     flat = (1.0,) * len(distances)
-    truncation.look(Horizon(distances, flat, (flat,), flat))
+    truncation.look(Horizon(distances, flat, (flat,), flat, 1.0))
     assert truncation.truncation_length == 50
     assert truncation.reach(1000).new == 4
     assert truncation.longest_context == 46
