@@ -32,8 +32,10 @@ NEGLIGIBLE = 0.01
 """A gradient below this part of its largest norm has reached its horizon."""
 ALLOWED_BIAS = 0.1
 """The relative bias at which a truncation length is advised."""
-EDGE, NEAREST_EDGE = 1.25, 3
+EDGE, NEAREST_EDGE = 1.2, 3
 """A gradient that falls by this factor more than it does just before and behind has an edge, not before that step."""
+FAINT = 0.05
+"""A gradient below this part of its largest is searched for no edge."""
 NOTHING = 1e-8
 """A gradient below this part of its largest is numerical noise, to which no decay is fitted."""
 
@@ -91,7 +93,7 @@ class Horizon:
         if self.whole <= 0:
             return 1.0
         further = max(truncation_length - self.distances[-1], 0)
-        left = self.beyond * self.fall**further
+        left = float(self.beyond * self.fall**further)
         return min((self.inside(truncation_length) + left) / (1 + self.beyond), 1.0)
 
     @property
@@ -105,7 +107,8 @@ class Horizon:
 
         There lies what the task has to remember: before it a state holds that, and further back it does not yet.
         """
-        points = [pair for pair in zip(self.distances, self.norms, strict=True) if pair[1] > NOTHING * max(self.norms)]
+        # Where little is left, it is of no consequence how it falls.
+        points = [pair for pair in zip(self.distances, self.norms, strict=True) if pair[1] > FAINT * max(self.norms)]
         falls = [
             (far, math.log(near_norm / far_norm), far - near) for (near, near_norm), (far, far_norm) in pairwise(points)
         ]
