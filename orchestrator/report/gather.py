@@ -124,7 +124,9 @@ def find_importance(ledger: Ledger, seen: Standing) -> Importance:
 
     with quietly():
         study = load_study(ledger, seen.row.name)
-        parts = get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=0), params=judged)
+        evaluator = FanovaImportanceEvaluator(seed=0)
+        # Of two objectives the first is the quality.
+        parts = get_param_importances(study, evaluator=evaluator, params=judged, target=lambda trial: trial.values[0])
     left_out = sorted(set(seen.spec.space) - set(judged))
     note = f"not judged, for it has one value or some trials lack it: {', '.join(left_out)}" if left_out else ""
     return Importance({name: float(part) for name, part in parts.items()}, len(values), note)
