@@ -42,6 +42,9 @@ class Hyperparameters:
         at_most=10**12,
     )
     k1: int | None = option(None, "steps between updates; null: as truncation_length", at_least=1, at_most=10**12)
+    k1_fraction: float | None = option(
+        None, "k1 as a part of truncation_length, in its place; to sweep both freely", above=0, at_most=1
+    )
 
     batch_size: int = option(32, "streams or sequences read side by side", at_least=1, at_most=65536)
     optimizer: str = option("Adam", "a class of torch.optim", choices=OPTIMIZERS)
@@ -63,7 +66,9 @@ class Hyperparameters:
 
     @property
     def steps_between_updates(self) -> int:
-        """Return k1, which defaults to the truncation length."""
+        """Return k1, which defaults to the truncation length; as a part of it, rounded, and at least one step."""
+        if self.k1_fraction is not None:
+            return max(round(self.k1_fraction * self.truncation_length), 1)
         return self.k1 or self.truncation_length
 
 
@@ -90,8 +95,10 @@ def read_hyperparameters(
     if read.k1 is not None and read.k1 > read.truncation_length:
         raise ValueError(
             f"train.k1: {read.k1} steps between updates exceed truncation_length ({read.truncation_length}); "
-            "steps between would never be learnt from"
+            "steps between would never be learnt from; to sweep both, give k1_fraction instead"
         )
+    if read.k1 is not None and read.k1_fraction is not None:
+        raise ValueError(f"train.k1_fraction: {read.k1_fraction:g}, but k1 is given too ({read.k1}); give one of them")
     if whole_sequences:
         return read
     if read.bidirectional:

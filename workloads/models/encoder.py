@@ -49,7 +49,7 @@ class Stack(nn.Module):
         self.layers = nn.ModuleList(make_cell(h.cell_type, width, h.hidden_size) for width in widths[:-1])
         self.norms = nn.ModuleList(nn.LayerNorm(h.hidden_size) if h.layer_norm else nn.Identity() for _ in self.layers)
         self.dropouts = nn.ModuleList(LockedDropout(h.dropout) for _ in self.layers)
-        self.hidden_size, self.truncation_length, self.k1 = h.hidden_size, h.truncation_length, h.k1
+        self.hidden_size, self.truncation_length, self.k1 = h.hidden_size, h.truncation_length, h.steps_between_updates
         self.in_bfloat16 = h.precision == "bf16"
 
     def forward(self, inputs: Tensor, state: State = None) -> tuple[Tensor, State]:
