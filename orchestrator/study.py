@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from orchestrator.errors import SweepNotFound
 from orchestrator.ledger import Ledger
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial, Trial
 
     from workloads.protocol import Progress
+
+Direction = Literal["minimize", "maximize"]
 
 PRUNED_AT = "pruned_at"
 """The evaluation at which a trial is pruned, noted before it is."""
@@ -52,7 +54,9 @@ class SweepStudy:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.ledger, self.spec, self.owner = ledger, spec, owner
         self.metric = str(spec.objective.metric)
-        directions = [spec.objective.direction or "minimize", *(["minimize"] if spec.objective.cost else [])]
+        directions: list[Direction] = [spec.objective.direction or "minimize"]
+        if spec.objective.cost:
+            directions.append("minimize")
         self._database, self._memory = open_storage(ledger.url), optuna.storages.InMemoryStorage()
         with quietly():
             open_study(self._database, spec.name, directions)
@@ -280,7 +284,7 @@ def read_sweep(ledger: Ledger, name: str) -> tuple[SweepSpec, list[TrialRecord]]
     return spec, [record_of(spec, frozen, recorded.get(frozen.number, [])) for frozen in trials]
 
 
-def open_study(storage: optuna.storages.BaseStorage, name: str, directions: Sequence[str]) -> None:
+def open_study(storage: optuna.storages.BaseStorage, name: str, directions: Sequence[Direction]) -> None:
     """Enter a study, or recognise it; one that has no trials yet is made anew where its objectives were changed."""
     import optuna
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.report.evidence import Advice, Curve, Front, Horizon, Updates
+
 
 @dataclass(frozen=True, slots=True)
 class Group:
@@ -117,10 +119,17 @@ class Report:
     allowed: int
     states: Mapping[str, int]
     answer: Answer
+    advice: Advice | None
+    """None before a trial is complete."""
     best: Mapping[str, Any] | None
     importance: Importance
     cell_types: Sequence[Group]
     truncation_lengths: Sequence[Group]
+    curve: Curve
+    updates: Updates
+    fronts: Sequence[Front]
+    horizon: Horizon | None
+    """None where the best trial measured nothing of it."""
     reasons: Sequence[Reason]
     cost: Cost
     baselines: Sequence[Comparison]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from orchestrator.pages import Block, Facts, Heading, Paragraph, Table
 from orchestrator.report.findings import Gradient, Group, Groups, Importance, Report
+from orchestrator.report.sentences import advice, curve, front, horizon, updates
 from orchestrator.wording import count, duration, in_view_order, number, state_word, value_of
 
 FEW = 10
@@ -23,12 +24,17 @@ def page_of(report: Report) -> list[Block]:
         Paragraph(answer(report)),
         *([Paragraph(" ".join(report.losses))] if report.losses else []),
         *best(report),
+        *advice(report),
         *importance(report.importance),
         *groups("By cell type", "cell_type", report.cell_types, report),
         *groups("By truncation length", "truncation_length", report.truncation_lengths, report),
+        *curve(report),
+        *updates(report),
+        *(block for found in report.fronts for block in front(found, report)),
         *baselines(report),
         *(block for found in report.groups for block in by_group(found)),
         *gradient(report.gradient),
+        *horizon(report),
         *trials(report),
         *cost(report),
         *data(report),

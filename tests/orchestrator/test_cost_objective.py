@@ -215,7 +215,9 @@ def test_a_cost_added_before_the_first_trial_makes_a_study_of_two_objectives(
 
 def test_a_workload_that_does_not_measure_the_cost_is_told_so(drive: Drive) -> None:
     spec = costly(workload={"kind": f"{__name__}:Silent"})
-    with pytest.raises(BpttError, match=r"objective\.cost: seconds; the workload measures no sequence_steps_per_second"):
+    with pytest.raises(
+        BpttError, match=r"objective\.cost: seconds; the workload measures no sequence_steps_per_second"
+    ):
         drive(spec)
 
 
