@@ -31,8 +31,8 @@ def certainty(found: Advice, report: Report) -> str:
     if found.probability is not None:
         percent = f"{100 * found.probability:.0f} %"
         parts.append(
-            f"With a probability of {percent}, by the estimate below, no other truncation length is better by more than "
-            "5 % of its lead over the median trial."
+            f"With a probability of {percent}, by the estimate below, no other truncation length is better by more "
+            "than 5 % of its lead over the median trial."
         )
     elif report.answer.swept:
         parts.append(f"How sure that is cannot be said: {report.curve.note}." if report.curve.note else "")
@@ -90,8 +90,8 @@ def updates(report: Report) -> list[Block]:
     few, many = f"{found.shortest:,.0f}", f"{found.longest:,.0f}"
     if found.kind == "equal":
         text = (
-            f"All trials made as many updates in the same sequence steps (one every {few} steps of a stream or so), so the "
-            "difference between truncation lengths is not one of updates."
+            f"All trials made as many updates in the same sequence steps (about one every {few} steps of a stream), so "
+            "the difference between truncation lengths is not one of updates."
         )
         return [heading, Paragraph(text)]
     if found.kind == "confounded":

@@ -15,7 +15,7 @@ import numpy as np
 DRAWN, DROPPED, KEPT_EACH = 64, 60, 4
 """Settings of the surface that are kept, those before them that are not, and steps of the sampler for each kept."""
 FUNCTIONS_EACH = 16
-DEGREES, SCALE = 4.0, 1.0
+DEGREES, SCALE = 4.0, 2.0
 """Of the prior of the squared scale of standardised values: inverse chi-squared."""
 MEAN_VARIANCE = 1.0
 """Of the constant that the surface varies about, in squared scales."""
@@ -33,7 +33,7 @@ class Surface:
     def __init__(self, inputs: np.ndarray, values: np.ndarray, *, is_label: Sequence[bool], seed: int = 0) -> None:
         """Learn from `inputs` (trials, features), numbers scaled to 0..1 or codes of labels, and `values` (trials,)."""
         self.inputs, self.is_label = np.asarray(inputs, float), np.asarray(is_label, bool)
-        self.offset, self.scale = float(np.mean(values)), float(np.std(values)) or 1.0
+        self.offset, self.scale = float(np.mean(values)), float(np.std(values, ddof=1)) or 1.0
         self.values = (np.asarray(values, float) - self.offset) / self.scale
         self._distances = self._squares(self.inputs, self.inputs)  # (features, trials, trials)
         self._random = np.random.default_rng(seed)
