@@ -28,6 +28,8 @@ FAR_OUT = 3.0
 """A value so many quartile ranges worse than the quartile counts as just that bad (Tukey, 1977): one trial that went
 wrong would make everything near the best look alike."""
 INTERVAL = (0.05, 0.95)
+LARGEST = 700.0
+"""Of a logarithm whose exponential is a number still."""
 UNKNOWN = 0.5
 """Where on the scale a number stands that a trial does not have, its condition not being met."""
 
@@ -114,7 +116,7 @@ class Landscape:
     def draw(self, settings: Sequence[Setting]) -> np.ndarray:
         """Draw the quality of the settings (draws, settings), as losses: the smaller the better."""
         drawn = self._surface.draw(self._inputs(settings))
-        return np.exp(drawn) if self.log else drawn
+        return np.exp(np.clip(drawn, -LARGEST, LARGEST)) if self.log else drawn
 
     def estimates(self, fixed: Sequence[Setting]) -> list[Estimate]:
         """Return what to expect of settings that fix some hyperparameters, the others at their best."""
@@ -184,12 +186,16 @@ def find_scales(space: Mapping[str, Parameter], settings: Sequence[Setting]) -> 
 def find_scale(name: str, parameter: Parameter | None, values: Sequence[Any]) -> Scale | None:
     """Return the scale of one hyperparameter; None where there is nothing to tell its values apart by."""
     numbers = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values)
-    if not numbers:
+    listed = () if parameter is None else parameter.choice or ()
+    if not numbers or None in listed:  # null is a value of its own, and at no place among numbers
         return Scale(name, labels=sorted(values, key=repr))
     low, high = min(values), max(values)
     if low == high:
         return Scale(name, labels=list(values))  # those trials have it, the others do not
-    listed = parameter is None or parameter.choice is not None
-    steps = name in ("truncation_length", "k1")
-    log = low > 0 and (steps or (high / low >= WIDE if listed else parameter is not None and parameter.log))
+    if name in ("truncation_length", "k1"):
+        log = True
+    elif parameter is None or listed:
+        log = low > 0 and high / low >= WIDE
+    else:
+        log = parameter.log
     return Scale(name, low=low, high=high, log=log)

@@ -179,3 +179,17 @@ def test_everything_survives_json_and_markdown(report_on: ReportOn) -> None:
     assert plainly["advice"]["setting"]["truncation_length"] == 32
     assert {front["cost"] for front in plainly["fronts"]} == {"seconds", "memory"}
     assert "## What to expect by truncation length (valid_loss)" in markdown(page_of(report))
+
+
+def test_null_among_the_choices_is_a_value_of_its_own(report_on: ReportOn) -> None:
+    space = {**SPEC["space"], "max_grad_norm": [None, 0.5, 1.0, 5.0]}
+    trials = [
+        Recorded(each.cell_type, each.truncation_length, [each.values[-1] + (norm is None)], others=others)
+        for index, each in enumerate(ALL)
+        if (others := {"max_grad_norm": (norm := (None, 0.5, 1.0, 5.0)[index % 4])})
+    ]
+    report = report_on(trials, space=space)
+    best = min(report.curve.estimates, key=lambda each: each.value)
+    assert best.value < 1.3
+    assert report.advice is not None
+    assert report.advice.setting["max_grad_norm"] is not None

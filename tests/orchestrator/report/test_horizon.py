@@ -41,8 +41,8 @@ def test_an_advice_near_what_the_sweep_found_agrees_with_it(report_on: ReportOn)
     assert (report.horizon.agrees, report.horizon.advised, report.horizon.why) == (True, 40, "")
     assert sentence(report) == (
         "The best trial's gradient falls below 1 % after 90 steps, by a factor of 0.9500 a step. The gradient horizon "
-        "of the best trial advises a truncation length of 40, the shortest at which the gradient's estimated bias is at "
-        "most 10 %; at its own 32 it is about 8 %. The sweep found 32 best: they agree."
+        "of the best trial advises a truncation length of 40, the shortest at which the gradient's estimated bias is "
+        "at most 10 %; at its own 32 it is about 8 %. The sweep found 32 best: they agree."
     )
 
 
