@@ -42,6 +42,6 @@ class FirstObjective:
         study = self._storage.get_study_id_from_name(self._study.study_name)
         return optuna.trial.Trial(self._study, self._storage.create_new_trial(study, template_trial=seen))
 
-    def tell(self, trial: Trial, values: Sequence[float] | None, state: TrialState) -> None:
+    def tell(self, trial: Trial, values: Sequence[float] | None, *, state: TrialState) -> None:
         """End a trial with the first of its values."""
         self._study.tell(trial, None if values is None else values[0], state=state)

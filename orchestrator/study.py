@@ -59,7 +59,7 @@ class SweepStudy:
             directions.append("minimize")
         self._database, self._memory = open_storage(ledger.url), optuna.storages.InMemoryStorage()
         with quietly():
-            open_study(self._database, spec.name, directions)
+            open_study(self._database, spec.name, directions=directions)
             self.study: Study = optuna.create_study(
                 study_name=spec.name,
                 storage=self._memory,
@@ -230,7 +230,7 @@ class SweepStudy:
         values = self._objectives(trial) if state is TrialState.COMPLETE else None
         with quietly():
             if self._first is not None:
-                self._first.tell(self._reporting[trial.number], values, told)
+                self._first.tell(self._reporting[trial.number], values, state=told)
             if worst is None:
                 return told, self.study.tell(asked, values, state=told).values
             self.study.tell(asked, worst)
@@ -284,7 +284,7 @@ def read_sweep(ledger: Ledger, name: str) -> tuple[SweepSpec, list[TrialRecord]]
     return spec, [record_of(spec, frozen, recorded.get(frozen.number, [])) for frozen in trials]
 
 
-def open_study(storage: optuna.storages.BaseStorage, name: str, directions: Sequence[Direction]) -> None:
+def open_study(storage: optuna.storages.BaseStorage, name: str, *, directions: Sequence[Direction]) -> None:
     """Enter a study, or recognise it; one that has no trials yet is made anew where its objectives were changed."""
     import optuna
 

@@ -20,7 +20,7 @@ LIKELY = 0.5
 """Probability below which another truncation length may well be better."""
 
 
-def find_advice(seen: Standing, answer: Answer, landscape: Landscape | None) -> Advice | None:
+def find_advice(seen: Standing, answer: Answer, *, landscape: Landscape | None) -> Advice | None:
     """Recommend the best trial's setting; None before a trial is complete."""
     if seen.best is None:
         return None
@@ -28,13 +28,13 @@ def find_advice(seen: Standing, answer: Answer, landscape: Landscape | None) -> 
     complete = len(complete_values(seen, seen.trials))
     probability = None
     if landscape is not None and answer.best is not None:
-        probability = probability_of(seen, landscape, answer.best)
+        probability = probability_of(seen, landscape, length=answer.best)
     compared = compared_alone(seen) if answer.swept else 0
-    doubts = find_doubts(answer, complete, probability, compared)
+    doubts = find_doubts(answer, complete=complete, probability=probability, compared=compared)
     return Advice(seen.best.number, setting, probability, complete, compared, doubts)
 
 
-def probability_of(seen: Standing, landscape: Landscape, length: int) -> float | None:
+def probability_of(seen: Standing, landscape: Landscape, *, length: int) -> float | None:
     """Return how probably `length` is as good as the best, but for NEARLY of the best trial's lead.
 
     Every length stands with the cell type and the other hyperparameters that are expected to suit it best; the lengths
@@ -63,7 +63,7 @@ def compared_alone(seen: Standing) -> int:
     return sum(members[rest] for rest, lengths in found.items() if len(lengths) > 1)
 
 
-def find_doubts(answer: Answer, complete: int, probability: float | None, compared: int) -> list[str]:
+def find_doubts(answer: Answer, *, complete: int, probability: float | None, compared: int) -> list[str]:
     """Return the reasons not to be sure, each a part of a sentence."""
     doubts = []
     if complete < FEW:

@@ -8,7 +8,7 @@ from orchestrator.report.values import complete_values, grid_of
 from orchestrator.standing import Standing
 
 
-def find_curve(seen: Standing, landscape: Landscape | None, note: str) -> Curve:
+def find_curve(seen: Standing, landscape: Landscape | None, *, note: str) -> Curve:
     """Return what to expect at each truncation length that was tried, or at some between the ends of what was."""
     complete = len(complete_values(seen, seen.trials))
     if landscape is None:

@@ -17,7 +17,7 @@ SURE = 0.95
 """Probability from which one truncation length is called better than another."""
 
 
-def find_horizon(seen: Standing, answer: Answer, landscape: Landscape | None, updates: Updates) -> Horizon | None:
+def find_horizon(seen: Standing, answer: Answer, *, landscape: Landscape | None, updates: Updates) -> Horizon | None:
     """Return what the best trial's last evaluation measured of its horizon, and whether the sweep agrees.
 
     They agree where, first, the advised length is not worse than the best trial's beyond the estimate's uncertainty
@@ -31,12 +31,12 @@ def find_horizon(seen: Standing, answer: Answer, landscape: Landscape | None, up
     length = hyperparameter(seen, "truncation_length").get(seen.best.number)
     reach, advised, bias, decay = (metrics.get(name) for name in MEASURED)
     whole = None if advised is None else max(round(advised), 1)
-    agrees, why = judge(whole, answer, landscape, updates)
+    agrees, why = judge(whole, answer, landscape=landscape, updates=updates)
     return Horizon(seen.best.number, length, reach, whole, bias, decay, agrees, why)
 
 
 def judge(
-    advised: int | None, answer: Answer, landscape: Landscape | None, updates: Updates
+    advised: int | None, answer: Answer, *, landscape: Landscape | None, updates: Updates
 ) -> tuple[bool | None, str]:
     """Return whether advice and sweep agree, and why they may not."""
     if advised is None:
@@ -47,14 +47,14 @@ def judge(
     if landscape is None or len(tried) < 2:
         return None, "there are too few complete trials that differ"
     nearest = min(max(advised, tried[0]), tried[-1])
-    if is_worse(landscape, nearest, answer.best):
-        return False, reasons(advised, nearest, answer, updates)
+    if is_worse(landscape, nearest, best=answer.best):
+        return False, reasons(advised, answer, nearest=nearest, updates=updates)
     if not advised / WITHIN <= answer.shortest <= advised * WITHIN:
-        return False, reasons(advised, nearest, answer, updates)
+        return False, reasons(advised, answer, nearest=nearest, updates=updates)
     return True, ""
 
 
-def is_worse(landscape: Landscape, length: int, best: int) -> bool:
+def is_worse(landscape: Landscape, length: int, *, best: int) -> bool:
     """Tell whether `length` is worse than `best` beyond the uncertainty."""
     if length == best:
         return False
@@ -65,7 +65,7 @@ def is_worse(landscape: Landscape, length: int, best: int) -> bool:
     return bool(np.mean(drawn[:, 0] > drawn[:, 1]) >= SURE)
 
 
-def reasons(advised: int, nearest: int, answer: Answer, updates: Updates) -> str:
+def reasons(advised: int, answer: Answer, *, nearest: int, updates: Updates) -> str:
     """Return what may be the reason why the sweep found another length than the gradient advises."""
     if advised != nearest:
         return f"the advice lies outside of the lengths tried, of which {nearest} is the nearest"

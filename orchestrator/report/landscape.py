@@ -179,11 +179,11 @@ def find_scales(space: Mapping[str, Parameter], settings: Sequence[Setting]) -> 
         values = {setting.get(name) for setting in settings}
         tied = name == "k1" and all(setting["k1"] == setting["truncation_length"] for setting in settings)
         if len(values) > 1 and not tied:
-            found.append(find_scale(name, space.get(name), [value for value in values if value is not None]))
+            found.append(find_scale(name, space.get(name), values=[value for value in values if value is not None]))
     return [scale for scale in found if scale is not None]
 
 
-def find_scale(name: str, parameter: Parameter | None, values: Sequence[Any]) -> Scale | None:
+def find_scale(name: str, parameter: Parameter | None, *, values: Sequence[Any]) -> Scale | None:
     """Return the scale of one hyperparameter; None where there is nothing to tell its values apart by."""
     numbers = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values)
     listed = () if parameter is None else parameter.choice or ()

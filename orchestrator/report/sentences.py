@@ -105,11 +105,14 @@ def updates(report: Report) -> list[Block]:
         f"Trials differ in the steps between updates (k1: {few} to {many}) as well as in the truncation length (k2), "
         "and the two did not always go together."
     )
-    tables = [*effect("Reach", found.by_reach, report.metric), *effect("Updates", found.by_k1, report.metric)]
+    tables = [
+        *effect("Reach", found.by_reach, metric=report.metric),
+        *effect("Updates", found.by_k1, metric=report.metric),
+    ]
     return [heading, Paragraph(text if tables else f"{text} There are too few trials to show both effects."), *tables]
 
 
-def effect(what: str, found: Sequence[Estimate], metric: str) -> list[Block]:
+def effect(what: str, found: Sequence[Estimate], *, metric: str) -> list[Block]:
     """Show what one of reach and updates does while the other stays."""
     if len(found) < 2:
         return []

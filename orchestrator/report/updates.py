@@ -29,7 +29,9 @@ def find_updates(seen: Standing, landscape: Landscape | None) -> Updates:
     between = {
         trial.number: every
         for trial in seen.trials
-        if trial.number in complete and trial.number in lengths and (every := steps_between(trial, sizes, lengths))
+        if trial.number in complete
+        and trial.number in lengths
+        and (every := steps_between(trial, sizes=sizes, lengths=lengths))
     }
     if len({lengths[number] for number in between}) < 2:
         return Updates("unknown", None, None, tied=False, falling=False, by_reach=(), by_k1=())
@@ -43,7 +45,7 @@ def find_updates(seen: Standing, landscape: Landscape | None) -> Updates:
     return Updates(kind, min(steps), max(steps), tied=tied, falling=falling, by_reach=by_reach, by_k1=by_k1)
 
 
-def steps_between(trial: TrialRecord, sizes: Mapping[int, int], lengths: Mapping[int, int]) -> float | None:
+def steps_between(trial: TrialRecord, *, sizes: Mapping[int, int], lengths: Mapping[int, int]) -> float | None:
     """Return the steps of a stream from one update to the next: as counted, else as set; None where neither is known.
 
     Counted, for whole sequences it is their mean length: there k1 does not say when an update is made.
