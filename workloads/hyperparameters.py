@@ -52,6 +52,9 @@ class Hyperparameters:
         at_most=10**12,
     )
     k1: int | None = option(None, "steps between updates; null: as truncation_length", at_least=1, at_most=10**12)
+    k1_fraction: float | None = option(
+        None, "k1 as a part of truncation_length, in its place; to sweep both freely", above=0, at_most=1
+    )
     truncation_bias: float = option(
         0.1, "relative bias of the gradient that truncation: adaptive allows", above=0, below=1
     )
@@ -78,9 +81,16 @@ class Hyperparameters:
     evaluations: int = option(10, "points at which all trials are compared, evenly spaced", at_least=1, at_most=100_000)
 
     @property
-    def mean_steps_between_updates(self) -> int | None:
-        """Return the steps that a stream's windows read on, on average or at most; None where that is all there are."""
-        return None if self.truncation == "full" else self.k1 or self.truncation_length
+    def given_k1(self) -> int | None:
+        """Return the steps between updates where they are given, as such or as a part of the truncation length."""
+        if self.k1_fraction is not None:
+            return max(round(self.k1_fraction * self.truncation_length), 1)
+        return self.k1
+
+    @property
+    def steps_between_updates(self) -> int:
+        """Return k1, which defaults to the truncation length: on average (random, unbiased) or at most (adaptive)."""
+        return self.given_k1 or self.truncation_length
 
 
 def find_module(path: str) -> object | None:
@@ -106,26 +116,29 @@ def read_hyperparameters(
     if read.k1 is not None and read.k1 > read.truncation_length:
         raise ValueError(
             f"train.k1: {read.k1} steps between updates exceed truncation_length ({read.truncation_length}); "
-            "steps between would never be learnt from"
+            "steps between would never be learnt from; to sweep both, give k1_fraction instead"
         )
-    if read.k1 is not None and read.truncation not in WITH_K1:
+    if read.k1 is not None and read.k1_fraction is not None:
+        raise ValueError(f"train.k1_fraction: {read.k1_fraction:g}, but k1 is given too ({read.k1}); give one of them")
+    if read.given_k1 is not None and read.truncation not in WITH_K1:
         raise ValueError(
-            f"train.k1: {read.k1}; truncation: {read.truncation} draws or knows its own windows, so leave k1 out "
+            f"train.k1: {read.given_k1}; truncation: {read.truncation} draws or knows its own windows, so leave k1 out "
             f"(it goes with {' and '.join(WITH_K1)})"
         )
     if whole_sequences:
         return read
     if read.bidirectional:
         raise ValueError("train.bidirectional: a stream is read as it comes, forward; speech and translation alone can")
-    check_grid(read, read.mean_steps_between_updates, longest_window)
+    check_grid(read, longest_window)
     return read
 
 
-def check_grid(h: Hyperparameters, window: int | None, longest_window: int | None) -> None:
-    """Raise ValueError where an update on windows of so many steps passes a point of the evaluation grid.
+def check_grid(h: Hyperparameters, longest_window: int | None) -> None:
+    """Raise ValueError where an update on windows of a stream passes a point of the evaluation grid.
 
-    `longest_window` is the length of the whole stream; None where it, or `window`, is not known.
+    `longest_window` is the length of the stream; None where it is not known yet.
     """
+    window = longest_window if h.truncation == "full" else h.steps_between_updates
     known = [steps for steps in (window, longest_window) if steps is not None]
     if not known:
         return

@@ -86,6 +86,7 @@ def sweep_template(kind: str) -> str:
             "",
             "objective:",
             line("metric", next(iter(objectives)), f"one of {', '.join(objectives)}", indent=1),
+            line("cost", None, "seconds or memory: search for the best at each cost", active=False, indent=1),
             "",
             "budget:",
             *block_lines(Budget, {**BUDGET, **BUDGETS.get(kind, {})}),

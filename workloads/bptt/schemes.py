@@ -20,10 +20,10 @@ def make_truncation(h: Hyperparameters) -> Truncation:
     if h.truncation == "unbiased":
         return UnbiasedTruncation(h.seed, truncation_length=h.truncation_length)
     if h.truncation == "adaptive":
-        return AdaptiveTruncation(h.seed, longest=h.truncation_length, bias=h.truncation_bias, k1=h.k1)
+        return AdaptiveTruncation(h.seed, longest=h.truncation_length, bias=h.truncation_bias, k1=h.given_k1)
     if h.truncation == "full":
         return FullTruncation(h.seed, memory_budget_mb=h.memory_budget_mb)
-    return FixedTruncation(h.seed, truncation_length=h.truncation_length, k1=h.k1)
+    return FixedTruncation(h.seed, truncation_length=h.truncation_length, k1=h.given_k1)
 
 
 def truncations_of(network: nn.Module) -> list[Truncation]:

@@ -31,7 +31,7 @@ class StreamUpdates:
 
     def __init__(self, task: StreamTask, h: Hyperparameters, device: torch.device) -> None:
         self.task, self.h, self.device, self.epoch = task, h, device, 0
-        check_grid(h, h.mean_steps_between_updates, task.training.length)
+        check_grid(h, task.training.length)
         self.truncation = make_truncation(h)
         self.boundaries = BoundaryStates(self.truncation.longest_context)
 
