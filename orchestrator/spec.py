@@ -21,6 +21,8 @@ from workloads.protocol import Workload
 
 SAMPLERS = ("tpe", "random", "qmc", "gp", "grid", "cmaes")
 PRUNERS = ("none", "median", "percentile", "successive_halving", "hyperband", "patient")
+ONE_OBJECTIVE_SAMPLERS = ("cmaes",)
+"""Samplers of Optuna's that cannot search with two objectives."""
 FROM_BUDGET = ("sequence_steps", "evaluations")
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$"
 
@@ -32,10 +34,12 @@ class Block(BaseModel):
 
 
 class Objective(Block):
-    """What is made best."""
+    """What is made best: a metric, and with `cost` a second objective beside it, which is always minimised."""
 
     metric: str | None = None
     direction: Literal["minimize", "maximize"] | None = None
+    cost: Literal["seconds", "memory"] | None = None
+    """Seconds of training, or peak memory in MB."""
 
 
 class Budget(Block):
@@ -128,7 +132,7 @@ class SweepSpec(BaseModel):
         direction = self.objective.direction or known[metric]
         if direction != known[metric]:
             raise SpecError(f"objective.direction: {direction}; {metric} is made best by {known[metric]}")
-        objective = Objective(metric=metric, direction=direction)  # type: ignore[arg-type]
+        objective = Objective(metric=metric, direction=direction, cost=self.objective.cost)  # type: ignore[arg-type]
         return self.model_copy(update={"objective": objective})
 
 
@@ -174,6 +178,9 @@ def _check_space(spec: SweepSpec) -> None:
         in_order(spec.space)
     except ValueError as error:
         raise SpecError(f"space.{error}") from error
+    if spec.objective.cost is not None and spec.search.sampler in ONE_OBJECTIVE_SAMPLERS:
+        able = ", ".join(name for name in SAMPLERS if name not in ONE_OBJECTIVE_SAMPLERS)
+        raise SpecError(f"search.sampler: {spec.search.sampler} knows no second objective (objective.cost); use {able}")
     if spec.search.sampler == "grid":
         for name, parameter in spec.space.items():
             try:

@@ -66,6 +66,7 @@ class Standing:
             "trials": {"begun": len(self.trials), "ended": self.ended, "by_state": count_states(self.trials)},
             "metric": self.metric,
             "direction": self.spec.objective.direction,
+            "cost": self.spec.objective.cost,
             "best": self.best and plain_trial(self.best, self.metric),
             "under_way": [plain_trial(trial, self.metric) for trial in self.under_way],
             "model": self.row.model,

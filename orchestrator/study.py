@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import copy
+import math
 import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from orchestrator.errors import SweepNotFound
 from orchestrator.ledger import Ledger
+from orchestrator.pruning import FirstObjective
 from orchestrator.search import make_pruner, make_sampler
 from orchestrator.space import suggest
 from orchestrator.spec import SweepSpec, spec_from, trials_allowed
-from orchestrator.trial import TrialRecord, TrialState
+from orchestrator.trial import COSTS, TrialRecord, TrialState
 
 if TYPE_CHECKING:
     import optuna
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial, Trial
 
     from workloads.protocol import Progress
+
+Direction = Literal["minimize", "maximize"]
 
 PRUNED_AT = "pruned_at"
 """The evaluation at which a trial is pruned, noted before it is."""
@@ -40,6 +44,8 @@ class SweepStudy:
     Samplers and pruners work on a copy of the study in memory, where reading all trials costs nothing; the database
     is written through, one transaction for each thing that happens, and read once, when a sweep is taken up. A
     trial enters it whole, with its setting: there is no moment at which a kill could leave half of one.
+
+    With `objective.cost` both are studies of two objectives, quality first; pruners judge by quality alone.
     """
 
     def __init__(self, ledger: Ledger, spec: SweepSpec, owner: str) -> None:
@@ -48,19 +54,27 @@ class SweepStudy:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.ledger, self.spec, self.owner = ledger, spec, owner
         self.metric = str(spec.objective.metric)
-        direction = spec.objective.direction or "minimize"
+        directions: list[Direction] = [spec.objective.direction or "minimize"]
+        if spec.objective.cost:
+            directions.append("minimize")
         self._database, self._memory = open_storage(ledger.url), optuna.storages.InMemoryStorage()
         with quietly():
-            optuna.create_study(study_name=spec.name, storage=self._database, direction=direction, load_if_exists=True)
+            open_study(self._database, spec.name, directions=directions)
             self.study: Study = optuna.create_study(
-                study_name=spec.name, storage=self._memory, direction=direction, pruner=make_pruner(spec)
+                study_name=spec.name,
+                storage=self._memory,
+                directions=directions,
+                # Two objectives are pruned by the study beside this one.
+                pruner=optuna.pruners.NopPruner() if spec.objective.cost else make_pruner(spec),
             )
+            self._first = FirstObjective(spec) if spec.objective.cost else None
         self._durable_study = self._database.get_study_id_from_name(spec.name)
         self._memory_study = self._memory.get_study_id_from_name(spec.name)
         self._study_attributes = dict(self._database.get_study_system_attrs(self._durable_study))
         for key, value in self._study_attributes.items():
             self._memory.set_study_system_attr(self._memory_study, key, value)
         self._under_way: dict[int, Trial] = {}
+        self._reporting: dict[int, Trial] = {}  # to the pruner: those under way, or what stands for them there
         self._durable: dict[int, int] = {}  # trial ids in the database by number
         self._attributes: dict[int, dict[str, Any]] = {}  # of trials under way, as the database has them
         self._judged: dict[int, int] = {}  # evaluations at which trials were to be pruned when a driver was killed
@@ -83,6 +97,7 @@ class SweepStudy:
         self.ledger.confirm(self.spec.name, self.owner)  # thinking of a setting may have taken longer than the lease
         self._durable[trial.number] = self._database.create_new_trial(self._durable_study, template_trial=frozen)
         self._under_way[trial.number] = trial
+        self._reporting[trial.number] = trial if self._first is None else self._first.enter(frozen)
         self._attributes[trial.number] = dict(frozen.system_attrs)
         return TrialRecord(trial.number, chosen, self.spec.params(chosen), time.time())
 
@@ -97,6 +112,7 @@ class SweepStudy:
 
         record = record_of(self.spec, frozen, evaluations)
         memory_id = self._memory.create_new_trial(self._memory_study, template_trial=self._as_seen(frozen, record))
+        entered = None if self._first is None else self._first.enter(frozen)
         if not frozen.state.is_finished():
             self._durable[frozen.number] = frozen._trial_id
             self._attributes[frozen.number] = dict(frozen.system_attrs)
@@ -104,7 +120,8 @@ class SweepStudy:
                 self._judged[frozen.number] = frozen.user_attrs[PRUNED_AT]
             # A trial object of Optuna's asks its sampler what to do before a trial; here it has been done.
             self.study.sampler = optuna.samplers.RandomSampler()
-            self._under_way[frozen.number] = optuna.trial.Trial(self.study, memory_id)
+            asked = optuna.trial.Trial(self.study, memory_id)
+            self._under_way[frozen.number], self._reporting[frozen.number] = asked, entered or asked
             for progress in evaluations:  # those acknowledged that a kill kept from being reported
                 if progress.evaluation + 1 not in frozen.intermediate_values:
                     self._report(frozen.number, progress)
@@ -117,19 +134,35 @@ class SweepStudy:
         seen = copy.deepcopy(frozen)
         worst = self._worst() if record.state in INFEASIBLE else None
         if worst is not None:
-            seen.state, seen.values = optuna.trial.TrialState.COMPLETE, [worst]
+            seen.state, seen.values = optuna.trial.TrialState.COMPLETE, worst
         if worst is not None or record.state not in INFEASIBLE:
             # A verdict left by a driver that was killed while it told the trial, which then went on, counts no more.
             for key in [key for key in seen.system_attrs if key.endswith(f":{VERDICT}")]:
                 del seen.system_attrs[key]
+        if self._first is not None:
+            seen.intermediate_values = {}  # TPE compares those of pruned trials, which it cannot with two objectives
         return seen
 
-    def _worst(self) -> float | None:
-        """Return the worst value so far, where the sampler has to see one in place of an infeasible trial's."""
+    def _worst(self) -> list[float] | None:
+        """Return the worst values so far, where the sampler has to see some in place of an infeasible trial's."""
         if self.spec.search.sampler not in BLIND_TO_INFEASIBLE:
             return None
-        values = [trial.value for trial in self.study.get_trials(deepcopy=False) if trial.value is not None]
-        return (min if self.spec.objective.direction == "maximize" else max)(values, default=None)
+        values = [trial.values for trial in self.study.get_trials(deepcopy=False) if trial.values is not None]
+        worst = [min if direction.name == "MAXIMIZE" else max for direction in self.study.directions]
+        return [pick(column) for pick, column in zip(worst, zip(*values, strict=True), strict=True)] if values else None
+
+    def lacking(self, progress: Progress) -> str:
+        """Say what an evaluation lacks of what `objective.cost` is known by; empty where it has it all."""
+        cost = self.spec.objective.cost
+        if cost is None or math.isfinite(progress.metrics.get(COSTS[cost], math.nan)):
+            return ""
+        return f"objective.cost: {cost}; the workload measures no {COSTS[cost]}"
+
+    def _objectives(self, trial: TrialRecord) -> list[float] | None:
+        """Return the values of a trial trained to its end: its quality, and its cost where that is an objective."""
+        quality, cost = trial.value(self.metric), self.spec.objective.cost
+        values = [quality] if cost is None else [quality, trial.cost(cost)]
+        return [value for value in values if value is not None]
 
     def record(self, trial: TrialRecord, progress: Progress) -> None:
         """Acknowledge an evaluation: from here on it is never trained again."""
@@ -146,7 +179,7 @@ class SweepStudy:
     def _report(self, number: int, progress: Progress) -> None:
         # Optuna's pruners take steps for a resource that begins at 1.
         value, step = progress.metrics[self.metric], progress.evaluation + 1
-        self._under_way[number].report(value, step)
+        self._reporting[number].report(value, step)
         self._database.set_trial_intermediate_value(self._durable[number], step, value)
 
     def should_prune(self, trial: TrialRecord) -> bool:
@@ -155,7 +188,7 @@ class SweepStudy:
         if self._judged.get(trial.number) == latest:
             return True
         with quietly():
-            prune = self._under_way[trial.number].should_prune()
+            prune = self._reporting[trial.number].should_prune()
         if prune:
             # Before anything that the pruner notes: asked again after a kill, successive halving would say otherwise.
             self._database.set_trial_user_attr(self._durable[trial.number], PRUNED_AT, latest)
@@ -176,7 +209,7 @@ class SweepStudy:
         self._keep_attributes(trial.number)
         self._keep_study_attributes()
         self._database.set_trial_state_values(durable, told, values)
-        for known in (self._under_way, self._durable, self._attributes):
+        for known in (self._under_way, self._reporting, self._durable, self._attributes):
             del known[trial.number]
         trial.state, trial.reason, trial.ended = state, reason, time.time()
 
@@ -194,17 +227,22 @@ class SweepStudy:
             TrialState.COMPLETE: optuna.trial.TrialState.COMPLETE,
             TrialState.FAILED: optuna.trial.TrialState.FAIL,
         }.get(state, optuna.trial.TrialState.PRUNED)
-        value = trial.value(self.metric) if state is TrialState.COMPLETE else None
+        values = self._objectives(trial) if state is TrialState.COMPLETE else None
         with quietly():
+            if self._first is not None:
+                self._first.tell(self._reporting[trial.number], values, state=told)
             if worst is None:
-                return told, self.study.tell(asked, value, state=told).values
+                return told, self.study.tell(asked, values, state=told).values
             self.study.tell(asked, worst)
             return told, None
 
     def _keep_attributes(self, number: int) -> None:
         """Write what a sampler or pruner noted on a trial through to the database."""
         known = self._attributes[number]
-        for key, value in self._memory.get_trial_system_attrs(self._under_way[number]._trial_id).items():
+        noted: dict[str, Any] = {}
+        for trial in (self._under_way[number], self._reporting[number]):
+            noted |= trial.storage.get_trial_system_attrs(trial._trial_id)
+        for key, value in noted.items():
             if key not in known or known[key] != value:
                 self._database.set_trial_system_attr(self._durable[number], key, value)
                 known[key] = value
@@ -244,6 +282,16 @@ def read_sweep(ledger: Ledger, name: str) -> tuple[SweepSpec, list[TrialRecord]]
     trials = study.get_trials(deepcopy=False)  # before the evaluations: none of an ended trial may be missing
     recorded = ledger.evaluations(name)
     return spec, [record_of(spec, frozen, recorded.get(frozen.number, [])) for frozen in trials]
+
+
+def open_study(storage: optuna.storages.BaseStorage, name: str, *, directions: Sequence[Direction]) -> None:
+    """Enter a study, or recognise it; one that has no trials yet is made anew where its objectives were changed."""
+    import optuna
+
+    study = optuna.create_study(study_name=name, storage=storage, directions=directions, load_if_exists=True)
+    if [direction.name.lower() for direction in study.directions] != list(directions) and not study.trials:
+        optuna.delete_study(study_name=name, storage=storage)
+        optuna.create_study(study_name=name, storage=storage, directions=directions)
 
 
 def has_trials(ledger: Ledger, name: str) -> bool:

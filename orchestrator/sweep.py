@@ -165,6 +165,9 @@ class Sweep:
         if value is None or not math.isfinite(value):
             yield self._end(trial, TrialState.DIVERGED, f"{self.study.metric} is {value}")
             return
+        if lacking := self.study.lacking(progress):
+            yield self._end(trial, TrialState.FAILED, lacking)
+            return
         self.study.record(trial, progress)
         del self.losses[trial.number]
         ended = self._decide(trial)

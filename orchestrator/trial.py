@@ -83,6 +83,10 @@ class Job:
     gpus: float = 0.0
 
 
+COSTS = {"seconds": "sequence_steps_per_second", "memory": "peak_memory_mb"}
+"""What a trial may cost, as `objective.cost` names it, with the metric that it is known by."""
+
+
 @dataclass(slots=True)
 class TrialRecord:
     """All that is known of one trial. The driver only ever appends to it; trackers and views read."""
@@ -111,6 +115,24 @@ class TrialRecord:
     def value(self, metric: str) -> float | None:
         """Return the latest value of `metric`."""
         return self.last.metrics.get(metric) if self.last else None
+
+    def cost(self, kind: str) -> float | None:
+        """Return what the trial cost so far (`seconds`, or `memory` in MB); None where that was not measured."""
+        measured = [progress.metrics[COSTS[kind]] for progress in self.evaluations if COSTS[kind] in progress.metrics]
+        if not measured:
+            return None
+        return max(measured) if kind == "memory" else self.training_seconds
+
+    @property
+    def training_seconds(self) -> float:
+        """Return the seconds that the trial trained, evaluations and waiting to be resumed not counted."""
+        seconds, before = 0.0, 0
+        for progress in self.evaluations:
+            rate = progress.metrics.get(COSTS["seconds"])
+            if rate:
+                seconds += (progress.sequence_steps - before) / rate
+            before = progress.sequence_steps
+        return seconds
 
 
 def best_trial(trials: Sequence[TrialRecord], metric: str, direction: str | None) -> TrialRecord | None:

@@ -16,7 +16,7 @@ from workloads.protocol import UnusableCheckpoint
 
 Network = TypeVar("Network", bound=nn.Module)
 
-FORMAT = 2
+FORMAT = 3
 
 
 def pack(content: dict[str, Any]) -> bytes:

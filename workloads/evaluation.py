@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 
 from workloads.bptt.state import State
-from workloads.bptt.truncation import Loss
+from workloads.bptt.windows import Loss
 from workloads.data.stream import Stream, windows
 from workloads.models.recurrent import RecurrentNetwork
 

@@ -15,7 +15,14 @@ if TYPE_CHECKING:
     from workloads.protocol import Params
 
 ATTENTIONS = ("additive", "dot")
-CELL_TYPES = ("rnn", "rnn_relu", "lstm", "gru", "module:Name")
+CELL_TYPES = (
+    *("rnn", "rnn_relu", "lstm", "gru"),
+    *("layer_norm_lstm", "ind_rnn", "min_gru", "min_lstm", "slstm", "lru"),
+    "module:Name",
+)
+TRUNCATIONS = ("fixed", "random", "unbiased", "adaptive", "full")
+WITH_K1 = ("fixed", "adaptive")
+"""Schemes whose updates can come more often than their windows are long."""
 OPTIMIZERS = ("SGD", "Adam", "AdamW", "NAdam", "RAdam", "RMSprop", "Adagrad", "Adadelta")
 SCHEDULES = ("constant", "LinearLR", "CosineAnnealingLR", "ExponentialLR", "StepLR")
 
@@ -31,17 +38,29 @@ class Hyperparameters:
     dropout: float = option(
         0.0, "probability, on inputs of the upper layers and of the output layer", at_least=0, below=1
     )
-    layer_norm: bool = option(False, "normalise each recurrent layer's outputs")
+    layer_norm: bool = option(
+        False, "normalise each recurrent layer's outputs, behind the recurrence; within it: cell_type layer_norm_lstm"
+    )
     bidirectional: bool = option(False, "read whole sequences in both directions; speech and translation only")
     attention: str = option("additive", "how a translation is compared with its source", choices=ATTENTIONS)
 
+    truncation: str = option("fixed", "how the way back of gradients is cut", choices=TRUNCATIONS)
     truncation_length: int = option(
         64,
-        "steps that a gradient may travel back (k2); the whole sequence or more: full BPTT",
+        "steps that a gradient may travel back (k2): always (fixed), on average (random, unbiased), at most (adaptive)",
         at_least=1,
         at_most=10**12,
     )
     k1: int | None = option(None, "steps between updates; null: as truncation_length", at_least=1, at_most=10**12)
+    k1_fraction: float | None = option(
+        None, "k1 as a part of truncation_length, in its place; to sweep both freely", above=0, at_most=1
+    )
+    truncation_bias: float = option(
+        0.1, "relative bias of the gradient that truncation: adaptive allows", above=0, below=1
+    )
+    memory_budget_mb: float | None = option(
+        None, "for what truncation: full keeps of a sequence; null: as little as one more forward pass allows", above=0
+    )
 
     batch_size: int = option(32, "streams or sequences read side by side", at_least=1, at_most=65536)
     optimizer: str = option("Adam", "a class of torch.optim", choices=OPTIMIZERS)
@@ -62,9 +81,16 @@ class Hyperparameters:
     evaluations: int = option(10, "points at which all trials are compared, evenly spaced", at_least=1, at_most=100_000)
 
     @property
+    def given_k1(self) -> int | None:
+        """Return the steps between updates where they are given, as such or as a part of the truncation length."""
+        if self.k1_fraction is not None:
+            return max(round(self.k1_fraction * self.truncation_length), 1)
+        return self.k1
+
+    @property
     def steps_between_updates(self) -> int:
-        """Return k1, which defaults to the truncation length."""
-        return self.k1 or self.truncation_length
+        """Return k1, which defaults to the truncation length: on average (random, unbiased) or at most (adaptive)."""
+        return self.given_k1 or self.truncation_length
 
 
 def find_module(path: str) -> object | None:
@@ -90,19 +116,37 @@ def read_hyperparameters(
     if read.k1 is not None and read.k1 > read.truncation_length:
         raise ValueError(
             f"train.k1: {read.k1} steps between updates exceed truncation_length ({read.truncation_length}); "
-            "steps between would never be learnt from"
+            "steps between would never be learnt from; to sweep both, give k1_fraction instead"
+        )
+    if read.k1 is not None and read.k1_fraction is not None:
+        raise ValueError(f"train.k1_fraction: {read.k1_fraction:g}, but k1 is given too ({read.k1}); give one of them")
+    if read.given_k1 is not None and read.truncation not in WITH_K1:
+        raise ValueError(
+            f"train.k1: {read.given_k1}; truncation: {read.truncation} draws or knows its own windows, so leave k1 out "
+            f"(it goes with {' and '.join(WITH_K1)})"
         )
     if whole_sequences:
         return read
     if read.bidirectional:
         raise ValueError("train.bidirectional: a stream is read as it comes, forward; speech and translation alone can")
-    window = read.steps_between_updates if longest_window is None else min(read.steps_between_updates, longest_window)
-    per_update = window * read.batch_size
-    interval = read.sequence_steps / read.evaluations
+    check_grid(read, longest_window)
+    return read
+
+
+def check_grid(h: Hyperparameters, longest_window: int | None) -> None:
+    """Raise ValueError where an update on windows of a stream passes a point of the evaluation grid.
+
+    `longest_window` is the length of the stream; None where it is not known yet.
+    """
+    window = longest_window if h.truncation == "full" else h.steps_between_updates
+    known = [steps for steps in (window, longest_window) if steps is not None]
+    if not known:
+        return
+    per_update = min(known) * h.batch_size
+    interval = h.sequence_steps / h.evaluations
     if per_update > interval:
         raise ValueError(
-            f"budget.evaluations: {read.evaluations} leave {interval:.0f} sequence steps between two evaluations, "
-            f"but one update of batch_size {read.batch_size} consumes {per_update}; "
+            f"budget.evaluations: {h.evaluations} leave {interval:.0f} sequence steps between two evaluations, "
+            f"but one update of batch_size {h.batch_size} consumes {per_update}; "
             "raise budget.sequence_steps, or lower evaluations, batch_size or truncation_length"
         )
-    return read

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workloads.data.episodes import Generate, adding_problem, copy_problem
+from workloads.data.episodes import Generate, adding_problem, copy_problem, repeat_problem
 from workloads.data.fingerprint import make_dataset
 from workloads.hyperparameters import read_hyperparameters
 from workloads.options import option
@@ -26,14 +26,26 @@ VALIDATION_STREAMS = 64
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """The copy and the adding problem over an endless stream."""
+    """The copy, the repeat and the adding problem over an endless stream."""
 
-    task: str = option("copy", "what to do with what was shown `lag` steps before", choices=("copy", "adding"))
+    task: str = option(
+        "copy", "what to do with what was shown `lag` steps before", choices=("copy", "repeat", "adding")
+    )
     lag: int = option(
         20, "steps from the last one shown to the first question, both counted", at_least=2, at_most=100_000
     )
-    symbols: int = option(8, "different symbols, in the copy problem", at_least=2, at_most=10_000)
+    shortest_lag: int | None = option(
+        None, "in the repeat problem lags are drawn from here to lag; null: always lag", at_least=2, at_most=100_000
+    )
+    symbols: int = option(8, "different symbols, in the copy and the repeat problem", at_least=2, at_most=10_000)
     pattern_length: int = option(1, "symbols to remember at a time, in the copy problem", at_least=1, at_most=1000)
+
+    def __post_init__(self) -> None:
+        """Raise ValueError, naming the field, where options do not go together."""
+        if self.shortest_lag is not None and (self.task != "repeat" or self.shortest_lag > self.lag):
+            raise ValueError(
+                f"workload.shortest_lag: {self.shortest_lag}; only for task: repeat, and at most lag ({self.lag})"
+            )
 
     @property
     def objectives(self) -> Mapping[str, str]:
@@ -52,15 +64,20 @@ class Memory:
         random = np.random.default_rng([VALIDATION_SEED])
         inputs, targets = self.generator()(random, self.length, VALIDATION_STREAMS)
         facts = {"task": self.task, "lag": self.lag, "length": self.length}
-        if self.task == "copy":
-            facts |= {"symbols": self.symbols, "pattern_length": self.pattern_length}
-            baselines = {
-                "chance/valid_loss": math.log(self.symbols),
-                "chance/valid_accuracy": 1 / self.symbols,
-            }
-        else:
+        if self.task == "adding":
             # The variance of the sum of two independent values, each uniform from 0 to 1.
             baselines = {"chance/valid_loss": 1 / 6, "chance/valid_mse": 1 / 6}
+        else:
+            facts["symbols"] = self.symbols
+            # Of the repeat problem's answers only symbols have to be remembered: half of the steps are blank, and
+            # one in `lag` of the others is the cue.
+            asked = 1.0 if self.task == "copy" else (self.lag - 1) / (2 * self.lag)
+            baselines = {
+                "chance/valid_loss": asked * math.log(self.symbols),
+                "chance/valid_accuracy": 1 - asked * (1 - 1 / self.symbols),
+            }
+        if self.task == "copy":
+            facts["pattern_length"] = self.pattern_length
         return make_dataset(
             name=f"{self.task} problem with lag {self.lag}",
             arrays={"inputs": inputs, "targets": targets},
@@ -73,6 +90,9 @@ class Memory:
         """Return what draws an epoch of the problem."""
         if self.task == "adding":
             return adding_problem(lag=self.lag)
+        if self.task == "repeat":
+            shortest = self.lag if self.shortest_lag is None else self.shortest_lag
+            return repeat_problem(lag=self.lag, shortest_lag=shortest, symbols=self.symbols)
         return copy_problem(lag=self.lag, symbols=self.symbols, pattern_length=self.pattern_length)
 
     def check(self, params: Params) -> None:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from workloads import checkpoint
-from workloads.bptt.gradients import GradientNorms, describe_decay
+from workloads.bptt.gradients import GradientNorms
+from workloads.bptt.horizon import Horizon, horizon_metrics, together
 from workloads.device import (
     allow_tf32,
     choose_device,
@@ -81,8 +82,9 @@ class TrainingRun:
         self.network = task.network.to(self.device).train()
         self.optimizer = make_optimizer(self.network, h)
         self.source = updates_of(task, h, self.device)
-        self.evaluation = self.sequence_steps = self.updates = 0
+        self.evaluation = self.sequence_steps = self.updates = self.looks = 0
         self.first_loss: float | None = None
+        self.horizon: Horizon | None = None
         self.interval = Interval(GradientNorms(h.max_grad_norm))
 
     def train_until(self, sequence_steps: int) -> None:
@@ -98,6 +100,7 @@ class TrainingRun:
         self.interval.sequence_steps = self.sequence_steps - before
 
     def _update(self) -> None:
+        self._look_if_due()
         self.optimizer.zero_grad(set_to_none=True)
         update = self.source.next()
         self.sequence_steps += update.sequence_steps
@@ -108,7 +111,8 @@ class TrainingRun:
     def _apply(self, update: Update) -> None:
         self.interval.norms.clip(self.network.parameters())
         h = self.hyperparameters
-        learning_rate = h.learning_rate * schedule_factor(h, self.sequence_steps / h.sequence_steps)
+        scheduled = schedule_factor(h, self.sequence_steps / h.sequence_steps)
+        learning_rate = h.learning_rate * scheduled * update.learning_rate_factor
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         self.optimizer.step()
@@ -119,6 +123,14 @@ class TrainingRun:
             self.first_loss = float(update.loss)
         if self.updates % CHECK_EVERY == 0:
             self._look_at_loss()
+
+    def _look_if_due(self) -> None:
+        looks = self.source.truncation.looks
+        if self.looks < len(looks) and self.sequence_steps >= looks[self.looks] * self.hyperparameters.sequence_steps:
+            self.looks += 1
+            horizon = self._measure_horizon(self.looks)
+            if horizon is not None:
+                self.source.look(horizon)
 
     def _look_at_loss(self) -> None:
         loss = self.training_loss()
@@ -141,12 +153,14 @@ class TrainingRun:
         Raises Diverged where a validation metric is not finite.
         """
         interval = self.interval
+        self._measure_horizon()
         shown = {
             "learning_rate": float(self.optimizer.param_groups[0]["lr"]),
             "sequence_steps_per_second": interval.sequence_steps / max(interval.seconds, 1e-9),
             "updates": float(self.updates),
             **interval.norms.metrics(),
-            **self.probe_gradient(),
+            **self.source.truncation.facts(),
+            **horizon_metrics(self.horizon, self.hyperparameters.truncation_length),
         }
         if interval.updates:
             shown["train_loss"] = self.training_loss()
@@ -158,16 +172,18 @@ class TrainingRun:
         metrics["peak_memory_mb"] = peak_memory_bytes(self.device) / 1e6
         return metrics
 
-    def probe_gradient(self) -> dict[str, float]:
-        """Measure how gradients fall with distance, leaving training as it is."""
+    def _measure_horizon(self, look: int = 0) -> Horizon | None:
+        """Measure how far gradients travel now, leaving training as it is, and add it to what was measured before."""
         generators = random_state(self.device)
         for module in self.network.modules():
             # cuDNN goes back through recurrent layers in training alone; dropout would only blur what is measured.
             module.training = isinstance(module, nn.RNNBase)
-        norms = self.source.gradient_by_distance()
+        measured = self.source.horizon(look)
         self.network.train()
         set_random_state(generators, self.device)
-        return describe_decay(norms)
+        if measured is not None:
+            self.horizon = measured if self.horizon is None else together([self.horizon, measured])
+        return measured
 
     def content(self, generators: dict[str, Tensor]) -> bytes:
         """Return the checkpoint: all that training needs to go on, and all that a prediction needs."""
@@ -177,8 +193,9 @@ class TrainingRun:
                 "optimizer": self.optimizer.state_dict(),
                 "generators": generators,
                 "position": self.source.position(),
-                "counters": [self.evaluation, self.sequence_steps, self.updates],
+                "counters": [self.evaluation, self.sequence_steps, self.updates, self.looks],
                 "first_loss": self.first_loss,
+                "horizon": None if self.horizon is None else asdict(self.horizon),
                 "hyperparameters": plain(self.hyperparameters),
                 "facts": self.task.facts,
             }
@@ -190,8 +207,9 @@ class TrainingRun:
         self.network.load_state_dict(read["network"])
         self.optimizer.load_state_dict(read["optimizer"])
         self.source.go_to(read["position"])
-        self.evaluation, self.sequence_steps, self.updates = read["counters"]
+        self.evaluation, self.sequence_steps, self.updates, self.looks = read["counters"]
         self.first_loss = read["first_loss"]
+        self.horizon = None if read["horizon"] is None else Horizon(**read["horizon"])
         set_random_state(read["generators"], self.device)
 
 

@@ -26,6 +26,7 @@ COMMANDS = {
     "resume": "Go on with a sweep by its name.",
     "extend": "Give a sweep more trials or hours.",
     "report": "Report what a sweep found.",
+    "horizon": "Show how far back gradients travel.",
     "train": "Train one setting, without a sweep.",
     "predict": "Use a sweep's registered model.",
     "data": "List, describe and fetch the data known by name.",

@@ -78,7 +78,7 @@ def sweep_template(kind: str) -> str:
             *option_lines(cls, {}, skipped=set()),
             "",
             "space:",
-            *(line(key, value, plain=True, indent=1) for key, value in space.items()),
+            *(line(key, value, comment_on(Hyperparameters, key), plain=True, indent=1) for key, value in space.items()),
             EXAMPLES.rstrip(),
             "",
             "train:",
@@ -86,6 +86,7 @@ def sweep_template(kind: str) -> str:
             "",
             "objective:",
             line("metric", next(iter(objectives)), f"one of {', '.join(objectives)}", indent=1),
+            line("cost", None, "seconds or memory: search for the best at each cost", active=False, indent=1),
             "",
             "budget:",
             *block_lines(Budget, {**BUDGET, **BUDGETS.get(kind, {})}),
@@ -126,9 +127,14 @@ def option_lines(cls: type, active: Mapping[str, Any], *, skipped: set[str]) -> 
     """Return a line for each option: value, help and what is allowed."""
     for field in dataclasses.fields(cls):
         if field.name not in skipped:
-            comment = f"{field.metadata.get('help', '')} ({describe_allowed(cls, field.name)})".strip()
             value = active.get(field.name, field.default)
-            yield line(field.name, value, comment, active=field.name in active, indent=1)
+            yield line(field.name, value, comment_on(cls, field.name), active=field.name in active, indent=1)
+
+
+def comment_on(cls: type, name: str) -> str:
+    """Return an option's help and what it allows."""
+    (field,) = (field for field in dataclasses.fields(cls) if field.name == name)
+    return f"{field.metadata.get('help', '')} ({describe_allowed(cls, name)})".strip()
 
 
 def block_lines(model: type[Budget | Search | Resources], active: Mapping[str, Any]) -> Iterator[str]:

@@ -50,7 +50,7 @@ def page_of(spec: SweepSpec, source: str, *, cpus: int, gpus: int) -> list[Block
         *zip(["space", *[""] * len(space)], space, strict=False),
         ("train", settings(spec.train) or "nothing set"),
         ("by default", settings(default_hyperparameters(spec))),
-        ("objective", f"{spec.objective.direction} {spec.objective.metric}"),
+        ("objective", objective(spec)),
         ("budget", budget(spec)),
         ("search", search(spec)),
         ("resources", resources(spec, cpus=cpus, gpus=gpus)),
@@ -78,6 +78,12 @@ def default_hyperparameters(spec: SweepSpec) -> dict[str, Any]:
 def settings(values: Mapping[str, Any]) -> str:
     """Return names and values on one line, in the order given."""
     return ", ".join(f"{name} {value_of(value)}" for name, value in values.items())
+
+
+def objective(spec: SweepSpec) -> str:
+    """Return what is made best, and what it must not cost."""
+    cost = {"seconds": ", and seconds of training", "memory": ", and peak memory", None: ""}[spec.objective.cost]
+    return f"{spec.objective.direction} {spec.objective.metric}{cost}"
 
 
 def budget(spec: SweepSpec) -> str:

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.report.evidence import Advice, Curve, Front, Horizon, Updates
+
 
 @dataclass(frozen=True, slots=True)
 class Group:
@@ -92,19 +94,6 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True)
-class Gradient:
-    """What becomes of the best trial's gradient on its way back."""
-
-    truncation_length: int | None
-    decay: float
-    """The mean factor per step."""
-    at_truncation: float
-    """The part that is left after the truncation length."""
-    vanishing: bool
-    exploding: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Report:
     """What a sweep found, or has found so far."""
 
@@ -117,17 +106,23 @@ class Report:
     allowed: int
     states: Mapping[str, int]
     answer: Answer
+    advice: Advice | None
+    """None before a trial is complete."""
     best: Mapping[str, Any] | None
     importance: Importance
     cell_types: Sequence[Group]
     truncation_lengths: Sequence[Group]
+    curve: Curve
+    updates: Updates
+    fronts: Sequence[Front]
+    horizon: Horizon | None
+    """None where the best trial measured nothing of it."""
     reasons: Sequence[Reason]
     cost: Cost
     baselines: Sequence[Comparison]
     losses: Sequence[str]
     """A sentence for each baseline that the best trial loses to."""
     groups: Sequence[Groups]
-    gradient: Gradient | None
     data: Mapping[str, Any]
     model: str | None
 

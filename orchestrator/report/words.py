@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from orchestrator.pages import Block, Facts, Heading, Paragraph, Table
-from orchestrator.report.findings import Gradient, Group, Groups, Importance, Report
+from orchestrator.report.findings import Group, Groups, Importance, Report
+from orchestrator.report.sentences import advice, curve, front, horizon, updates
 from orchestrator.wording import count, duration, in_view_order, number, state_word, value_of
 
 FEW = 10
 """Complete trials below which an importance is a hint rather than a finding."""
 NUMBERS_SHOWN = 5
-GONE = 1e-3
-"""The part of a gradient at which it is called gone, as in `workloads.bptt.gradients`."""
 
 
 def page_of(report: Report) -> list[Block]:
@@ -23,12 +21,16 @@ def page_of(report: Report) -> list[Block]:
         Paragraph(answer(report)),
         *([Paragraph(" ".join(report.losses))] if report.losses else []),
         *best(report),
+        *advice(report),
         *importance(report.importance),
         *groups("By cell type", "cell_type", report.cell_types, report),
         *groups("By truncation length", "truncation_length", report.truncation_lengths, report),
+        *curve(report),
+        *updates(report),
+        *(block for found in report.fronts for block in front(found, report)),
         *baselines(report),
         *(block for found in report.groups for block in by_group(found)),
-        *gradient(report.gradient),
+        *horizon(report),
         *trials(report),
         *cost(report),
         *data(report),
@@ -140,38 +142,6 @@ def by_group(found: Groups) -> list[Block]:
     metrics = list(dict.fromkeys(name for measured in found.members.values() for name in measured))
     rows = [[name, *(number(measured.get(metric)) for metric in metrics)] for name, measured in found.members.items()]
     return [Heading(f"By {found.kind.replace('_', ' ')} (best trial)"), Table((found.kind, *metrics), rows)]
-
-
-def gradient(found: Gradient | None) -> list[Block]:
-    """Say in plain words what becomes of the best trial's gradient."""
-    if found is None:
-        return []
-    length = "the truncation length" if found.truncation_length is None else f"{found.truncation_length} steps"
-    text = (
-        f"In the best trial the gradient changes by a factor of {number(found.decay)} with each step back; "
-        f"{share(found.at_truncation)} of it is left after {length}"
-    )
-    if found.exploding:
-        text += ". It explodes: a lower max_grad_norm or learning_rate may help."
-    elif found.vanishing:
-        text += (
-            f". It vanishes: what lies more than about {reach(found)} steps back hardly teaches the network anything."
-        )
-    else:
-        text += ", so it neither vanishes nor explodes within it."
-    return [Heading("Gradients"), Paragraph(text)]
-
-
-def share(part: float) -> str:
-    """Return a part of the whole in words."""
-    if part >= 10:
-        return f"{number(part)} times"
-    return f"{100 * part:.3g} %" if part >= 1e-5 else f"{part:.1g}"
-
-
-def reach(found: Gradient) -> str:
-    """Return the steps after which the gradient is gone."""
-    return f"{max(math.log(GONE) / math.log(found.decay), 1):,.0f}"
 
 
 def trials(report: Report) -> list[Block]:

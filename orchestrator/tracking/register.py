@@ -39,6 +39,8 @@ class Winner:
     columns: Mapping[str, list[Any]]
     defaults: Mapping[str, Any]
     answers: Mapping[str, list[Any]]
+    metrics: Mapping[str, float]
+    """Of its last evaluation."""
     optional_columns: Sequence[str] = ()
     packages: Sequence[str] = ()
     """What the predictor needs beside REQUIREMENTS."""
@@ -53,7 +55,8 @@ class Winner:
         fields = (trial.number, model.kind, dict(model.options), dict(trial.params), model.checkpoint, tags)
         optional = tuple(getattr(model.predictor, "optional_columns", ()))
         packages = tuple(getattr(model.predictor, "packages", ()))
-        return cls(*fields, columns, defaults, answers, optional, packages)
+        metrics = dict(trial.last.metrics) if trial.last else {}
+        return cls(*fields, columns, defaults, answers, metrics, optional, packages)
 
 
 def register_model(client: MlflowClient, winner: Winner, *, sweep: str, run_id: str, parent: str) -> str:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from orchestrator.horizon import draw, read_horizon
 from orchestrator.settings import Settings
 from orchestrator.tracking.client import is_database, open_client, talking_to
 from orchestrator.tracking.register import Winner, register_model
@@ -199,6 +200,10 @@ class SweepRuns:
     def register(self, winner: Winner) -> str:
         """Log, register and crown the winner's model; return its URI. A trial is registered once."""
         run_id, sweep = self._children[winner.number], self.view.spec.name
+        horizon = read_horizon(winner.metrics, winner.params.get("truncation_length"))
+        if horizon is not None:
+            for shown_on in (run_id, self.parent):
+                self.client.log_figure(shown_on, draw({f"trial {winner.number}": horizon}), "horizon.png")
         with talking_to(self.settings):
             return register_model(self.client, winner, sweep=sweep, run_id=run_id, parent=self.parent)
 

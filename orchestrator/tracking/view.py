@@ -31,9 +31,10 @@ class SweepView:
 def describe(view: SweepView) -> str:
     """Return what the sweep is, in Markdown."""
     spec, data = view.spec, view.dataset
+    cost = f" and `{spec.objective.cost}`" if spec.objective.cost else ""
     lines = [
         f"**{spec.name}** sweeps {', '.join(f'`{name}`' for name in spec.space)} of `{spec.workload.kind}` "
-        f"to {spec.objective.direction} `{spec.objective.metric}`: {spec.budget.trials} trials of "
+        f"to {spec.objective.direction} `{spec.objective.metric}`{cost}: {spec.budget.trials} trials of "
         f"{spec.budget.sequence_steps:,} sequence steps, proposed by {spec.search.sampler}, pruned by "
         f"{spec.search.pruner}.",
         f"Data: {data.name} ({data.source}), fingerprint `{data.fingerprint}`.",

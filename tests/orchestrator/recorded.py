@@ -45,6 +45,8 @@ class Recorded:
     reason: str = ""
     learning_rate: float = 0.01
     metrics: Mapping[str, float] = field(default_factory=dict)
+    others: Mapping[str, Any] = field(default_factory=dict)
+    """More of what was swept."""
 
 
 def spec_with(**blocks: Any) -> SweepSpec:
@@ -67,6 +69,7 @@ def record_sweep(
                 "cell_type": trial.cell_type,
                 "truncation_length": trial.truncation_length,
                 "learning_rate": trial.learning_rate,
+                **trial.others,
             }
         )
         record = study.ask()

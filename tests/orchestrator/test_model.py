@@ -299,7 +299,7 @@ def test_a_registered_forecaster_takes_the_very_table_it_was_trained_on(time: st
 
 def winner(**changes: Any) -> Winner:
     given = {"number": 0, "kind": "language_model", "options": {}, "params": {}, "checkpoint": b"", "tags": {}}
-    return Winner(**{**given, "columns": {}, "defaults": {}, "answers": {}, **changes})
+    return Winner(**{**given, "columns": {}, "defaults": {}, "answers": {}, "metrics": {}, **changes})
 
 
 def test_only_classes_are_taken_for_modules_and_installed_ones_are_required_not_carried() -> None:

@@ -279,14 +279,11 @@ def test_a_baseline_whose_metric_was_not_measured_has_no_verdict(sweep_settings:
 @pytest.mark.parametrize(
     ("metrics", "words"),
     [
-        (
-            {"gradient_decay": 0.5, "gradient_at_truncation": 1e-6, "gradient_vanishing": 1.0},
-            "more than about 10 steps",
-        ),
-        ({"gradient_decay": 0.99, "gradient_at_truncation": 0.5, "gradient_vanishing": 0.0}, "neither vanishes"),
-        ({"gradient_decay": 1.2, "gradient_at_truncation": 2e4, "gradient_exploding": 1.0}, "It explodes"),
+        ({"horizon_decay": 0.5, "horizon_reach": 8.0, "horizon_length": 5.0}, "falls below 1 % after 8 steps"),
+        ({"horizon_decay": 0.9, "horizon_length": 20.0, "horizon_edge": 20.0}, "falls at one blow"),
+        ({"horizon_decay": 1.2, "horizon_bias": 1.0}, "It explodes"),
     ],
-    ids=["vanishing", "healthy", "exploding"],
+    ids=["vanishing", "edge", "exploding"],
 )
 def test_the_gradient_of_the_best_trial_is_put_in_words(
     sweep_settings: Settings, metrics: dict[str, float], words: str

@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import workloads
 from tests.conftest import FolderStorage, prepare_shared
 from workloads import checkpoint
-from workloads.data.episodes import CUE, NO_ANSWER, SYMBOLS, GeneratedStream, adding_problem, copy_problem
+from workloads.data.episodes import (
+    BLANK,
+    CUE,
+    NO_ANSWER,
+    SYMBOLS,
+    GeneratedStream,
+    adding_problem,
+    copy_problem,
+    repeat_problem,
+)
 from workloads.protocol import Dataset, Progress, Workload
 
 LAG = 8
@@ -95,6 +107,9 @@ def test_patterns_of_several_symbols_are_recalled_in_order(storage: FolderStorag
         ({}, {"truncation_length": 24}),
         ({"pattern_length": 3}, {"truncation_length": 20, "k1": 7, "cell_type": "gru", "dropout": 0.2}),
         ({"task": "adding"}, {"truncation_length": 30, "k1": 4, "cell_type": "rnn"}),
+        ({"task": "repeat", "shortest_lag": 6}, {"truncation_length": 12}),
+        ({}, {"truncation": "full", "batch_size": 2, "dropout": 0.2}),
+        ({}, {"truncation": "full", "batch_size": 2, "memory_budget_mb": 0.02}),
     ],
 )
 def test_a_resumed_trial_equals_an_uninterrupted_one(
@@ -134,10 +149,35 @@ def test_windows_of_any_length_meet_episodes_in_every_alignment() -> None:
         assert set(step % length) == set(range(length))
 
 
-def test_the_last_step_of_an_epoch_asks_so_that_gradients_by_distance_can_be_measured(storage: FolderStorage) -> None:
-    for options in ({}, {"pattern_length": 2}, {"task": "adding"}):
+def test_the_last_step_of_an_epoch_asks_so_that_a_horizon_can_be_measured(storage: FolderStorage) -> None:
+    for options in ({}, {"pattern_length": 2}, {"task": "adding"}, {"task": "repeat"}):
         first = train({"sequence_steps": 6000, "evaluations": 1, "batch_size": 4}, storage, lag=LAG, **options)[0]
-        assert first.metrics["gradient_decay"] > 0
+        assert first.metrics["horizon_decay"] > 0
+
+
+@settings(max_examples=30, deadline=None)
+@given(lag=st.integers(2, 12), data=st.data())
+def test_a_pattern_is_repeated_as_many_steps_on_as_it_is_long(lag: int, data: st.DataObject) -> None:
+    shortest = data.draw(st.integers(2, lag))
+    problem = repeat_problem(lag=lag, shortest_lag=shortest, symbols=4)
+    inputs, targets = problem(np.random.default_rng(0), 300, 3)
+    assert inputs.shape == targets.shape == (300, 3)
+    for shown, answers in zip(inputs.T, targets.T, strict=True):
+        cues = np.flatnonzero(shown == CUE)
+        for cue in cues[:-1]:
+            length = int(np.flatnonzero(shown[cue:] == BLANK)[0])
+            assert shortest <= length <= lag
+            if cue + 2 * length <= 300:
+                assert (answers[cue : cue + length] == BLANK).all()
+                assert (answers[cue + length : cue + 2 * length] == shown[cue : cue + length]).all()
+
+
+def test_the_chance_of_the_repeat_problem_is_that_of_guessing_symbols_alone() -> None:
+    _, dataset = prepared(lag=10, task="repeat", symbols=4)
+    targets = dataset.arrays["targets"]
+    guessed = (targets >= SYMBOLS).mean()
+    assert dataset.baselines["chance/valid_loss"] == pytest.approx(guessed * math.log(4), rel=0.02)
+    assert dataset.baselines["chance/valid_accuracy"] == pytest.approx(1 - guessed * 0.75, rel=0.02)
 
 
 def test_the_adding_problem_asks_for_the_sum_of_the_two_marked_values() -> None:
@@ -171,7 +211,7 @@ def test_the_data_are_the_same_every_time_and_the_baseline_is_chance(options: di
         asked = one.arrays["targets"][~np.isnan(one.arrays["targets"])]
         assert one.baselines["chance/valid_mse"] == pytest.approx(np.square(asked - 1).mean(), abs=0.01)
     else:
-        assert one.baselines["chance/valid_accuracy"] == 0.2
+        assert one.baselines["chance/valid_accuracy"] == pytest.approx(0.2)
         assert one.baselines["chance/valid_loss"] == pytest.approx(-np.log(0.2))
 
 
@@ -196,7 +236,7 @@ def test_a_predictor_takes_its_own_example_and_says_what_is_wrong_with_others(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"task": "paste"}, "workload.task: 'paste'; it must be one of copy, adding"),
+        ({"task": "paste"}, "workload.task: 'paste'; it must be one of copy, repeat, adding"),
         ({"lag": 1}, "workload.lag: 1; it must be an integer at least 2"),
         ({"symbols": 1}, "workload.symbols: 1; it must be an integer at least 2"),
     ],
@@ -207,6 +247,6 @@ def test_options_that_make_no_problem_are_refused(options: dict[str, Any], messa
 
 
 def test_the_metrics_that_a_sweep_can_aim_at_are_measured(storage: FolderStorage) -> None:
-    for task in ("copy", "adding"):
+    for task in ("copy", "repeat", "adding"):
         progress = train({"sequence_steps": 6000, "evaluations": 1, "batch_size": 4}, storage, task=task, lag=5)[0]
         assert set(workloads.load("memory", {"task": task}).objectives) <= set(progress.metrics)

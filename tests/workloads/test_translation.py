@@ -72,7 +72,7 @@ def test_numbers_in_words_are_learnt_within_seconds(trained: tuple[Predictor, di
     for name in ("valid_exact_match", "test_exact_match", "valid_beam_exact_match"):
         assert metrics[name] > 0.8
     assert metrics["valid_chrf"] > 80 > dataset.baselines["copy/valid_chrf"]
-    assert set(metrics) >= {"valid_perplexity", "valid_bleu", "test_bleu", "test_beam_bleu", "gradient_decay"}
+    assert set(metrics) >= {"valid_perplexity", "valid_bleu", "test_bleu", "test_beam_bleu", "horizon_decay"}
 
 
 @pytest.mark.parametrize("beam_width", [1, 4])

@@ -1,113 +1,69 @@
-"""Truncated backpropagation through time with k1 steps between updates and gradients over k2 steps.
-
-Williams and Peng (1990), "An efficient gradient-based algorithm for on-line training of recurrent
-network trajectories", BPTT(h; h'), with h = truncation_length (k2) and h' = k1; the names k1 and k2
-are Sutskever's (2013). Full BPTT is the limit k1 = k2 = length of the sequence.
-"""
+"""What a truncation scheme decides: how far a gradient travels back, update by update."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+import numpy as np
 
-from workloads.bptt.state import State, map_state
+from workloads.bptt.chunks import Chunks
 
-
-class Network(Protocol):
-    """Anything that maps (inputs, state) to (outputs, state); inputs and outputs begin with time."""
-
-    def __call__(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
-        """Run one window."""
-
-
-Loss = Callable[[Any, Tensor], tuple[Tensor, int]]
-"""Maps outputs and targets (time, batch, ...) to the summed loss and the number of terms in it."""
+if TYPE_CHECKING:
+    from workloads.bptt.horizon import Horizon
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
-    """The steps that one update looks at: `context` steps seen before, then the new ones.
+class Reach:
+    """The next window of a carried stream."""
 
-    `skip` steps at the front only rebuild the state: they are run without a graph.
-    """
-
-    inputs: Tensor  # (skip + context + new, batch, ...)
-    targets: Tensor  # (new, batch, ...)
-    skip: int = 0
-    context: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """What one window gave: the mean loss over its terms (0 where it has none), and the state behind it."""
-
-    loss: Tensor
-    terms: int
-    state: State
+    new: int
+    """Steps that it reads on (k1)."""
+    back: int
+    """Steps that its gradient may travel back, the new ones counted (k2)."""
+    chunks: Chunks | None = None
+    """How the new steps are run; None: in one piece."""
+    weight: float = 1.0
+    """What the gradient of the window's mean loss is multiplied by."""
+    learning_rate_factor: float = 1.0
 
 
-def backpropagate(network: Network, loss: Loss, window: Window, state: State) -> Step:
-    """Run one window from `state` and add the gradient of its mean loss to the parameters' `.grad`.
+class Truncation:
+    """Base of the schemes. `begin` is called before each update; what is drawn at random depends on that call alone."""
 
-    `state` is the state before the window's first step; it is a constant to the gradient, which therefore
-    travels back at most context + new steps. The steps of the context are run again with the weights as they
-    are now, so that the gradient is exact for one set of weights, which a kept graph of older steps would
-    not be. The state returned is detached.
-    """
-    state = map_state(Tensor.detach, state)
-    inputs = window.inputs
-    if window.skip:
-        with torch.no_grad():
-            _, state = network(inputs[: window.skip], state)
-        inputs = inputs[window.skip :]
-    outputs, state = network(inputs, state)
-    if window.context:  # a slice of everything would still cost a copy on the way back
-        outputs = outputs[window.context :]
-    total, terms = loss(outputs, window.targets)
-    mean = total / max(terms, 1)
-    if terms:
-        mean.backward()  # type: ignore[no-untyped-call]
-    return Step(mean.detach(), terms, map_state(Tensor.detach, state))
+    longest_context = 0
+    """Steps before a window's new ones that `reach` may ask for, at most."""
+    looks: Sequence[float] = tuple(2.0**-power for power in range(6, 0, -1))
+    """Parts of the budget at which horizons are measured beside those of evaluations: early ones, since what is learnt
+    quickly has no gradient left afterwards."""
 
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+        self.random = np.random.default_rng(seed)
 
-class BoundaryStates:
-    """The states at the last update boundaries, so that a window can begin truncation_length steps back.
+    def begin(self, *place: int) -> None:
+        """Begin the update at `place` (epoch, and step or batch)."""
+        self.random = np.random.default_rng([self._seed, *place])
 
-    Only ceil(truncation_length / k1) states are kept; where the two are equal, one.
-    """
+    def reach(self, left: int) -> Reach:
+        """Place the next window of a stream of which `left` steps are left, at least one."""
+        raise NotImplementedError
 
-    def __init__(self, truncation_length: int, k1: int) -> None:
-        self.context = truncation_length - k1
-        self.k1 = k1
-        self.clear()
+    def chunks(self, length: int) -> Chunks | None:
+        """Cut up whole sequences of `length` steps; None: run them in one piece, with the gradient of all of it."""
+        raise NotImplementedError
 
-    def clear(self) -> None:
-        """Begin a new sequence: the state before step 0 is None."""
-        self.boundaries: list[tuple[int, State]] = [(0, None)]
+    def look(self, horizon: Horizon) -> None:
+        """Learn how far gradients travel now."""
 
-    @property
-    def position(self) -> int:
-        """Return the number of steps of the sequence read so far."""
-        return self.boundaries[-1][0]
+    def facts(self) -> dict[str, float]:
+        """Return what is worth a metric."""
+        return {}
 
-    def next_window(self, length: int) -> tuple[int, int, int, int, State]:
-        """Place the next window in a sequence of `length` steps.
+    def position(self) -> dict[str, Any]:
+        """Return what a checkpoint must hold; plain values."""
+        return {}
 
-        Returns (first, begin, new, stop, state): run `first` to `begin` without a graph from `state`, `begin`
-        to `new` as context, `new` to `stop` as new steps.
-        """
-        new = self.position
-        begin = max(new - self.context, 0)
-        first, state = next(entry for entry in reversed(self.boundaries) if entry[0] <= begin)
-        return first, begin, new, min(new + self.k1, length), state
-
-    def advance(self, position: int, state: State) -> None:
-        """Record the state behind step `position`, and drop those that no window will ask for."""
-        self.boundaries.append((position, state))
-        begin = max(position - self.context, 0)
-        while len(self.boundaries) > 1 and self.boundaries[1][0] <= begin:
-            self.boundaries.pop(0)
+    def go_to(self, position: dict[str, Any]) -> None:
+        """Go on from `position`."""

@@ -89,6 +89,34 @@ def adding_problem(*, lag: int) -> Generate:
     return generate
 
 
+def repeat_problem(*, lag: int, shortest_lag: int, symbols: int) -> Generate:
+    """Return the copy task of Aicher, Foti and Fox (2019): a pattern is shown, then to be repeated, over and over.
+
+    A pattern of n steps begins with a cue, followed by n - 1 symbols; in the n steps behind it, which are blank, the
+    answer is the pattern step by step, and while it is shown the answer is blank. n is drawn from `shortest_lag` to
+    `lag`, so that n steps lie between each token and its repetition; streams begin anywhere in a pattern. Inputs and
+    targets are token numbers, (time, batch) int64 each; there is an answer at every step.
+    """
+
+    def generate(random: np.random.Generator, length: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
+        whole = length + 2 * lag  # of it `length` steps are kept, from a random one on
+        inputs = np.full((whole + 2 * lag, batch_size), BLANK, np.int64)
+        targets = np.full((whole + 2 * lag, batch_size), BLANK, np.int64)
+        for stream in range(batch_size):
+            step = 0
+            while step < whole:
+                shown = int(random.integers(shortest_lag, lag + 1))
+                pattern = SYMBOLS + random.integers(0, symbols, shown)
+                pattern[0] = CUE
+                inputs[step : step + shown, stream] = targets[step + shown : step + 2 * shown, stream] = pattern
+                step += 2 * shown
+        begin = random.integers(0, 2 * lag, batch_size)
+        kept, streams = np.arange(length)[:, None] + begin, np.arange(batch_size)
+        return inputs[kept, streams], targets[kept, streams]
+
+    return generate
+
+
 class GeneratedStream:
     """A fresh random stream in every epoch, drawn by seed and epoch alone, so that a resumed trial sees the same."""
 

@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor, nn
 
-from workloads.bptt.gradients import gradient_by_distance
-from workloads.bptt.sequences import run_truncated
+from workloads.bptt.chunks import run_chunks
+from workloads.bptt.full import FullTruncation
+from workloads.bptt.graph_bytes import step_bytes
+from workloads.bptt.horizon import Horizon, measure_horizon
+from workloads.bptt.schemes import make_truncation
 from workloads.bptt.state import CellState, State
 from workloads.models.cells import make_cell
 
@@ -49,7 +52,7 @@ class Stack(nn.Module):
         self.layers = nn.ModuleList(make_cell(h.cell_type, width, h.hidden_size) for width in widths[:-1])
         self.norms = nn.ModuleList(nn.LayerNorm(h.hidden_size) if h.layer_norm else nn.Identity() for _ in self.layers)
         self.dropouts = nn.ModuleList(LockedDropout(h.dropout) for _ in self.layers)
-        self.hidden_size, self.truncation_length, self.k1 = h.hidden_size, h.truncation_length, h.k1
+        self.hidden_size, self.truncation = h.hidden_size, make_truncation(h)
         self.in_bfloat16 = h.precision == "bf16"
 
     def forward(self, inputs: Tensor, state: State = None) -> tuple[Tensor, State]:
@@ -69,7 +72,11 @@ class Stack(nn.Module):
         if self.training:
             for dropout in self.dropouts:
                 cast("LockedDropout", dropout).draw(inputs, self.hidden_size)
-        outputs, _ = run_truncated(self, inputs, truncation_length=self.truncation_length, k1=self.k1)
+        if not torch.is_grad_enabled():
+            return self(inputs)[0]  # type: ignore[no-any-return]
+        if isinstance(self.truncation, FullTruncation) and self.truncation.step_bytes is None:
+            self.truncation.step_bytes = step_bytes(self, self, inputs.detach())
+        outputs, _ = run_chunks(self, inputs, None, self.truncation.chunks(len(inputs)))
         return outputs
 
 
@@ -105,19 +112,24 @@ class Encoder(nn.Module):
             hidden = torch.cat([ahead.run(hidden), from_end], dim=-1)  # type: ignore[operator]
         return hidden
 
-    def gradient_by_distance(self, inputs: Tensor, lengths: Tensor, truncation_length: int) -> dict[int, float]:
+    def horizon(self, inputs: Tensor, lengths: Tensor, steps: int) -> Horizon | None:
         """Measure how the last output of the last layers that run forward depends on their state before it.
 
-        Over the last `truncation_length` steps; see `workloads.bptt.gradients.gradient_by_distance`.
+        Over the last `steps` steps that all sequences have, or fewer; see `workloads.bptt.horizon`.
         """
+        shortest = int(lengths.min())
+        before = max(shortest - steps, 0)
+        stack = cast("Stack", self.forward_stacks[-1])
         with torch.no_grad():
-            window = self._run(inputs, lengths, len(self.forward_stacks) - 1)[-truncation_length:]
-        return gradient_by_distance(
-            cast("Stack", self.forward_stacks[-1]),
-            lambda outputs, _: (outputs.square().sum(), 1),
+            hidden = self._run(inputs, lengths, len(self.forward_stacks) - 1)
+            state = stack(hidden[:before])[1] if before else None
+        window = hidden[before:shortest]
+        return measure_horizon(
+            stack,
+            lambda outputs, _: (outputs.square().sum(), outputs.shape[1]),
             inputs=window,
             targets=window,
-            state=None,
+            state=state,
         )
 
 

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from workloads.checkpoint import trained_network
 from workloads.data.episodes import (
+    BLANK,
     CUE,
     NO_ANSWER,
     SYMBOLS,
@@ -26,12 +27,15 @@ from workloads.models.recurrent import RecurrentNetwork
 
 
 def make_network(h: Hyperparameters, facts: Mapping[str, Any]) -> RecurrentNetwork:
-    """Return the network for the copy or the adding problem.
+    """Return the network for the problem.
 
     In the copy problem all tokens begin alike, their vectors being zero. A random network keeps traces of what it
     reads, and a readout can learn to use them without any gradient through time; here a trace can only come from
     a vector that a gradient has reached. Below the lag none ever reaches a symbol, and chance is all there is.
     """
+    if facts["task"] == "repeat":  # there is much to tell apart but tokens, and the network begins as torch has it
+        tokens = SYMBOLS + facts["symbols"]
+        return RecurrentNetwork(h, vocabulary_size=tokens, output_size=tokens)
     if facts["task"] == "adding":
         network = RecurrentNetwork(h, input_size=2, output_size=1)
     else:
@@ -73,7 +77,7 @@ def adding_loss(outputs: Tensor, targets: Tensor) -> tuple[Tensor, int]:
 
 
 class RecallTask:
-    """The copy or the adding problem; see `workloads.training.Task`."""
+    """The copy, the repeat or the adding problem; see `workloads.training.Task`."""
 
     def __init__(
         self,
@@ -89,7 +93,10 @@ class RecallTask:
         self.validation = FixedStream(arrays["inputs"], arrays["targets"])
 
     def chance_loss(self, targets: Tensor) -> float:
-        """Return the loss of the best guess: in the adding problem, the variance of the sum of two uniform values."""
+        """Return the loss of the best guess: in the adding problem, the variance of the sum of two uniform values.
+
+        In the repeat problem a guess knows which steps are blank, but not before it has learnt that.
+        """
         return 1 / 6 if self.facts["task"] == "adding" else math.log(self.facts["symbols"])
 
     def evaluate(self, device: torch.device) -> dict[str, float]:
@@ -105,7 +112,8 @@ class RecallPredictor:
     """A trained network answering sequences: texts of space-separated steps in, texts of answers out.
 
     A step of the copy problem is `_` (blank), a symbol's number from 0, or `?` (a question); one of the adding problem
-    is a value, a value with `*` behind it (to be added), or `?`.
+    is a value, a value with `*` behind it (to be added), or `?`. In the repeat problem `?` begins a pattern, and every
+    step is answered.
     """
 
     def __init__(self, checkpoint: bytes) -> None:
@@ -116,6 +124,9 @@ class RecallPredictor:
         lag = self.facts["lag"]
         if self.facts["task"] == "adding":
             return {"sequence": [" ".join(["0.25*", "0.5*", *["0.1"] * (lag - 2), "?"])]}, {}
+        if self.facts["task"] == "repeat":
+            shown = [str(position % self.facts["symbols"]) for position in range(lag - 1)]
+            return {"sequence": [" ".join(["?", *shown, *["_"] * lag])]}, {}
         length = self.facts["pattern_length"]
         shown = [str(position % self.facts["symbols"]) for position in range(length)]
         return {"sequence": [" ".join([*shown, *["_"] * (lag - 2), *["?"] * length])]}, {}
@@ -132,14 +143,18 @@ class RecallPredictor:
 
     def _answer(self, sequence: str) -> str:
         steps = sequence.split()
-        asked = [position for position, step in enumerate(steps) if step == "?"]
+        repeats = self.facts["task"] == "repeat"
+        asked = [position for position, step in enumerate(steps) if repeats or step == "?"]
         if not asked:
             return ""
         outputs, _ = self.network(self._read(steps), None)  # (time, 1, symbols or 1)
         answers = outputs[asked, 0]
         if self.facts["task"] == "adding":
             return " ".join(f"{float(answer):.4g}" for answer in answers[:, 0])
-        return " ".join(str(int(answer)) for answer in answers.argmax(-1))
+        chosen = answers.argmax(-1).tolist()
+        if repeats:
+            return " ".join({BLANK: "_", CUE: "?"}.get(answer, str(answer - SYMBOLS)) for answer in chosen)
+        return " ".join(map(str, chosen))
 
     def _read(self, steps: list[str]) -> Tensor:
         try:
@@ -148,10 +163,10 @@ class RecallPredictor:
                     (0.0, -1.0) if step == "?" else (float(step.rstrip("*")), float("*" in step)) for step in steps
                 ]
                 return torch.tensor(pairs)[:, None]  # (time, 1, 2)
-            known = {"_": 0, "?": CUE} | {str(symbol): SYMBOLS + symbol for symbol in range(self.facts["symbols"])}
+            known = {"_": BLANK, "?": CUE} | {str(symbol): SYMBOLS + symbol for symbol in range(self.facts["symbols"])}
             return torch.tensor([known[step] for step in steps])[:, None]  # (time, 1)
         except (KeyError, ValueError) as error:
             allowed = "values, values with * behind them, and ?"
-            if self.facts["task"] == "copy":
+            if self.facts["task"] != "adding":
                 allowed = f"_, ? and the symbols 0 to {self.facts['symbols'] - 1}"
             raise ValueError(f"sequence: {error} is no step; steps are {allowed}, spaces between them") from error

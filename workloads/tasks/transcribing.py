@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from workloads.bptt.horizon import Horizon
 from workloads.checkpoint import trained_network
 from workloads.data.audio import HIGHEST_RATE, LOWEST_RATE, UnusableAudio, check_samples, features_of
 from workloads.data.batches import BucketBatches, by_length, pad
@@ -102,9 +103,9 @@ class TranscribingTask:
         """Return the loss of holding all symbols for equally likely at every step: of one alignment, that is."""
         return int(batch.steps.sum()) * math.log(len(self.facts["symbols"])) / len(batch.tokens)
 
-    def gradient_by_distance(self, batch: Batch) -> dict[int, float]:
-        """Return how the last output of the last forward layers depends on their state, over a truncation length."""
-        return self.network.encoder.gradient_by_distance(batch.features, batch.steps, self.h.truncation_length)
+    def horizon(self, batch: Batch, steps: int) -> Horizon | None:
+        """Measure how the last output of the last forward layers depends on their state before."""
+        return self.network.encoder.horizon(batch.features, batch.steps, steps)
 
     def evaluate(self, device: torch.device) -> dict[str, float]:
         """Return loss (nats per token) and error rates of validation and test, read greedily, and by beam if asked."""

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from workloads.bptt.horizon import Horizon
 from workloads.bptt.state import State
 from workloads.checkpoint import trained_network
 from workloads.data.batches import BucketBatches, by_length, pad
@@ -96,10 +97,10 @@ class TranslatingTask:
         """Return the loss of holding all tokens for equally likely."""
         return math.log(self.facts["vocabulary_sizes"][1])
 
-    def gradient_by_distance(self, batch: Batch) -> dict[int, float]:
-        """Return how the last output of the encoder's last forward layers depends on their state before."""
+    def horizon(self, batch: Batch, steps: int) -> Horizon | None:
+        """Measure how the last output of the encoder's last forward layers depends on their state before."""
         embedded = self.network.embed_source(batch.source)
-        return self.network.encoder.gradient_by_distance(embedded, batch.source_lengths, self.h.truncation_length)
+        return self.network.encoder.horizon(embedded, batch.source_lengths, steps)
 
     def evaluate(self, device: torch.device) -> dict[str, float]:
         """Return loss (nats per token), perplexity and scores of validation and test, greedily translated."""

@@ -13,7 +13,7 @@ from orchestrator.cli.template import HELP, sweep_template, workload_class
 from orchestrator.spec import Budget, Resources, Search, read_spec
 from tests.fakes import KIND
 from tests.orchestrator.cli.conftest import Bptt
-from workloads.hyperparameters import Hyperparameters
+from workloads.hyperparameters import CELL_TYPES, Hyperparameters
 
 KINDS = [*workloads.KINDS, KIND]
 COMMENTED = re.compile(r"^  # ([a-z_0-9]+: .*)$")
@@ -32,6 +32,11 @@ def test_every_option_and_hyperparameter_is_explained(kind: str) -> None:
     fields = [*dataclasses.fields(workload_class(kind)), *dataclasses.fields(Hyperparameters)]
     for field in fields:
         assert re.search(rf"^ *(# )?{field.name}: ", text, re.MULTILINE), field.name
+
+
+def test_every_cell_type_is_named_beside_those_that_are_swept() -> None:
+    (swept,) = (line for line in sweep_template("memory").splitlines() if line.startswith("  cell_type: "))
+    assert all(cell_type in swept.partition("#")[2] for cell_type in CELL_TYPES)
 
 
 @pytest.mark.parametrize("kind", workloads.KINDS)

@@ -64,6 +64,18 @@ def test_the_list_has_a_line_for_each_sweep(bptt: Bptt, sweep_settings: Settings
     assert [entry["name"] for entry in json.loads(bptt("list", "--json").out)] == ["recorded", "other"]
 
 
+def test_a_sweep_of_two_objectives_is_shown_by_its_quality_everywhere(bptt: Bptt, sweep_settings: Settings) -> None:
+    spec = spec_with(objective={"metric": "valid_loss", "cost": "seconds"})
+    record_sweep(sweep_settings, TRIALS, spec=spec, state="interrupted")
+    assert bptt("list").out.splitlines()[1].split()[4:6] == ["valid_loss", "1.500"]
+    assert "valid_loss 1.500, trial 0" in bptt("status", "recorded").out
+    seen = json.loads(bptt("status", "recorded", "--json").out)
+    assert (seen["metric"], seen["cost"], seen["best"]["value"]) == ("valid_loss", "seconds", 1.5)
+    answer = bptt("report", "recorded")
+    assert answer.status == 0
+    assert "Quality for its training time" in answer.out
+
+
 def test_a_spec_that_can_no_longer_be_read_does_not_hide_the_other_sweeps(bptt: Bptt, sweep_settings: Settings) -> None:
     ledger = record_sweep(sweep_settings, TRIALS[:1])
     ledger.create("foreign", {"name": "foreign", "workload": {"kind": "no.such.module:Name"}, "space": {}})

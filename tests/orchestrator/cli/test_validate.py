@@ -37,6 +37,11 @@ def test_everything_that_will_run_is_said(bptt: Bptt, sweep_file: Callable[[Swee
         assert words in answer.out
 
 
+def test_a_second_objective_is_said(bptt: Bptt, sweep_file: Callable[[SweepSpec], Path]) -> None:
+    path = sweep_file(spec_with(objective={"metric": "valid_loss", "cost": "memory"}))
+    assert "minimize valid_loss, and peak memory" in bptt("validate", path).out
+
+
 def test_json_is_the_sweep_with_its_defaults(bptt: Bptt, sweep_file: Callable[[SweepSpec], Path]) -> None:
     spec = spec_with()
     assert spec_from(json.loads(bptt("validate", sweep_file(spec), "--json").out)) == spec

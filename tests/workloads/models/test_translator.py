@@ -13,6 +13,7 @@ from torch import Tensor
 
 from workloads.hyperparameters import Hyperparameters
 from workloads.models import translator
+from workloads.models.cells import BUILTIN
 from workloads.models.translator import Translator
 from workloads.tasks.translating import translate
 
@@ -60,7 +61,7 @@ BATCH = [([3, 4, 8, 2, 6, 1, 7], [3, 4, 2]), ([1], [2, 3, 3, 5, 6, 4]), ([5, 6, 
     pairs=SENTENCES,
     attention=st.sampled_from(["additive", "dot"]),
     bidirectional=st.booleans(),
-    cell_type=st.sampled_from(["rnn", "lstm", "gru"]),
+    cell_type=st.sampled_from(sorted(BUILTIN)),
     truncation_length=st.integers(1, 10),
 )
 def test_the_loss_of_a_batch_is_that_of_its_pairs_one_by_one(

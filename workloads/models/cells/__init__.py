@@ -1,4 +1,4 @@
-"""Recurrent cells by name: torch's fused kernels, or a class of the user's own.
+"""Recurrent cells by name: torch's fused kernels, those of this package, or a class of the user's own.
 
 A cell is one layer: a module called as `cell(inputs, state)` that returns `(outputs, state)`, with
 inputs (time, batch, features), outputs (time, batch, hidden) and a state of one tensor or a tuple of
@@ -13,12 +13,23 @@ from collections.abc import Callable
 from torch import nn
 
 from workloads import import_name
+from workloads.models.cells.ind_rnn import IndRNN
+from workloads.models.cells.layer_norm_lstm import LayerNormLSTM
+from workloads.models.cells.lru import LRU
+from workloads.models.cells.min_rnn import MinGRU, MinLSTM
+from workloads.models.cells.slstm import SLSTM
 
 BUILTIN: dict[str, Callable[[int, int], nn.Module]] = {
     "rnn": lambda inputs, hidden: nn.RNN(inputs, hidden, nonlinearity="tanh"),
     "rnn_relu": lambda inputs, hidden: nn.RNN(inputs, hidden, nonlinearity="relu"),
     "lstm": nn.LSTM,
     "gru": nn.GRU,
+    "layer_norm_lstm": LayerNormLSTM,
+    "ind_rnn": IndRNN,
+    "min_gru": MinGRU,
+    "min_lstm": MinLSTM,
+    "slstm": SLSTM,
+    "lru": LRU,
 }
 
 

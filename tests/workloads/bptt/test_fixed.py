@@ -11,10 +11,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from workloads.bptt.sequences import run_truncated
+from workloads.bptt.chunks import run_chunks
+from workloads.bptt.fixed import FixedTruncation
+from workloads.bptt.state import State
 from workloads.models.cells import BUILTIN
 
 LENGTH, BATCH, FEATURES, HIDDEN = 13, 3, 4, 5
+
+
+def run_truncated(
+    network: nn.Module, inputs: Tensor, state: State = None, *, truncation_length: int, k1: int | None = None
+) -> tuple[Tensor, State]:
+    chunks = FixedTruncation(0, truncation_length=truncation_length, k1=k1).chunks(len(inputs))
+    return run_chunks(network, inputs, state, chunks)
 
 
 def reference_gradient(cell: nn.Module, inputs: Tensor, weights: Tensor, k2: int, k1: int) -> dict[str, Tensor]:

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from workloads.bptt.fixed import FixedTruncation
 from workloads.bptt.state import map_state
-from workloads.bptt.truncation import BoundaryStates, Window, backpropagate
+from workloads.bptt.windows import BoundaryStates, Window, backpropagate
 from workloads.hyperparameters import Hyperparameters
 from workloads.models.cells import BUILTIN
 from workloads.models.recurrent import RecurrentNetwork
@@ -47,10 +48,13 @@ def assert_equal(ours: list[Tensor], reference: list[Tensor]) -> None:
 def walk(network: RecurrentNetwork, *, truncation_length: int, k1: int) -> list[list[Tensor]]:
     """Return the gradient of every update of one pass over the sequence; weights stay as they are."""
     inputs, targets = make_sequence()
-    boundaries = BoundaryStates(truncation_length, k1)
+    truncation = FixedTruncation(0, truncation_length=truncation_length, k1=k1)
+    boundaries = BoundaryStates(truncation.longest_context)
     updates = []
-    while boundaries.position < TIME:
-        first, begin, new, stop, state = boundaries.next_window(TIME)
+    while (new := boundaries.position) < TIME:
+        reach = truncation.reach(TIME - new)
+        first, begin, state = boundaries.begin(reach.back - reach.new)
+        stop = new + reach.new
         window = Window(inputs[first:stop], targets[new:stop], skip=begin - first, context=new - begin)
         network.zero_grad()
         step = backpropagate(network, squared_error, window, state)
@@ -117,10 +121,13 @@ def test_windows_cover_every_step_once_and_reach_back_no_further_than_allowed(
     length: int, truncation_length: int, data: st.DataObject
 ) -> None:
     k1 = data.draw(st.integers(1, truncation_length))
-    boundaries = BoundaryStates(truncation_length, k1)
-    covered = []
-    while boundaries.position < length:
-        first, begin, new, stop, _ = boundaries.next_window(length)
+    truncation = FixedTruncation(0, truncation_length=truncation_length, k1=k1)
+    boundaries = BoundaryStates(truncation.longest_context)
+    covered: list[int] = []
+    while (new := boundaries.position) < length:
+        reach = truncation.reach(length - new)
+        first, begin, _ = boundaries.begin(reach.back - reach.new)
+        stop = new + reach.new
         assert 0 <= first <= begin <= new < stop <= length
         assert stop - begin <= truncation_length
         assert begin == 0 or new - begin == truncation_length - k1

@@ -1,0 +1,155 @@
+"""What every cell by name has in common, and what each of this package's own promises beside its equations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from workloads.bptt.horizon import measure_horizon
+from workloads.bptt.state import state_tensors
+from workloads.hyperparameters import CELL_TYPES, Hyperparameters
+from workloads.models.cells import BUILTIN
+from workloads.models.cells.ind_rnn import IndRNN
+from workloads.models.cells.layer_norm_lstm import LayerNormLSTM
+from workloads.models.cells.lru import LARGEST_RADIUS, LEAST_RADIUS, LRU
+from workloads.models.cells.slstm import SLSTM
+from workloads.models.recurrent import RecurrentNetwork
+
+TORCHS = ("rnn", "rnn_relu", "lstm", "gru")
+OWN = [cell_type for cell_type in BUILTIN if cell_type not in TORCHS]
+BATCH, FEATURES, HIDDEN = 3, 4, 6
+
+
+def test_every_cell_type_that_a_sweep_file_may_name_is_there() -> None:
+    assert {*BUILTIN, "module:Name"} == set(CELL_TYPES)
+
+
+@settings(deadline=None, max_examples=50)
+@given(cell_type=st.sampled_from(OWN), pieces=st.lists(st.integers(1, 12), min_size=1, max_size=6))
+def test_windows_in_pieces_equal_the_whole_with_their_gradients(cell_type: str, pieces: list[int]) -> None:
+    torch.manual_seed(0)
+    cell = BUILTIN[cell_type](FEATURES, HIDDEN).double()
+    inputs = torch.randn(sum(pieces), BATCH, FEATURES, dtype=torch.float64, requires_grad=True)
+    whole, after = cell(inputs, None)
+    outputs, state = [], None
+    for piece in inputs.split(pieces):
+        output, state = cell(piece, state)
+        outputs.append(output)
+    joined = torch.cat(outputs)
+    torch.testing.assert_close((joined, state), (whole, after))
+    weights = torch.randn_like(whole)
+    watched = [inputs, *cell.parameters()]
+    gradients = [torch.autograd.grad((found * weights).sum(), watched) for found in (joined, whole)]
+    torch.testing.assert_close(*gradients)
+
+
+@pytest.mark.parametrize("cell_type", OWN)
+def test_two_thousand_steps_in_single_precision_are_finite_and_right(cell_type: str) -> None:
+    torch.manual_seed(0)
+    cell = BUILTIN[cell_type](FEATURES, HIDDEN)
+    inputs = torch.randn(2000, BATCH, FEATURES)
+    outputs, _ = cell(inputs, None)
+    rounded = torch.autograd.grad(outputs.square().mean(), list(cell.parameters()))
+    single = outputs.detach()
+    exact = cell.double()(inputs.double(), None)[0].detach()
+    assert single.isfinite().all()
+    assert all(gradient.isfinite().all() for gradient in rounded)
+    assert float((single - exact).norm() / exact.norm()) < 1e-4
+
+
+@pytest.mark.parametrize("cell_type", BUILTIN)
+def test_gradients_by_distance_are_finite_and_none_is_an_outlier(cell_type: str) -> None:
+    torch.manual_seed(0)
+    network = RecurrentNetwork(Hyperparameters(cell_type=cell_type, hidden_size=16), input_size=4, output_size=2)
+    inputs, targets = torch.randn(40, 8, 4), torch.randn(40, 8, 2)
+
+    def squared_error(outputs: Tensor, targets: Tensor) -> tuple[Tensor, int]:
+        return (outputs - targets).square().sum(), targets.numel()
+
+    horizon = measure_horizon(network, squared_error, inputs=inputs, targets=targets, state=None)
+    assert horizon is not None
+    norms = dict(zip(horizon.distances, horizon.norms, strict=True))
+    assert all(0 < norm < 10 for norm in norms.values())
+    assert 0 < horizon.bias(8) <= 1
+    # The window's first state is one of zeros, which must not be a point where a cell has no slope, or an endless one.
+    assert norms[40] < 20 * norms[32]
+
+
+@pytest.mark.parametrize("cell_type", OWN)
+def test_a_state_has_the_batch_on_the_axis_where_searching_looks_for_it_and_keeps_no_window_alive(
+    cell_type: str,
+) -> None:
+    _, state = BUILTIN[cell_type](FEATURES, HIDDEN)(torch.randn(50, BATCH, FEATURES), None)
+    for tensor in state_tensors(state):
+        assert tensor.shape[:2] == (1, BATCH)
+        assert tensor.is_floating_point()
+        assert tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()
+
+
+@pytest.mark.parametrize("cell_type", OWN)
+def test_in_bfloat16_products_are_rounded_and_the_state_is_not(cell_type: str) -> None:
+    torch.manual_seed(0)
+    cell = BUILTIN[cell_type](FEATURES, HIDDEN)
+    inputs = torch.randn(30, BATCH, FEATURES)
+    exact, _ = cell(inputs, None)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rounded, state = cell(inputs, None)
+    rounded.sum().backward()
+    assert {tensor.dtype for tensor in [rounded, *state_tensors(state)]} == {torch.float32}
+    assert not torch.equal(rounded, exact)
+    assert float((rounded - exact).detach().norm() / exact.detach().norm()) < 0.03
+
+
+def test_an_ind_rnns_weight_beyond_the_bound_acts_as_the_bound_and_is_led_back_alone() -> None:
+    cell = IndRNN(1, 2)
+    with torch.no_grad():
+        cell.from_input.weight.fill_(1.0)
+        cell.from_input.bias.zero_()
+        cell.recurrent.copy_(torch.tensor([1.5, 0.5]))
+    outputs, _ = cell(torch.ones(3, 1, 1))
+    assert outputs[:, 0].tolist() == [[1, 1], [2, 1.5], [3, 1.75]]
+    for sign, led in ((1.0, True), (-1.0, False)):
+        cell.zero_grad()
+        (sign * cell(torch.ones(3, 1, 1))[0]).sum().backward()
+        assert cell.recurrent.grad is not None
+        assert (cell.recurrent.grad != 0).tolist() == [led, True]
+
+
+@pytest.mark.parametrize("admit", [-500.0, 0.0, 500.0])
+@pytest.mark.parametrize("forget", [-500.0, 500.0])
+def test_an_slstms_gates_may_be_as_extreme_as_they_like(admit: float, forget: float) -> None:
+    torch.manual_seed(0)
+    cell = SLSTM(FEATURES, HIDDEN)
+    with torch.no_grad():
+        cell.from_input.bias[2 * HIDDEN : 3 * HIDDEN] = admit
+        cell.from_input.bias[3 * HIDDEN :] = forget
+    outputs, state = cell(torch.randn(100, BATCH, FEATURES), None)
+    outputs.square().sum().backward()
+    assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in cell.parameters())
+    assert float(outputs.detach().abs().max()) < 1
+    assert float(state[2].detach().min()) >= 1
+
+
+def test_a_layer_norm_lstm_reads_zeros_without_exploding() -> None:
+    torch.manual_seed(0)
+    cell = LayerNormLSTM(FEATURES, 24)
+    inputs = torch.zeros(20, BATCH, FEATURES, requires_grad=True)
+    cell(inputs)[0][-1].sum().backward()
+    assert all(parameter.grad is not None and float(parameter.grad.norm()) < 1e3 for parameter in cell.parameters())
+
+
+def test_an_lru_begins_with_eigenvalues_in_its_ring_and_states_as_large_as_inputs() -> None:
+    torch.manual_seed(0)
+    cell = LRU(16, 400)
+    radius = torch.exp(-torch.exp(cell.nu))
+    assert float(radius.min()) > LEAST_RADIUS - 1e-4
+    assert float(radius.max()) < LARGEST_RADIUS + 1e-4
+    assert float(radius.square().mean()) == pytest.approx((LEAST_RADIUS**2 + LARGEST_RADIUS**2) / 2, abs=0.01)
+    with torch.no_grad():
+        state: Any = cell(torch.randn(3000, 4, 16))[1]
+    assert float(state.unflatten(-1, (-1, 2)).square().sum(-1).mean()) == pytest.approx(1, abs=0.15)

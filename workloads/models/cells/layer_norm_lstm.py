@@ -1,0 +1,57 @@
+"""The LSTM with layer normalisation inside: of its gates' inputs and of its cell state, at every step.
+
+Ba, Kiros and Hinton (2016), "Layer normalization", supplementary material, equations 20 to 22. `train.layer_norm` is
+another thing: it normalises what a layer of any cell type puts out, behind the recurrence.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+CellAndOutput = tuple[Tensor, Tensor]
+
+
+class LayerNormLSTM(nn.Module):
+    """(f, i, o, g) = LN(W_h h(t-1)) + LN(W_x x(t)) + b, all four gates normalised together; then
+
+    c(t) = sigmoid(f) c(t-1) + sigmoid(i) tanh(g), h(t) = sigmoid(o) tanh(LN(c(t))).
+
+    Each LN has a gain of its own. The biases of the first two would only add up with b, so one stands for all three.
+    Inputs (time, batch, input_size), outputs (time, batch, hidden_size), state (h, c) of (1, batch, hidden_size) each.
+    """
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.input_size, self.hidden_size = input_size, hidden_size
+        self.from_input = nn.Linear(input_size, 4 * hidden_size, bias=False)
+        self.from_hidden = nn.Linear(hidden_size, 4 * hidden_size, bias=False)
+        self.input_norm = nn.LayerNorm(4 * hidden_size)
+        self.hidden_norm = nn.LayerNorm(4 * hidden_size, bias=False)
+        self.cell_norm = nn.LayerNorm(hidden_size)
+        # As in torch's LSTM. With biases of zero, inputs of zeros would leave the cell state at zero, and gradients
+        # would explode there: the slope of a norm at nothing is 1 / sqrt(epsilon) = 316.
+        nn.init.uniform_(self.input_norm.bias, -1 / math.sqrt(hidden_size), 1 / math.sqrt(hidden_size))
+
+    def forward(self, inputs: Tensor, state: CellAndOutput | None = None) -> tuple[Tensor, CellAndOutput]:
+        """Run one window."""
+        weight, gain, cell_norm = self.from_hidden.weight, self.hidden_norm.weight, self.cell_norm
+        zeros = weight.new_zeros(inputs.shape[1], self.hidden_size)
+        hidden, cell = (zeros, zeros) if state is None else (state[0][0], state[1][0])
+        # At the first step of a sequence the same slope would drown whatever is measured of gradients by distance. No
+        # weight gets a gradient through it: it is multiplied by zero.
+        hidden = torch.where((hidden == 0).all(-1, keepdim=True), hidden.detach(), hidden)
+        drives = self.input_norm(self.from_input(inputs)).to(weight.dtype)  # (time, batch, 4 hidden)
+        outputs = []
+        for drive in drives.unbind():
+            recurrent = functional.linear(hidden, weight).to(weight.dtype)
+            gates = drive + functional.layer_norm(recurrent, gain.shape, gain)
+            forget, admit, release = gates[:, : 3 * self.hidden_size].sigmoid().chunk(3, -1)
+            cell = forget * cell + admit * gates[:, 3 * self.hidden_size :].tanh()
+            normed = functional.layer_norm(cell, (self.hidden_size,), cell_norm.weight, cell_norm.bias)
+            hidden = release * normed.tanh()
+            outputs.append(hidden)
+        return torch.stack(outputs), (hidden[None], cell[None])

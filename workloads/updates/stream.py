@@ -1,0 +1,122 @@
+"""Updates from windows of a carried stream, placed by the truncation scheme."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from workloads.bptt.full import FullTruncation
+from workloads.bptt.graph_bytes import step_bytes
+from workloads.bptt.horizon import Horizon, measure_horizon, together
+from workloads.bptt.schemes import make_truncation
+from workloads.bptt.state import State, map_state
+from workloads.bptt.windows import BoundaryStates, Window, backpropagate
+from workloads.hyperparameters import Hyperparameters, check_grid
+from workloads.updates.base import StreamTask, Update, horizon_steps
+
+HORIZON_STREAMS, HORIZON_WINDOWS = (16, 64), 2
+"""It is measured on so many streams at least and at most, and at so many places where that is cheap."""
+HORIZON_SHARE = 0.01
+"""The part of the sequence steps between two evaluations that it may read, the least number of streams allowing."""
+WARM_UP_STEPS = 64
+"""Steps read before, so that the state is one that training knows."""
+
+
+class StreamUpdates:
+    """Windows of carried streams, placed by the truncation scheme."""
+
+    def __init__(self, task: StreamTask, h: Hyperparameters, device: torch.device) -> None:
+        self.task, self.h, self.device, self.epoch = task, h, device, 0
+        check_grid(h, task.training.length)
+        self.truncation = make_truncation(h)
+        self.boundaries = BoundaryStates(self.truncation.longest_context)
+
+    def next(self) -> Update:
+        """Run the next window and its context."""
+        stream = self.task.training
+        new = self.boundaries.position
+        self.truncation.begin(self.epoch, new)
+        if isinstance(self.truncation, FullTruncation) and self.truncation.step_bytes is None:
+            self.truncation.step_bytes = step_bytes(
+                self.task.network, self._with_loss, self._window(0, stream.length)[0]
+            )
+        reach = self.truncation.reach(stream.length - new)
+        first, begin, state = self.boundaries.begin(reach.back - reach.new)
+        stop = new + reach.new
+        inputs, targets = self._window(first, stop)
+        window = Window(
+            inputs,
+            targets[new - first :],
+            skip=begin - first,
+            context=new - begin,
+            chunks=reach.chunks,
+            weight=reach.weight,
+        )
+        step = backpropagate(self.task.network, self.task.loss, window, state)
+        self.boundaries.advance(stop, step.state)
+        chance = self.task.chance_loss(window.targets) if step.terms else 0.0
+        if stop == stream.length:
+            self.epoch += 1
+            self.boundaries.clear()
+        consumed = (stop - new) * stream.batch_size
+        return Update(step.loss, step.terms, consumed, chance, reach.learning_rate_factor)
+
+    def _with_loss(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        """Run the network and sum up its outputs: a loss keeps as much as that, or a little more."""
+        outputs, state = self.task.network(inputs, state)
+        return outputs.square().sum()[None], state
+
+    def _window(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
+        inputs, targets = self.task.training.window(self.epoch, start, stop)
+        return (
+            torch.from_numpy(inputs).to(self.device, non_blocking=True),
+            torch.from_numpy(targets).to(self.device, non_blocking=True),
+        )
+
+    def position(self) -> dict[str, Any]:
+        """Return epoch and boundary states."""
+        return {
+            "epoch": self.epoch,
+            "boundaries": self.boundaries.boundaries,
+            "truncation": self.truncation.position(),
+        }
+
+    def go_to(self, position: Mapping[str, Any]) -> None:
+        """Go on behind the boundary reached."""
+        self.epoch = position["epoch"]
+        self.boundaries.boundaries = [
+            (step, map_state(lambda tensor: tensor.to(self.device), state)) for step, state in position["boundaries"]
+        ]
+        self.truncation.go_to(position["truncation"])
+
+    def look(self, horizon: Horizon) -> None:
+        """Let the truncation scheme learn from a horizon."""
+        self.truncation.look(horizon)
+
+    def horizon(self, look: int = 0) -> Horizon | None:
+        """Measure at the end of the stream and, where that is cheap, at a place drawn by `look`."""
+        length = self.task.training.length
+        steps = min(horizon_steps(self.h), length)
+        affordable = HORIZON_SHARE * self.h.sequence_steps / (self.h.evaluations + len(self.truncation.looks)) / steps
+        least, most = HORIZON_STREAMS
+        streams = int(min(max(affordable, least), most))
+        places = [length]
+        if affordable >= HORIZON_WINDOWS * streams:
+            places.append(int(np.random.default_rng([self.h.seed, look]).integers(steps, length + 1)))
+        found = [self._horizon_before(stop, steps, streams) for stop in dict.fromkeys(places)]
+        measured = [horizon for horizon in found if horizon is not None]
+        return together(measured) if measured else None
+
+    def _horizon_before(self, stop: int, steps: int, streams: int) -> Horizon | None:
+        start = max(stop - steps - WARM_UP_STEPS, 0)
+        inputs, targets = (part[:, :streams] for part in self._window(start, stop))
+        warm_up, network = stop - steps - start, self.task.network
+        state: State = None
+        if warm_up:
+            with torch.no_grad():
+                _, state = network(inputs[:warm_up], None)
+        return measure_horizon(network, self.task.loss, inputs=inputs[warm_up:], targets=targets[warm_up:], state=state)
