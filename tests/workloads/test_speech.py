@@ -88,7 +88,17 @@ def test_whistles_are_learnt_and_new_ones_are_transcribed(manifest: Path, storag
 
 
 @pytest.mark.parametrize(
-    "params", [{}, {"bidirectional": True, "num_layers": 2, "dropout": 0.3, "cell_type": "gru"}, {"k1": 3}], ids=str
+    "params",
+    [
+        {},
+        {"bidirectional": True, "num_layers": 2, "dropout": 0.3, "cell_type": "gru"},
+        {"k1": 3},
+        {"truncation": "random", "truncation_length": 6, "bidirectional": True},
+        {"truncation": "unbiased", "truncation_length": 6, "dropout": 0.3},
+        {"truncation": "adaptive", "truncation_length": 20, "bidirectional": True},
+        {"truncation": "full", "bidirectional": True, "memory_budget_mb": 0.1},
+    ],
+    ids=str,
 )
 def test_a_resumed_trial_equals_an_uninterrupted_one(
     params: dict[str, Any], manifest: Path, storage: FolderStorage

@@ -60,7 +60,6 @@ def test_evaluations_lie_on_the_common_grid_whatever_the_truncation_length(
         {"cell_type": "rnn_relu", "schedule": "CosineAnnealingLR", "warmup": 0.1, "optimizer": "AdamW"},
         {"truncation": "random", "truncation_length": 20},
         {"truncation": "unbiased", "truncation_length": 12, "dropout": 0.3},
-        {"truncation": "adaptive", "truncation_length": 40, "truncation_bias": 0.3},
         {"truncation": "adaptive", "truncation_length": 40, "k1": 3},
     ],
     ids=lambda params: "-".join(map(str, params.values())),
