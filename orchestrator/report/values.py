@@ -22,11 +22,17 @@ MOST_VALUES = 8
 def hyperparameter(seen: Standing, name: str) -> dict[int, Any]:
     """Return a hyperparameter by trial, its default where nothing else is said.
 
-    Trials of a user's own workload, which may know no such thing, have it only where it is said.
+    Trials of a user's own workload, which may know no such thing, have it only where it is said; one whose gradients
+    are never cut has no truncation length, whatever is said.
     """
     default = next(field.default for field in dataclasses.fields(Hyperparameters) if field.name == name)
     ours = seen.spec.workload.kind in workloads.KINDS
-    return {trial.number: trial.params.get(name, default) for trial in seen.trials if ours or name in trial.params}
+    return {
+        trial.number: trial.params.get(name, default)
+        for trial in seen.trials
+        if (ours or name in trial.params)
+        and not (name == "truncation_length" and trial.params.get("truncation") == "full")
+    }
 
 
 def complete_values(seen: Standing, trials: Iterable[TrialRecord]) -> dict[int, float]:

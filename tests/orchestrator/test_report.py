@@ -292,6 +292,14 @@ def test_the_gradient_of_the_best_trial_is_put_in_words(
     assert words in plain(page_of(report))
 
 
+def test_a_trial_whose_gradients_are_never_cut_has_no_truncation_length(sweep_settings: Settings) -> None:
+    spec = spec_with(train={"batch_size": 4, "truncation": "full"})
+    report = make_report(record_sweep(sweep_settings, MIXED, spec=spec), "recorded")
+    assert report.truncation_lengths == []
+    assert report.answer.best is None
+    assert plain(page_of(report))
+
+
 def test_a_report_survives_json_and_markdown(sweep_settings: Settings) -> None:
     report = report_on(sweep_settings, MIXED)
     assert json.loads(json.dumps(report.plain()))["answer"]["best"] == 64
