@@ -7,7 +7,7 @@ import numpy as np
 from orchestrator.report.evidence import Horizon, Updates
 from orchestrator.report.findings import Answer
 from orchestrator.report.landscape import Landscape
-from orchestrator.report.values import hyperparameter
+from orchestrator.report.values import NEARLY, complete_values, hyperparameter, lead_of
 from orchestrator.standing import Standing
 
 MEASURED = ("horizon_reach", "horizon_length", "horizon_bias", "horizon_decay")
@@ -20,10 +20,10 @@ SURE = 0.95
 def find_horizon(seen: Standing, answer: Answer, *, landscape: Landscape | None, updates: Updates) -> Horizon | None:
     """Return what the best trial's last evaluation measured of its horizon, and whether the sweep agrees.
 
-    They agree where, first, the advised length is not worse than the best trial's beyond the estimate's uncertainty
-    (the 90 % interval of the difference of the two does not lie wholly on the worse side), and second, the shortest
-    length that is nearly as good as the best lies within a factor of two of the advice. An advice outside of the
-    lengths tried is judged by the nearest one tried.
+    They agree where, first, the advised length is nearly as good as the best trial's, within the estimate's
+    uncertainty (the 90 % interval of the difference of the two does not lie wholly above NEARLY of the best's lead),
+    and second, the shortest length that is nearly as good as the best lies within a factor of two of the advice. An
+    advice outside of the lengths tried is judged by the nearest one tried.
     """
     metrics = seen.best.last.metrics if seen.best is not None and seen.best.last is not None else {}
     if seen.best is None or not any(name in metrics for name in MEASURED):
@@ -32,13 +32,14 @@ def find_horizon(seen: Standing, answer: Answer, *, landscape: Landscape | None,
     reach, advised, bias, decay = (metrics.get(name) for name in MEASURED)
     whole = None if advised is None else max(round(advised), 1)
     edge = metrics.get("horizon_edge")
-    agrees, why = judge(whole, answer, landscape=landscape, updates=updates)
+    margin = NEARLY * lead_of(complete_values(seen, seen.trials))
+    agrees, why = judge(whole, answer, landscape=landscape, updates=updates, margin=margin)
     at = None if edge is None else round(edge)
     return Horizon(seen.best.number, length, reach, whole, at, bias, decay, agrees, why)
 
 
 def judge(
-    advised: int | None, answer: Answer, *, landscape: Landscape | None, updates: Updates
+    advised: int | None, answer: Answer, *, landscape: Landscape | None, updates: Updates, margin: float
 ) -> tuple[bool | None, str]:
     """Return whether advice and sweep agree, and why they may not."""
     if advised is None:
@@ -49,22 +50,22 @@ def judge(
     if landscape is None or len(tried) < 2:
         return None, "there are too few complete trials that differ"
     nearest = min(max(advised, tried[0]), tried[-1])
-    if is_worse(landscape, nearest, best=answer.best):
+    if is_worse(landscape, nearest, best=answer.best, margin=margin):
         return False, reasons(advised, answer, nearest=nearest, updates=updates)
     if not advised / WITHIN <= answer.shortest <= advised * WITHIN:
         return False, reasons(advised, answer, nearest=nearest, updates=updates)
     return True, ""
 
 
-def is_worse(landscape: Landscape, length: int, *, best: int) -> bool:
-    """Tell whether `length` is worse than `best` beyond the uncertainty."""
+def is_worse(landscape: Landscape, length: int, *, best: int, margin: float) -> bool:
+    """Tell whether `length` is worse than `best` by more than a margin, beyond the uncertainty."""
     if length == best:
         return False
     settings = landscape.completed([{"truncation_length": length}, {"truncation_length": best}])
     if len(settings) < 2:
         return False
     drawn = landscape.draw(settings)
-    return bool(np.mean(drawn[:, 0] > drawn[:, 1]) >= SURE)
+    return bool(np.mean(drawn[:, 0] > drawn[:, 1] + margin) >= SURE)
 
 
 def reasons(advised: int, answer: Answer, *, nearest: int, updates: Updates) -> str:
