@@ -129,7 +129,9 @@ def sentences(found: GradientHorizon) -> list[str]:
 
 def share(part: float) -> str:
     """Return a part of the whole in words."""
-    return "below 0.1 %" if part < 0.001 else f"{100 * part:.2g} %"
+    if part < 0.001:
+        return "below 0.1 %"
+    return f"{100 * part:.0f} %" if part >= 0.1 else f"{100 * part:.2g} %"
 
 
 def blocks(found: GradientHorizon) -> list[Block]:

@@ -121,9 +121,14 @@ def read_hyperparameters(
     if read.k1 is not None and read.k1_fraction is not None:
         raise ValueError(f"train.k1_fraction: {read.k1_fraction:g}, but k1 is given too ({read.k1}); give one of them")
     if read.given_k1 is not None and read.truncation not in WITH_K1:
+        name = "k1" if read.k1 is not None else "k1_fraction"
         raise ValueError(
-            f"train.k1: {read.given_k1}; truncation: {read.truncation} draws or knows its own windows, so leave k1 out "
-            f"(it goes with {' and '.join(WITH_K1)})"
+            f"train.{name}: {getattr(read, name):g}; truncation: {read.truncation} draws or knows its own windows, so "
+            f"leave it out (it goes with {' and '.join(WITH_K1)})"
+        )
+    if read.truncation == "unbiased" and read.truncation_length < 2:
+        raise ValueError(
+            "train.truncation_length: 1; truncation: unbiased needs at least 2, or it would cut at every step"
         )
     if whole_sequences:
         return read

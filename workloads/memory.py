@@ -70,8 +70,9 @@ class Memory:
         else:
             facts["symbols"] = self.symbols
             # Of the repeat problem's answers only symbols have to be remembered: half of the steps are blank, and
-            # one in `lag` of the others is the cue.
-            asked = 1.0 if self.task == "copy" else (self.lag - 1) / (2 * self.lag)
+            # one of each pattern's others is the cue.
+            shown = (self.lag + (self.shortest_lag or self.lag)) / 2
+            asked = 1.0 if self.task == "copy" else (shown - 1) / (2 * shown)
             baselines = {
                 "chance/valid_loss": asked * math.log(self.symbols),
                 "chance/valid_accuracy": 1 - asked * (1 - 1 / self.symbols),

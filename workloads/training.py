@@ -158,9 +158,9 @@ class TrainingRun:
             "learning_rate": float(self.optimizer.param_groups[0]["lr"]),
             "sequence_steps_per_second": interval.sequence_steps / max(interval.seconds, 1e-9),
             "updates": float(self.updates),
-            **interval.norms.metrics(),
+            **(interval.norms.metrics() if interval.updates else {}),
             **self.source.truncation.facts(),
-            **horizon_metrics(self.horizon, self.hyperparameters.truncation_length),
+            **horizon_metrics(self.horizon, self._truncation_length()),
         }
         if interval.updates:
             shown["train_loss"] = self.training_loss()
@@ -171,6 +171,12 @@ class TrainingRun:
             metrics[name] = value
         metrics["peak_memory_mb"] = peak_memory_bytes(self.device) / 1e6
         return metrics
+
+    def _truncation_length(self) -> float | None:
+        """Return the steps that gradients travel now; None where nothing is cut."""
+        if self.hyperparameters.truncation == "full":
+            return None
+        return self.source.truncation.facts().get("truncation_length", self.hyperparameters.truncation_length)
 
     def _measure_horizon(self, look: int = 0) -> Horizon | None:
         """Measure how far gradients travel now, leaving training as it is, and add it to what was measured before."""

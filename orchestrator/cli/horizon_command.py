@@ -25,8 +25,9 @@ Examples:
   bptt horizon bptt-runs/train/memory-1   a run of `bptt train`
   bptt horizon demo -o horizon.png        the figure (PNG, SVG or PDF)
 
-Every evaluation measures, on data that are always the same, how the gradient of the loss at a step with respect to the
-state k steps before falls with k, and how much of the parameters' gradient a truncation at k would lose: its bias.
+Training measures again and again how the gradient of the loss at a step (in speech and translation: of what the encoder
+puts out at its end) with respect to the state k steps before falls with k, and how much of the gradient of the
+parameters that it travels through a truncation at k would lose: its bias. All that was measured so far is summed up.
 """
 
 
@@ -127,7 +128,7 @@ def by_trial(found: Mapping[str, GradientHorizon]) -> Table:
 def save(found: Mapping[str, GradientHorizon], output: Path) -> None:
     """Draw into a file; UserError where it cannot be written or its ending names no format."""
     try:
-        draw(found).savefig(output, dpi=150)
+        draw(found).savefig(output, dpi=150, format=output.suffix.removeprefix(".") or "png")
     except OSError as error:
         raise UserError(f"--output: {output} cannot be written: {error.strerror}") from error
     except ValueError as error:

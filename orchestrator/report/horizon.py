@@ -81,4 +81,4 @@ def reasons(advised: int, answer: Answer, *, nearest: int, updates: Updates) -> 
         return "what the gradient brings from further back may be too little to show in this budget"
     if updates.kind == "confounded":
         return "the sweep compared lengths with different numbers of updates, and the gradient says nothing of that"
-    return "the gradient is that of one network at the end of its training, and may have reached further before"
+    return "the gradient is that of the best trial alone, summed up over its training, and others may reach further"

@@ -151,7 +151,11 @@ def horizon(report: Report) -> list[Block]:
         return []
     sentences = [reach(found)]
     if found.advised is not None:
-        bias = "" if found.bias is None else f"; at its own {found.truncation_length} it is about {percent(found.bias)}"
+        bias = (
+            ""
+            if found.bias is None or found.truncation_length is None
+            else f"; at its own {found.truncation_length} it is about {percent(found.bias)}"
+        )
         reason = "the shortest at which the gradient's estimated bias is at most 10 %"
         if found.edge is not None:
             reason = "where the gradient falls at one blow: there lies what the task has to remember"
@@ -164,7 +168,7 @@ def horizon(report: Report) -> list[Block]:
 
 def percent(part: float) -> str:
     """Return a part in per cent."""
-    return f"{100 * part:.2g} %"
+    return f"{100 * part:.0f} %" if part >= 0.1 else f"{100 * part:.2g} %"
 
 
 def reach(found: Horizon) -> str:

@@ -200,12 +200,13 @@ class SweepRuns:
     def register(self, winner: Winner) -> str:
         """Log, register and crown the winner's model; return its URI. A trial is registered once."""
         run_id, sweep = self._children[winner.number], self.view.spec.name
+        with talking_to(self.settings):
+            uri = register_model(self.client, winner, sweep=sweep, run_id=run_id, parent=self.parent)
         horizon = read_horizon(winner.metrics, winner.params.get("truncation_length"))
         if horizon is not None:
             for shown_on in (run_id, self.parent):
                 self.client.log_figure(shown_on, draw({f"trial {winner.number}": horizon}), "horizon.png")
-        with talking_to(self.settings):
-            return register_model(self.client, winner, sweep=sweep, run_id=run_id, parent=self.parent)
+        return uri
 
     def end(self, summary: Mapping[str, Any]) -> None:
         """Show how the sweep went, and end the parent run. Taking the sweep up again sets it running again."""

@@ -68,6 +68,10 @@ class FullTruncation(Truncation):
         self.step_bytes: StepBytes | None = None
         """Measured by whoever has the network, before the first update."""
 
+    def share_memory_with(self, others: int) -> None:
+        """Divide the budget evenly."""
+        self.budget = None if self.budget is None else self.budget / (1 + others)
+
     def reach(self, left: int) -> Reach:
         """Read the stream to its end."""
         return Reach(left, left, self.chunks(left))

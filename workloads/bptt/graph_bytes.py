@@ -10,12 +10,16 @@ from workloads.bptt.chunks import ChunkNetwork
 from workloads.bptt.full import StepBytes
 from workloads.bptt.state import State, map_state, state_tensors
 
-SHORT, LONG = 2, 6
-"""Steps of the two runs whose difference is what each step adds."""
+SHORT, LONG = 8, 72
+"""Steps of the two runs whose difference is what each step adds; kernels keep memory in blocks of many steps."""
 
 
-def step_bytes(module: nn.Module, run: ChunkNetwork, inputs: Tensor, state: State = None) -> StepBytes:
-    """Measure what `run`, which uses `module`, keeps for each step of `inputs` (time, batch, ...), weights not counted.
+def step_bytes(
+    module: nn.Module, run: ChunkNetwork, inputs: Tensor, *, batch_size: int, state: State = None
+) -> StepBytes:
+    """Measure what `run`, which uses `module`, keeps for each step of a batch of `batch_size`, weights not counted.
+
+    It is measured on `inputs` (time, batch, ...), whose batch may be smaller: the last of an epoch.
 
     Where there are too few steps to tell them from what is kept once, all is counted as theirs.
     """
@@ -26,7 +30,8 @@ def step_bytes(module: nn.Module, run: ChunkNetwork, inputs: Tensor, state: Stat
         if short:
             saved = max(saved - _saved(module, run, inputs[:short], state)[0], 0)
     kept = sum(tensor.numel() * tensor.element_size() for tensor in state_tensors(after))
-    return StepBytes(max(saved / (long - short), 1.0), kept)
+    share = batch_size / inputs.shape[1]
+    return StepBytes(max(share * saved / (long - short), 1.0), share * kept)
 
 
 def _saved(module: nn.Module, run: ChunkNetwork, inputs: Tensor, state: State) -> tuple[int, State]:

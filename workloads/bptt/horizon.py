@@ -1,12 +1,12 @@
 """The gradient's horizon: how far back the loss at a step reaches, and what a truncation of each length would lose.
 
 The gradient of the loss at step t with respect to the state k steps before is measured for k = 1, 2, ... on a window
-of held data, layer by layer; and so is the parameters' gradient that truncation at k steps would lose. Aicher, Foti and
-Fox (2019), "Adaptively truncating backpropagation through time to control gradient bias", bound the second by the
-first; over one window both can be measured. What lies beyond the window is extrapolated: the part lost goes on falling
-as it did in the window's middle.
+of training data, layer by layer; and so is what truncation at k steps would lose of the gradient of the parameters that
+it travels through. Aicher, Foti and Fox (2019), "Adaptively truncating backpropagation through time to control gradient
+bias", bound the second by the first; over one window both can be measured. What lies beyond the window is extrapolated:
+the part lost goes on falling as it did in the window's middle.
 
-Evaluations are summed, each counting by the size of its gradient: one that says nothing any more, because all is
+Measurements are summed, each counting by the size of its gradient: one that says nothing any more, because all is
 learnt, weighs nothing. A few streams are a small sample, and part of what reaches far is noise that averages out in
 training: estimates are of the gradient as an update sees it, and rather too long than too short.
 """
@@ -138,30 +138,33 @@ class Horizon:
         if length <= far:
             return length
         beyond, fall = self.beyond, self.fall
+        if beyond <= 0:  # what is left at the window's end is rounding
+            return far
         if self.whole <= 0 or not 0 < fall < 1:
             return None
         return far + max(math.ceil(math.log(bias * (1 + beyond) / beyond) / math.log(fall)), 1)
 
 
-def horizon_metrics(horizon: Horizon | None, truncation_length: int) -> dict[str, float]:
+def horizon_metrics(horizon: Horizon | None, truncation_length: float | None) -> dict[str, float]:
     """Return a horizon as metrics; none where nothing could be measured.
 
     `horizon_decay`, `horizon_reach` (absent where the gradient never falls below NEGLIGIBLE within the window),
     `horizon_length`, the truncation length advised (absent where none is), `horizon_edge`, where the gradient falls at
-    one blow (absent where it does not), and `horizon_bias`, the estimated bias at `truncation_length`. Curves are
-    groups: `horizon_norm/distance:16`, `horizon_bias/length:16` at powers of two, and `horizon_decay/layer:1` from the
-    lowest layer on.
+    one blow (absent where it does not), and `horizon_bias`, the estimated bias at `truncation_length` (absent where
+    that is None: nothing is cut). Curves are groups: `horizon_norm/distance:16`, `horizon_bias/length:16` at powers of
+    two and the window's end, and `horizon_decay/layer:1` from the lowest layer on.
     """
     if horizon is None or not max(horizon.norms):
         return {}
     found = {
         "horizon_decay": horizon.decay,
-        "horizon_bias": horizon.bias(truncation_length),
+        "horizon_bias": None if truncation_length is None else horizon.bias(truncation_length),
         "horizon_reach": horizon.reach,
         "horizon_length": horizon.advised,
         "horizon_edge": horizon.edge,
     }
-    shown = [2**power for power in range(horizon.distances[-1].bit_length()) if 2**power <= horizon.distances[-1]]
+    last = horizon.distances[-1]
+    shown = sorted({*(2**power for power in range(last.bit_length()) if 2**power <= last), last})
     for distance in shown:
         found[f"horizon_norm/distance:{distance}"] = float(np.interp(distance, horizon.distances, horizon.norms))
         found[f"horizon_bias/length:{distance}"] = horizon.bias(distance)
@@ -217,7 +220,8 @@ def measure_horizon(network: nn.Module, loss: Loss, *, inputs: Tensor, targets: 
     """Measure how the loss at the last step of a window depends on what came before.
 
     inputs and targets are (time, batch, ...), `state` is that before the window. None where the last step has no terms,
-    or the network no state. Takes one forward pass and two backward passes; `.grad` stays untouched.
+    the network no state or nothing to learn behind it, or gradients are no numbers any more. Takes one forward pass and
+    two backward passes; `.grad` stays untouched.
     """
     if state is None:
         with torch.no_grad():
@@ -227,25 +231,38 @@ def measure_horizon(network: nn.Module, loss: Loss, *, inputs: Tensor, targets: 
     total, terms = loss(pieces[0].outputs[-1:], targets[-1:])
     if not terms or not _differentiable(state):
         return None
-    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    root = total / terms
+    parameters = _reached_from_before(pieces, root, [each for each in network.parameters() if each.requires_grad])
+    if not parameters:
+        return None
     left = [torch.zeros_like(parameter) for parameter in parameters]
     by_layer: list[Tensor] = []
-    for to_state, to_parameters in _go_back(pieces, total / terms, parameters):
+    for to_state, to_parameters in _go_back(pieces, root, parameters):
         _add(left, to_parameters)
         by_layer.append(torch.stack([_mean_norm(layer, inputs.shape[1]) for layer in to_state]))
     squares = [_square(left)]
-    for _, to_parameters in _go_back(pieces, total / terms, parameters):
+    for _, to_parameters in _go_back(pieces, root, parameters):
         _add(left, to_parameters, by=-1.0)
         squares.append(_square(left))
-    norms = torch.stack(by_layer)  # (distances, layers)
-    whole, *lost = torch.stack(squares).tolist()
+    norms, lost = torch.stack(by_layer), torch.stack(squares)  # (distances, layers), (1 + distances,)
+    if not (norms.isfinite().all() and lost.isfinite().all()):
+        return None
     return Horizon(
         tuple(distances_within(len(inputs))),
         tuple(norms.square().sum(1).sqrt().tolist()),
         tuple(tuple(row) for row in norms.T.tolist()),
-        tuple(lost),
-        whole,
+        tuple(lost[1:].tolist()),
+        float(lost[0]),
     )
+
+
+def _reached_from_before(pieces: Sequence[_Piece], root: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:
+    """Return the parameters whose gradient travels through the state: an output layer's knows of no truncation."""
+    reached: list[Tensor] = []
+    for number, (_, to_parameters) in enumerate(_go_back(pieces[:2], root, parameters)):
+        if number or len(pieces) == 1:
+            reached = [each for each, own in zip(parameters, to_parameters, strict=True) if own is not None]
+    return reached
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,8 +24,11 @@ class Reach:
     """Steps that its gradient may travel back, the new ones counted (k2)."""
     chunks: Chunks | None = None
     """How the new steps are run; None: in one piece."""
-    weight: float = 1.0
-    """What the gradient of the window's mean loss is multiplied by."""
+    usual: int | None = None
+    """Steps that windows read on average, by whose loss the gradient is divided; None: by the window's own.
+
+    Where the length is drawn, a mean over the window's own steps would count long windows too little.
+    """
     learning_rate_factor: float = 1.0
 
 
@@ -53,6 +56,9 @@ class Truncation:
     def chunks(self, length: int) -> Chunks | None:
         """Cut up whole sequences of `length` steps; None: run them in one piece, with the gradient of all of it."""
         raise NotImplementedError
+
+    def share_memory_with(self, others: int) -> None:
+        """Leave room in a memory budget for so many others that keep as much."""
 
     def look(self, horizon: Horizon) -> None:
         """Learn how far gradients travel now."""

@@ -33,7 +33,7 @@ class UnbiasedTruncation(Truncation):
         return ALPHA / ((ALPHA - 1) * self.mean_chunks + since)
 
     def reach(self, left: int) -> Reach:
-        """Read on to the next cut; the piece's gradient counts by its length, or long pieces would count too little."""
+        """Read on to the next cut."""
         bounds = [0]
         passes: list[float] = []
         while True:
@@ -45,7 +45,7 @@ class UnbiasedTruncation(Truncation):
         length = bounds[-1]
         recompute = length > LONGEST_GRAPH * self.truncation_length
         chunks = Chunks(bounds, passes, recompute=recompute) if passes else None
-        return Reach(length, length, chunks, weight=length / self.truncation_length)
+        return Reach(length, length, chunks, usual=self.truncation_length)
 
     def chunks(self, length: int) -> Chunks | None:
         """Cut whole sequences at random places, all of a batch at the same."""

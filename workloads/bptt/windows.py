@@ -42,8 +42,8 @@ class Window:
     context: int = 0
     chunks: Chunks | None = None
     """Where set, the new steps are run chunk by chunk; there is no context then."""
-    weight: float = 1.0
-    """What the gradient of the mean loss is multiplied by."""
+    divisor: float | None = None
+    """What the gradient of the summed loss is divided by; None: the number of its terms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ def backpropagate(network: Network, loss: Loss, window: Window, state: State) ->
         total, terms = loss(outputs, window.targets)
     mean = total / max(terms, 1)
     if terms:
-        (mean if window.weight == 1.0 else mean * window.weight).backward()  # type: ignore[no-untyped-call]
+        (mean if window.divisor is None else total / window.divisor).backward()  # type: ignore[no-untyped-call]
     return Step(mean.detach(), terms, map_state(Tensor.detach, state))
 
 
@@ -92,7 +92,8 @@ def _losses_by_chunk(network: Network, loss: Loss, window: Window, state: State)
         total, terms[start] = loss(outputs, window.targets[start:stop])
         return total[None], state
 
-    totals, state = run_chunks(run, torch.arange(len(window.inputs)), state, window.chunks)
+    steps = torch.arange(len(window.inputs), device=window.inputs.device)
+    totals, state = run_chunks(run, steps, state, window.chunks)
     return totals.sum(), sum(terms.values()), state
 
 

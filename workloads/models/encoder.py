@@ -52,7 +52,7 @@ class Stack(nn.Module):
         self.layers = nn.ModuleList(make_cell(h.cell_type, width, h.hidden_size) for width in widths[:-1])
         self.norms = nn.ModuleList(nn.LayerNorm(h.hidden_size) if h.layer_norm else nn.Identity() for _ in self.layers)
         self.dropouts = nn.ModuleList(LockedDropout(h.dropout) for _ in self.layers)
-        self.hidden_size, self.truncation = h.hidden_size, make_truncation(h)
+        self.hidden_size, self.batch_size, self.truncation = h.hidden_size, h.batch_size, make_truncation(h)
         self.in_bfloat16 = h.precision == "bf16"
 
     def forward(self, inputs: Tensor, state: State = None) -> tuple[Tensor, State]:
@@ -75,7 +75,7 @@ class Stack(nn.Module):
         if not torch.is_grad_enabled():
             return self(inputs)[0]  # type: ignore[no-any-return]
         if isinstance(self.truncation, FullTruncation) and self.truncation.step_bytes is None:
-            self.truncation.step_bytes = step_bytes(self, self, inputs.detach())
+            self.truncation.step_bytes = step_bytes(self, self, inputs.detach(), batch_size=self.batch_size)
         outputs, _ = run_chunks(self, inputs, None, self.truncation.chunks(len(inputs)))
         return outputs
 
@@ -91,6 +91,7 @@ class Encoder(nn.Module):
 
     def __init__(self, h: Hyperparameters, input_size: int) -> None:
         super().__init__()
+        self.hidden_size = h.hidden_size
         self.output_size = 2 * h.hidden_size if h.bidirectional else h.hidden_size
         self.backward_stacks: nn.ModuleList | None = None
         if h.bidirectional:
@@ -124,13 +125,14 @@ class Encoder(nn.Module):
             hidden = self._run(inputs, lengths, len(self.forward_stacks) - 1)
             state = stack(hidden[:before])[1] if before else None
         window = hidden[before:shortest]
-        return measure_horizon(
-            stack,
-            lambda outputs, _: (outputs.square().sum(), outputs.shape[1]),
-            inputs=window,
-            targets=window,
-            state=state,
-        )
+        # Any one direction will do. A norm would not: behind a layer normalisation it is always the same.
+        random = torch.Generator().manual_seed(0)
+        direction = torch.randn(self.hidden_size, generator=random).to(window.device)
+
+        def loss(outputs: Tensor, _: Tensor) -> tuple[Tensor, int]:
+            return (outputs @ direction).sum(), outputs.shape[1]
+
+        return measure_horizon(stack, loss, inputs=window, targets=window, state=state)
 
 
 def reverse(sequences: Tensor, lengths: Tensor) -> Tensor:

@@ -97,7 +97,7 @@ class Updates(Protocol):
         """Go on where `position` was taken."""
 
     def horizon(self, look: int = 0) -> Horizon | None:
-        """Measure how far gradients travel, over data that depend on `look` alone; None where they say nothing."""
+        """Measure how far gradients travel now; None where they say nothing. Where is drawn by `look`."""
 
     def look(self, horizon: Horizon) -> None:
         """Let the truncation scheme learn from a horizon."""

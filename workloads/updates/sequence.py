@@ -25,6 +25,8 @@ class SequenceUpdates:
         self.task, self.h, self.device = task, h, device
         self.epoch = self.index = 0
         self.truncations = truncations_of(task.network)
+        for truncation in self.truncations:
+            truncation.share_memory_with(len(self.truncations) - 1)
         batches = task.training
         # Batches are of similar lengths: the longest sequences come together.
         per_update = int(np.sort(batches.lengths)[-batches.batch_size :].sum())
@@ -43,8 +45,9 @@ class SequenceUpdates:
     def next(self) -> Update:
         """Run the next batch."""
         batches = self.task.training
-        for truncation in self.truncations:
-            truncation.begin(self.epoch, self.index)
+        for number, truncation in enumerate(self.truncations):
+            # Each draws for itself: a gradient that crosses two stacks would be compensated twice for the same cut.
+            truncation.begin(self.epoch, self.index, number)
         indices = batches.batch(self.epoch, self.index)
         batch = self.task.batch(indices, self.epoch, self.device)
         total, terms = self.task.loss(batch)

@@ -14,6 +14,7 @@ from workloads.bptt.graph_bytes import step_bytes
 from workloads.bptt.horizon import Horizon, measure_horizon, together
 from workloads.bptt.schemes import make_truncation
 from workloads.bptt.state import State, map_state
+from workloads.bptt.truncation import Reach
 from workloads.bptt.windows import BoundaryStates, Window, backpropagate
 from workloads.hyperparameters import Hyperparameters, check_grid
 from workloads.updates.base import StreamTask, Update, horizon_steps
@@ -34,6 +35,7 @@ class StreamUpdates:
         check_grid(h, task.training.length)
         self.truncation = make_truncation(h)
         self.boundaries = BoundaryStates(self.truncation.longest_context)
+        self.terms = self.steps = 0
 
     def next(self) -> Update:
         """Run the next window and its context."""
@@ -42,7 +44,10 @@ class StreamUpdates:
         self.truncation.begin(self.epoch, new)
         if isinstance(self.truncation, FullTruncation) and self.truncation.step_bytes is None:
             self.truncation.step_bytes = step_bytes(
-                self.task.network, self._with_loss, self._window(0, stream.length)[0]
+                self.task.network,
+                self._with_loss,
+                self._window(0, stream.length)[0],
+                batch_size=stream.batch_size,
             )
         reach = self.truncation.reach(stream.length - new)
         first, begin, state = self.boundaries.begin(reach.back - reach.new)
@@ -54,16 +59,23 @@ class StreamUpdates:
             skip=begin - first,
             context=new - begin,
             chunks=reach.chunks,
-            weight=reach.weight,
+            divisor=self._divisor(reach),
         )
         step = backpropagate(self.task.network, self.task.loss, window, state)
         self.boundaries.advance(stop, step.state)
+        self.terms, self.steps = self.terms + step.terms, self.steps + reach.new
         chance = self.task.chance_loss(window.targets) if step.terms else 0.0
         if stop == stream.length:
             self.epoch += 1
             self.boundaries.clear()
         consumed = (stop - new) * stream.batch_size
         return Update(step.loss, step.terms, consumed, chance, reach.learning_rate_factor)
+
+    def _divisor(self, reach: Reach) -> float | None:
+        """Return the terms of a usual window, by what all windows so far had a step; None before there were any."""
+        if reach.usual is None or not self.terms:
+            return None
+        return reach.usual * self.terms / self.steps
 
     def _with_loss(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         """Run the network and sum up its outputs: a loss keeps as much as that, or a little more."""
@@ -83,6 +95,7 @@ class StreamUpdates:
             "epoch": self.epoch,
             "boundaries": self.boundaries.boundaries,
             "truncation": self.truncation.position(),
+            "counters": [self.terms, self.steps],
         }
 
     def go_to(self, position: Mapping[str, Any]) -> None:
@@ -92,6 +105,7 @@ class StreamUpdates:
             (step, map_state(lambda tensor: tensor.to(self.device), state)) for step, state in position["boundaries"]
         ]
         self.truncation.go_to(position["truncation"])
+        self.terms, self.steps = position["counters"]
 
     def look(self, horizon: Horizon) -> None:
         """Let the truncation scheme learn from a horizon."""

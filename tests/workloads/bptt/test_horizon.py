@@ -88,7 +88,9 @@ def test_what_a_truncation_loses_is_the_gradient_that_it_really_lacks() -> None:
             state = map_state(torch.zeros_like, state)
         outputs, _ = network(inputs[-truncation_length:], state)
         total, terms = loss(outputs[-1:], targets[-1:])
-        found = torch.autograd.grad(total / terms, list(network.parameters()))
+        # The output layer's gradient travels nowhere, and is left out.
+        through_time = [each for name, each in network.named_parameters() if not name.startswith("output.")]
+        found = torch.autograd.grad(total / terms, through_time)
         return torch.cat([part.flatten() for part in found])
 
     horizon = measure_horizon(network, loss, inputs=inputs, targets=targets, state=None)
@@ -152,6 +154,18 @@ def test_nothing_is_said_of_a_window_whose_last_step_has_no_loss_or_of_a_network
     assert nothing is None
     assert horizon_metrics(nothing, 4) == {}
     assert measure_horizon(Stateless(), summed, inputs=inputs, targets=inputs, state=None) is None
+
+
+def test_gradients_that_are_no_numbers_have_no_horizon() -> None:
+    inputs = torch.full((8, 2, 1), math.inf, dtype=torch.float64)
+    assert measure_horizon(Decay(0.5), summed, inputs=inputs, targets=inputs, state=None) is None
+
+
+def test_a_network_that_learns_nothing_through_time_has_no_horizon() -> None:
+    network = Decay(0.5)
+    network.factor.requires_grad_(False)
+    inputs = torch.ones(8, 2, 1, dtype=torch.float64)
+    assert measure_horizon(network, summed, inputs=inputs.requires_grad_(), targets=inputs, state=None) is None
 
 
 class Stateless(nn.Module):

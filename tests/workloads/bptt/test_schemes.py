@@ -45,8 +45,9 @@ def remembering() -> tuple[RecurrentNetwork, Tensor, Tensor]:
 def pass_over(
     truncation: Truncation, network: RecurrentNetwork, inputs: Tensor, targets: Tensor, number: int
 ) -> Tensor:
-    """Return the gradients of a pass over a stream, weighted by the windows' terms and added up."""
-    boundaries, total = BoundaryStates(truncation.longest_context), torch.zeros(0)
+    """Return the gradient of the mean loss over a stream as the windows of one pass add it up."""
+    boundaries = BoundaryStates(truncation.longest_context)
+    network.zero_grad()
     while (new := boundaries.position) < len(inputs):
         truncation.begin(number, new)
         reach = truncation.reach(len(inputs) - new)
@@ -54,15 +55,14 @@ def pass_over(
         first, begin, state = boundaries.begin(reach.back - reach.new)
         assert first == begin
         window = Window(
-            inputs[begin:stop], targets[new:stop], context=new - begin, chunks=reach.chunks, weight=reach.weight
+            inputs[begin:stop],
+            targets[new:stop],
+            context=new - begin,
+            chunks=reach.chunks,
+            divisor=targets.numel(),
         )
-        network.zero_grad()
-        step = backpropagate(network, squared_error, window, state)
-        boundaries.advance(stop, step.state)
-        part = torch.cat([parameter.grad.flatten() for parameter in network.parameters()])  # type: ignore[union-attr]
-        scale = 1.0 if reach.weight != 1.0 or isinstance(truncation, UnbiasedTruncation) else reach.new / 8
-        total = part * scale if not len(total) else total + part * scale
-    return total * 8 / len(inputs)
+        boundaries.advance(stop, backpropagate(network, squared_error, window, state).state)
+    return torch.cat([parameter.grad.flatten() for parameter in network.parameters()])  # type: ignore[union-attr]
 
 
 def mean_and_error(truncation: Truncation, draws: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -230,7 +230,10 @@ def test_the_bytes_of_a_step_are_what_autograd_keeps_for_it() -> None:
     def run(inputs: Tensor, state: State) -> tuple[Tensor, State]:
         return network(inputs, state)  # type: ignore[no-any-return]
 
-    few, many = (step_bytes(network, run, torch.randn(20, batch, 3)) for batch in (4, 8))
+    few, many = (step_bytes(network, run, torch.randn(100, batch, 3), batch_size=batch) for batch in (4, 8))
     assert few.state == 4 * 16 * 4
     assert many.graph == pytest.approx(2 * few.graph, rel=0.2)
     assert few.graph >= 4 * 16 * 4
+    of_one = step_bytes(network, run, torch.randn(100, 1, 3), batch_size=4)
+    assert of_one.graph == pytest.approx(few.graph, rel=0.1)
+    assert of_one.state == few.state
