@@ -1,65 +1,40 @@
 """What trials will cost, before they are trained: which settings fit into memory, and how many at once.
 
-A workload that says its sizes (`workloads.cost.sizes`) can be predicted; its cell types are measured on a worker's device,
-once for each machine, and remembered in the runs folder. What cannot be predicted is trained as before.
+A workload that says its sizes (`workloads.cost.sizes`) can be predicted; its cell types are measured on a worker's
+device, once for each machine, and remembered in the runs folder. What cannot be predicted is trained as before.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, cast
 
+from orchestrator.errors import BpttError, UserError
 from orchestrator.machine import Machine
+from orchestrator.room import Room, allot, describe, gigabytes, room_for
 from orchestrator.space import corners
 from orchestrator.spec import Resources, SweepSpec, trials_allowed
-from workloads.cost.memory import ROUGH, Calibration, CellMemory, peak_memory
+from workloads.cost.cells import ROUGH, Calibration
+from workloads.cost.memory import peak_memory
 from workloads.cost.sizes import Sizes
 from workloads.hyperparameters import Hyperparameters, find_module
 from workloads.options import read_options
 from workloads.protocol import Dataset, Params, Workload
 
-GPU_CONTEXT = 0.6e9
-"""Bytes that a process takes of a GPU before it trains: CUDA's own, and its libraries'."""
 SAFE = 0.5
 """Where even a generous guess stays below this part of the memory, nothing is measured."""
 
+REMEMBERED = "costs.json"
+"""What was measured, in the runs folder."""
 Measure = Callable[..., Any]
 """Calls a function with its arguments in a process like a worker's, and returns its answer."""
-
-
-@dataclass(frozen=True, slots=True)
-class Room:
-    """The memory that trials share, and what each of them will take of it.
-
-    Without `memory_of` everything fits. `together` trials share `memory_bytes` at most: of a machine, or of a GPU.
-    """
-
-    memory_of: Callable[[Params], float | None] = lambda _: None
-    memory_bytes: float = math.inf
-    together: int = 1
-    what: str = "this machine"
-
-    def refuses(self, params: Params) -> str:
-        """Return in a line why a setting can never be trained here; empty where it can, or where nobody knows."""
-        needed = self.memory_of(params)
-        if needed is None or needed <= self.memory_bytes:
-            return ""
-        return (
-            f"not started: {gigabytes(needed)} of memory predicted, {gigabytes(self.memory_bytes)} allowed on {self.what}"
-        )
-
-    def admits(self, params: Params, under_way: Sequence[Params]) -> bool:
-        """Tell whether a trial can begin beside those under way, whichever of them share a machine."""
-        needed = [self.memory_of(each) or 0.0 for each in (params, *under_way)]
-        largest = sorted(needed, reverse=True)[: self.together]
-        return not under_way or sum(largest) <= self.memory_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +55,71 @@ class Costs:
         if self.sizes is None or h.cell_type not in self.calibration.cells:
             return None
         return peak_memory(h, self.sizes, self.calibration)
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """What is known of a sweep's costs before its first trial."""
+
+    resources: Resources
+    """What each trial takes: as the sweep file says, or chosen."""
+    room: Room = field(default_factory=Room)
+    costs: Costs | None = None
+    """None where nothing had to be measured, or nothing could be."""
+    notes: list[str] = field(default_factory=list)
+
+
+def expect(
+    spec: SweepSpec,
+    sizes: Sizes | None,
+    machine: Machine,
+    *,
+    measure: Measure,
+    remembered: Path,
+    always: bool = False,
+) -> Expectation:
+    """Predict what the trials of a sweep take, measuring where that could matter (or `always`), and give them room.
+
+    Raises UserError where not even the smallest setting has room.
+    """
+    resources = Resources() if spec.resources.is_auto else spec.resources
+    on_gpu = machine.gpus > 0 and spec.train.get("device") != "cpu" and (spec.resources.is_auto or resources.gpus > 0)
+    machine = machine if on_gpu else replace(machine, gpus=0, gpu_memory_bytes=None)
+    shared = room_for(machine, resources, Costs(sizes, ROUGH).memory)
+    needed = always or spec.resources.is_auto
+    if not needed and (sizes is None or is_surely_small(spec, sizes, shared.memory_bytes / shared.together)):
+        return Expectation(resources)
+    place = f"{machine.name}, {'GPU' if on_gpu else 'CPU'}, {getattr(measure, '__qualname__', '')}"
+    try:
+        costs = measured(
+            spec, sizes, measure=partial(measure, gpus=1.0 if on_gpu else 0.0), remembered=remembered, place=place
+        )
+    except BpttError as error:
+        costs = Costs(None, ROUGH, dict.fromkeys(cell_types(spec), str(error)))
+    notes = [f"the memory of cell_type {cell} is not predicted: {why}" for cell, why in costs.unknown.items()]
+    if sizes is None:
+        notes.append(f"the memory of {spec.workload.kind} is not predicted: the workload does not say its sizes")
+    if spec.resources.is_auto:
+        needs = [need for params in extremes(spec) if (need := costs.memory(params)) is not None]
+        resources = allot(machine, trials_allowed(spec), needs)
+        notes.append(f"resources: auto gives each trial {describe(resources)}")
+    room = room_for(machine, resources, costs.memory)
+    refuse_the_impossible(spec, room)
+    return Expectation(resources, room, costs, notes)
+
+
+def refuse_the_impossible(spec: SweepSpec, room: Room) -> None:
+    """Raise UserError where no extreme setting of the space has room, and so none at all has."""
+    reason = ""
+    for params in extremes(spec):
+        reason = room.refuses(params)
+        if not reason:
+            return
+    needs = [need for params in extremes(spec) if (need := room.memory_of(params)) is not None]
+    raise UserError(
+        f"space: every setting takes {gigabytes(min(needs))} of memory or more, and {gigabytes(room.memory_bytes)} are "
+        f"allowed on {room.what}; lower batch_size, hidden_size or truncation_length"
+    )
 
 
 def sizes_of(workload: Workload, dataset: Dataset) -> Sizes | None:
@@ -103,7 +143,9 @@ def extremes(spec: SweepSpec) -> Iterator[Params]:
 def tops(spec: SweepSpec) -> list[Params]:
     """Return the settings with all ranges at their upper ends: none takes more memory, other choices being the same."""
     high = {
-        name: parameter if parameter.choice is not None else parameter.model_copy(update={"step": None, **_top(parameter)})
+        name: parameter
+        if parameter.choice is not None
+        else parameter.model_copy(update={"step": None, **_top(parameter)})
         for name, parameter in spec.space.items()
     }
     return [spec.params(chosen) for chosen in itertools.islice(corners(high), 4096)]
@@ -122,9 +164,7 @@ def is_surely_small(spec: SweepSpec, sizes: Sizes, memory_bytes: float) -> bool:
     return max((guess.memory(params) or 0.0 for params in tops(spec)), default=0.0) <= SAFE * memory_bytes
 
 
-def measured(
-    spec: SweepSpec, sizes: Sizes | None, *, measure: Measure, remembered: Path, place: str
-) -> Costs:
+def measured(spec: SweepSpec, sizes: Sizes | None, *, measure: Measure, remembered: Path, place: str) -> Costs:
     """Return the predictions for a sweep, measuring what is not remembered of the same place.
 
     `place` names machine, device and kind of process, by which what a process takes differs.
@@ -139,9 +179,7 @@ def measured(
     missing = [cell for cell in wanted if cell not in cells]
     unknown: dict[str, str] = {}
     if sizes is not None and (missing or "base_bytes" not in known):
-        from workloads.cost.remote import measure_all
-
-        found, unknown = measure(measure_all, missing)
+        found, unknown = measure(measure_here, missing)
         cells |= found["cells"]
         known = {**found, "cells": cells, "marks": {cell: _mark(cell) for cell in cells}}
         if found["device"]:
@@ -149,6 +187,14 @@ def measured(
     if "base_bytes" not in known:
         return Costs(None, ROUGH, unknown)
     return Costs(sizes, Calibration.from_plain(known), unknown)
+
+
+def measure_here(cell_types: Sequence[str]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Measure in a process that has loaded what a worker has; see `workloads.cost.remote.measure_all`."""
+    import orchestrator.checkpoints  # noqa: F401 - it loads pyarrow, which takes memory too
+    from workloads.cost.remote import measure_all
+
+    return measure_all(cell_types)
 
 
 def _mark(cell_type: str) -> str:
@@ -175,49 +221,3 @@ def _write(path: Path, content: Mapping[str, Any]) -> None:
         temporary = path.with_suffix(".part")
         temporary.write_text(json.dumps(content))
         temporary.replace(path)
-
-
-def allot(spec: SweepSpec, machine: Machine, costs: Costs) -> Resources:
-    """Choose what each trial takes, for `resources: auto`.
-
-    As many trials at once as a machine has CPUs, or GPUs have memory for the middle one of the space's settings; CPUs
-    that would be idle become threads. Larger settings are kept from beginning beside others by `Room`.
-    """
-    needs = sorted(need for params in extremes(spec) if (need := costs.memory(params)) is not None)
-    middle = needs[len(needs) // 2] if needs else None
-    trials = min(trials_allowed(spec), machine.cpus)
-    if not machine.gpus:
-        fitting = trials if middle is None or machine.memory_bytes is None else int(machine.memory_bytes // middle)
-        return Resources(cpus=max(machine.cpus // max(min(trials, fitting), 1), 1))
-    shared = 1
-    if middle is not None and machine.gpu_memory_bytes is not None:
-        shared = int(machine.gpu_memory_bytes // (middle + GPU_CONTEXT))
-    shared = max(min(shared, trials // machine.gpus, MOST_SHARED), 1)
-    return Resources(cpus=max(machine.cpus // (shared * machine.gpus), 1), gpus=1 / shared)
-
-
-MOST_SHARED = 16
-"""Trials on one GPU, at most: beyond that they wait for each other more than they gain."""
-
-
-def room_for(machine: Machine, resources: Resources, costs: Costs) -> Room:
-    """Return the memory that trials of these resources share."""
-    if resources.gpus:
-        if machine.gpu_memory_bytes is None:
-            return Room()
-        together = max(int(1 / min(resources.gpus, 1) + 1e-9), 1)
-
-        def on_gpu(params: Params) -> float | None:
-            needed = costs.memory(params)
-            return None if needed is None else needed + GPU_CONTEXT
-
-        return Room(on_gpu, machine.gpu_memory_bytes, together, f"a GPU of {machine.name}")
-    if machine.memory_bytes is None:
-        return Room()
-    together = max(min(int(machine.cpus / resources.cpus + 1e-9), resources.workers or machine.cpus * 64), 1)
-    return Room(costs.memory, machine.memory_bytes, together, machine.name)
-
-
-def gigabytes(size: float) -> str:
-    """Return bytes in words: `340 MB`, `2.1 GB`."""
-    return f"{size / 1e6:.0f} MB" if size < 1e9 else f"{size / 1e9:.1f} GB"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import re
@@ -50,10 +51,8 @@ def memory_here() -> float | None:
     except OSError:
         if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
             found.append(float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")))
-    try:
+    with contextlib.suppress(OSError, ValueError):  # the word `max` is no limit
         found.append(float(GROUP_LIMIT.read_text()))
-    except (OSError, ValueError):  # "max" is no limit
-        pass
     return FOR_TRIALS * min(found) if found else None
 
 

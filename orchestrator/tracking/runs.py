@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from orchestrator.settings import Settings
+from orchestrator.spec import is_of_resources
 from orchestrator.tracking.client import is_database, open_client, talking_to
 from orchestrator.tracking.register import Winner, register_model
 from orchestrator.tracking.view import SweepView, describe, flatten, run_name, table
@@ -215,7 +216,7 @@ class SweepRuns:
 
 def changeable(key: str) -> bool:
     """Tell what may change in a sweep that goes on; MLflow's params never change, so such things are tags."""
-    return key in ("budget.trials", "budget.hours") or key.startswith("resources.")
+    return key in ("budget.trials", "budget.hours") or is_of_resources(key)
 
 
 def number_of(run: Run) -> int:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from workloads.cost.memory import Calibration, CellMemory, Line
+from workloads.cost.cells import Calibration, CellMemory, Line
 from workloads.device import choose_device, peak_memory_bytes, reset_peak_memory
 from workloads.hyperparameters import Hyperparameters
 from workloads.models.cells import make_cell
@@ -33,7 +33,7 @@ WINDOWS = (
     (32, 64, 256, 256),
     (4, 4, 512, 512),
 )
-"""Steps, batch, input and hidden size of the windows measured: large enough to be seen, small enough to take no time."""
+"""Steps, batch, input and hidden size of the windows measured: large enough to be seen, small enough to be quick."""
 PARTS = 1e6
 """Bytes that a process gives and takes by chance: a window's bytes count by how far they stand above that."""
 
@@ -90,7 +90,7 @@ def measure_cell(cell_type: str, device_name: str = "auto") -> CellMemory:
         pairs = steps * batch
         rows.append([weights, steps, pairs, pairs * input_size, pairs * hidden_size])
     phases: list[Line] = [_fit(rows, column) for column in zip(*found, strict=True)]
-    return CellMemory(_weights(cell_type), *phases)
+    return CellMemory(weights_of(cell_type), *phases)
 
 
 def _measure(cell: nn.Module, inputs: Tensor, device: torch.device) -> tuple[float, float, float, float]:
@@ -128,7 +128,7 @@ def _fit(rows: Sequence[Sequence[float]], found: Iterable[float]) -> Line:
     return tuple(float(part) for part in line)  # type: ignore[return-value]
 
 
-def _weights(cell_type: str) -> Line:
+def weights_of(cell_type: str) -> Line:
     """Return the number of weights as a polynomial of input and hidden size."""
     sizes = [(8, 8), (16, 8), (8, 16), (16, 16), (24, 32), (40, 24)]
     counts = []

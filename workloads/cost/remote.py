@@ -6,18 +6,18 @@ from collections.abc import Sequence
 from typing import Any
 
 
-def measure_all(cell_types: Sequence[str], threads: int = 1) -> tuple[dict[str, Any], dict[str, str]]:
+def measure_all(cell_types: Sequence[str]) -> tuple[dict[str, Any], dict[str, str]]:
     """Measure cell types on this process's device.
 
-    Returns a Calibration's plain values, without `base_bytes` where the system does not say what a process takes; and by
-    cell type why it could not be measured.
+    Returns a Calibration's plain values, without `base_bytes` where the system does not say what a process takes; and
+    by cell type why it could not be measured.
     """
     import torch
 
+    from workloads.cost.cells import Calibration
     from workloads.cost.measure import Unmeasurable, measure_base, measure_cell
-    from workloads.cost.memory import Calibration
 
-    torch.set_num_threads(threads)
+    torch.set_num_threads(1)
     unknown: dict[str, str] = {}
     try:
         base = measure_base()
