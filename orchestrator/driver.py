@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.checkpoints import CheckpointStorage
+from orchestrator.cost import REMEMBERED, Expectation, expect, sizes_of
 from orchestrator.errors import BpttError, LeaseLost, SpecChanged, SweepNotFound, UserError, presentable
 from orchestrator.executors.base import Executor
 from orchestrator.lease import Lease, LeaseKeeper
 from orchestrator.ledger import Ledger, SweepRow
 from orchestrator.settings import Settings
-from orchestrator.spec import SweepSpec, difference, spec_from
+from orchestrator.spec import Resources, SweepSpec, difference, is_of_resources, spec_from
 from orchestrator.study import SweepStudy, has_trials
 from orchestrator.sweep import Event, Sweep
 from orchestrator.tracking.base import Model, Tracker
@@ -50,6 +51,8 @@ class Driver:
         self.workload: Workload = spec.load_workload()
         self.outcome: Outcome | None = None
         self.sweep: Sweep | None = None
+        self.notes: list[str] = []
+        """What the user should know of the costs predicted."""
 
     def __enter__(self) -> Driver:
         claim(self.ledger, self.spec, self.lease)
@@ -80,11 +83,26 @@ class Driver:
         self.tracker.open(self.spec, dataset, trials)
         sweep = Sweep(study, self.executor, self.tracker, checkpoints, self.keeper, trials=trials)
         if not sweep.is_complete and not self.keeper.out_of_time.is_set():
-            self.executor.open(self._job(dataset, checkpoints.folder))
+            expected = self._expect(dataset)
+            sweep.room, self.notes = expected.room, expected.notes
+            self.executor.open(self._job(dataset, checkpoints.folder, expected.resources))
         return sweep
 
-    def _job(self, dataset: Dataset, checkpoints: str) -> Job:
-        workload, resources = self.spec.workload, self.spec.resources
+    def _expect(self, dataset: Dataset) -> Expectation:
+        """Predict what trials take; UserError where no setting at all has room."""
+        sizes = sizes_of(self.workload, dataset)
+        if sizes is None and not self.spec.resources.is_auto:
+            return Expectation(self.spec.resources)
+        return expect(
+            self.spec,
+            sizes,
+            self.executor.machine(self.settings.memory_gb),
+            measure=self.executor.measure,
+            remembered=self.settings.runs / REMEMBERED,
+        )
+
+    def _job(self, dataset: Dataset, checkpoints: str, resources: Resources) -> Job:
+        workload = self.spec.workload
         return Job(
             self.spec.name,
             workload.kind,
@@ -214,7 +232,7 @@ def claim(ledger: Ledger, spec: SweepSpec, lease: Lease) -> None:
 
 def refuse_changes(row: SweepRow, spec: SweepSpec, *, fixed: bool) -> None:
     """Raise SpecChanged where the sweep is `fixed` and its trials could not be compared with those of `spec`."""
-    changes = [line for line in difference(spec_from(row.spec), spec) if not line.startswith("resources.")]
+    changes = [line for line in difference(spec_from(row.spec), spec) if not is_of_resources(line.partition(":")[0])]
     if changes and fixed:
         raise SpecChanged(
             f"{spec.name} exists with another spec ({'; '.join(changes)}); give this one another name, or use "

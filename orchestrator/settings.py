@@ -24,6 +24,9 @@ class Settings(BaseModel):
     tracking_uri: str = Field("", description="MLflow tracking URI; `none` switches it off; default: SQLite there")
     artifacts: str = Field("", description="URI of MLflow's artifacts, for an SQLite tracking database; default: there")
     checkpoints: str = Field("", description="URI of the checkpoints' folder (file, s3, gs); default: there")
+    memory_gb: float | None = Field(
+        None, gt=0, description="memory of each machine that trials may take together; default: what is free"
+    )
     ray_address: str = Field("", description="a running Ray cluster; default: Ray inside this process's machine")
 
     @classmethod

@@ -98,6 +98,18 @@ class Parameter(BaseModel):
         low, high = self.bounds
         return trial.suggest_float(name, low, high, step=self.step, log=self.log)
 
+    def draw(self, draw: random.Random) -> Any:
+        """Draw a value, evenly on the parameter's scale."""
+        if self.choice is not None:
+            return draw.choice(self.choice)
+        low, high = self.bounds
+        value = math.exp(draw.uniform(math.log(low), math.log(high))) if self.log else draw.uniform(low, high)
+        if self.step is not None or self.int_range is not None:
+            step = self.step or 1
+            value = low + round((value - low) / step) * step
+        value = min(max(value, low), high)
+        return int(value) if self.int_range is not None else value
+
     def ends(self) -> list[Any]:
         """Return every choice, or both ends of a range."""
         return list(self.choice) if self.choice is not None else sorted(set(self.bounds))
@@ -171,6 +183,15 @@ def suggest(trial: Trial, space: Mapping[str, Parameter]) -> dict[str, Any]:
 def is_active(parameter: Parameter, chosen: Mapping[str, Any]) -> bool:
     """Tell whether a parameter exists beside the values chosen so far."""
     return all(name in chosen and chosen[name] in values for name, values in (parameter.when or {}).items())
+
+
+def drawn(space: Mapping[str, Parameter], draw: random.Random) -> dict[str, Any]:
+    """Draw a setting from the space, evenly on each parameter's scale."""
+    chosen: dict[str, Any] = {}
+    for name in in_order(space):
+        if is_active(space[name], chosen):
+            chosen[name] = space[name].draw(draw)
+    return chosen
 
 
 def corners(space: Mapping[str, Parameter]) -> Iterator[dict[str, Any]]:

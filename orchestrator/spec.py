@@ -9,10 +9,10 @@ import re
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 import workloads
 from orchestrator.errors import SpecError
@@ -23,6 +23,7 @@ SAMPLERS = ("tpe", "random", "qmc", "gp", "grid", "cmaes")
 PRUNERS = ("none", "median", "percentile", "successive_halving", "hyperband", "patient")
 ONE_OBJECTIVE_SAMPLERS = ("cmaes",)
 """Samplers of Optuna's that cannot search with two objectives."""
+AUTO = "auto"
 FROM_BUDGET = ("sequence_steps", "evaluations")
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$"
 
@@ -74,6 +75,29 @@ class Resources(Block):
                 raise ValueError(f"{name}: {value:g}; fractions are for parts of one, above 1 it must be whole")
         return self
 
+    @property
+    def is_auto(self) -> bool:
+        """Tell whether the resources are still to be chosen, by what trials are predicted to take."""
+        return False
+
+
+class AutoResources(Resources):
+    """`resources: auto`."""
+
+    @property
+    def is_auto(self) -> bool:
+        """Tell that they are."""
+        return True
+
+
+def read_resources(given: Any) -> Any:
+    """Let the word `auto` stand for resources chosen by prediction."""
+    if isinstance(given, str):
+        if given != AUTO:
+            raise ValueError(f"allowed: {AUTO}, or a mapping of {', '.join(Resources.model_fields)}")
+        return AutoResources()
+    return given
+
 
 class WorkloadSpec(BaseModel):
     """The workload's kind; everything else in the block is the workload's own to check."""
@@ -100,7 +124,7 @@ class SweepSpec(BaseModel):
     objective: Objective = Objective()
     budget: Budget = Budget()
     search: Search = Search()
-    resources: Resources = Resources()
+    resources: Annotated[Resources, BeforeValidator(read_resources)] = Resources()
 
     def load_workload(self) -> Workload:
         """Return the workload; SpecError where its options are wrong."""
@@ -121,6 +145,8 @@ class SweepSpec(BaseModel):
             name: {key: value for key, value in parameter.items() if value not in (None, False)}
             for name, parameter in dumped["space"].items()
         }
+        if self.resources.is_auto:
+            dumped["resources"] = AUTO
         return dumped
 
     def fixed_direction(self, workload: Workload) -> SweepSpec:
@@ -256,6 +282,11 @@ def _allowed(path: list[str]) -> str:
     model = models.get(path[0], SweepSpec) if len(path) > 1 else SweepSpec
     names = [field.alias or name for name, field in model.model_fields.items()]
     return f"allowed: {', '.join(names)}"
+
+
+def is_of_resources(field: str) -> bool:
+    """Tell whether a field of a plain spec says what trials take: a sweep may go on elsewhere."""
+    return field == "resources" or field.startswith("resources.")
 
 
 def difference(old: SweepSpec, new: SweepSpec) -> list[str]:

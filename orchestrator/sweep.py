@@ -19,6 +19,7 @@ from orchestrator.checkpoints import CheckpointStorage
 from orchestrator.errors import BpttError
 from orchestrator.executors.base import Executor
 from orchestrator.lease import LeaseKeeper
+from orchestrator.room import Room
 from orchestrator.study import SweepStudy
 from orchestrator.tracking.base import Tracker
 from orchestrator.trial import (
@@ -70,6 +71,9 @@ class Sweep:
     tracker: Tracker
     checkpoints: CheckpointStorage
     keeper: LeaseKeeper
+    room: Room = field(default_factory=Room)
+    """The memory that trials share: one that can never fit is told so and not started, and one that does not fit beside
+    those under way waits."""
     trials: list[TrialRecord] = field(default_factory=list)
     under_way: dict[int, TrialRecord] = field(default_factory=dict)
     waiting: deque[TrialRecord] = field(default_factory=deque)
@@ -128,6 +132,12 @@ class Sweep:
                 trial = self.study.ask()
                 self.trials.append(trial)
             else:
+                return
+            if not trial.evaluations and (reason := self.room.refuses(trial.params)):
+                yield self._end(trial, TrialState.OUT_OF_MEMORY, reason)
+                continue
+            if not self.room.admits(trial.params, [other.params for other in self.under_way.values()]):
+                self.waiting.appendleft(trial)
                 return
             done = self.rewound.get(trial.number, len(trial.evaluations))
             resume_from = trial.evaluations[done - 1].checkpoint if done else None

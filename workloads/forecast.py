@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from workloads.cost.sizes import Sizes, bytes_of
 from workloads.data.calendar import PHASES
 from workloads.data.catalogue import ENTRIES, SeriesDefaults
 from workloads.data.forecast_dataset import Aim, forecast_dataset
@@ -20,9 +21,15 @@ from workloads.options import option
 if TYPE_CHECKING:
     import pandas
 
+    from workloads.hyperparameters import Hyperparameters
     from workloads.protocol import Dataset, Params, Predictor, Progress, Storage
+    from workloads.updates import Task
 
 DEFAULT_PART = 0.2
+
+
+BYTES_SCORED = 48
+"""For each number forecast in evaluation: itself, what came, and what is made of the two, in double precision."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,19 +217,39 @@ class Forecast:
         """Raise ValueError where `params` cannot be trained."""
         read_hyperparameters(params)
 
-    def train(
-        self, params: Params, dataset: Dataset, storage: Storage, resume_from: str | None = None
-    ) -> Iterator[Progress]:
-        """Train one trial; see `workloads.training.train`."""
+    @staticmethod
+    def sizes(dataset: Dataset) -> Sizes:
+        """Return what the cost of a trial depends on beside its hyperparameters."""
+        facts, parts = dataset.facts, Parts(*dataset.facts["rows"])
+        outputs = facts["horizon"] * len(facts["targets"]) * len(facts["quantiles"] or [0.5])
+        rows = {part: len(parts.origins(part, facts["horizon"])) for part in ("train", "valid", "test")}
+        return Sizes(
+            output_size=outputs,
+            input_size=facts["input_size"],
+            data_bytes=bytes_of(dataset.arrays),
+            training_steps=rows["train"],
+            loss_copies=6.0,
+            evaluation_bytes=(rows["valid"] + rows["test"]) * outputs * BYTES_SCORED,
+        )
+
+    def begin(self, params: Params, dataset: Dataset) -> tuple[Task, Hyperparameters]:
+        """Return what training is given; its network's weights come from the seed."""
         # torch takes two seconds to load, and checking a sweep file must not wait for it.
         import torch
 
         from workloads.tasks.forecasting import ForecastTask
-        from workloads.training import train
 
         h = read_hyperparameters(params)
         torch.manual_seed(h.seed)
-        yield from train(ForecastTask(h, dataset.arrays, dict(dataset.facts)), h, storage, resume_from)
+        return ForecastTask(h, dataset.arrays, dict(dataset.facts)), h
+
+    def train(
+        self, params: Params, dataset: Dataset, storage: Storage, resume_from: str | None = None
+    ) -> Iterator[Progress]:
+        """Train one trial; see `workloads.training.train`."""
+        from workloads.training import train
+
+        yield from train(*self.begin(params, dataset), storage, resume_from)
 
     def predictor(self, checkpoint: bytes) -> Predictor:
         """Return a model that continues a history."""

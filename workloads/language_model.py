@@ -8,14 +8,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from workloads.cost.sizes import Sizes
 from workloads.data.fingerprint import make_dataset
 from workloads.data.text import encode, read_text, tokenize, vocabulary_of
 from workloads.hyperparameters import read_hyperparameters
 from workloads.options import option
 
 if TYPE_CHECKING:
+    from workloads.hyperparameters import Hyperparameters
     from workloads.protocol import Dataset, Params, Predictor, Progress, Storage
+    from workloads.updates import Task
 
+PARTS = ("train", "valid")
 EVALUATION_STREAMS = 16
 """Held-out text is read in this many pieces, whatever the batch size in training."""
 
@@ -55,7 +59,7 @@ class LanguageModel:
         numbers = encode(tokens, vocabulary)
         return make_dataset(
             name=f"{self.text} by {self.unit}",
-            arrays={"train": numbers[:cut], "valid": numbers[cut:]},
+            arrays=dict(zip(PARTS, (numbers[:cut], numbers[cut:]), strict=True)),
             facts={"vocabulary": vocabulary, "unit": self.unit},
             source=source,
             baselines={"unigram/valid_loss": unigram_loss(numbers[:cut], numbers[cut:], len(vocabulary))},
@@ -65,20 +69,38 @@ class LanguageModel:
         """Raise ValueError where `params` cannot be trained."""
         read_hyperparameters(params)
 
-    def train(
-        self, params: Params, dataset: Dataset, storage: Storage, resume_from: str | None = None
-    ) -> Iterator[Progress]:
-        """Train one trial; see `workloads.training.train`."""
+    @staticmethod
+    def sizes(dataset: Dataset) -> Sizes:
+        """Return what the cost of a trial depends on beside its hyperparameters."""
+        vocabulary, (train, valid) = len(dataset.facts["vocabulary"]), (dataset.arrays[name] for name in PARTS)
+        streams = min(EVALUATION_STREAMS, len(valid) - 1)
+        return Sizes(
+            output_size=vocabulary,
+            vocabulary_size=vocabulary,
+            data_bytes=train.nbytes + valid.nbytes,
+            training_steps=len(train) - 1,
+            evaluation_streams=streams,
+            evaluation_steps=(len(valid) - 1) // streams,
+        )
+
+    def begin(self, params: Params, dataset: Dataset) -> tuple[Task, Hyperparameters]:
+        """Return what training is given; its network's weights come from the seed."""
         # torch takes two seconds to load, and checking a sweep file must not wait for it.
         import torch
 
         from workloads.tasks.next_token import NextTokenTask
-        from workloads.training import train
 
         h = read_hyperparameters(params)
         torch.manual_seed(h.seed)
-        task = NextTokenTask(h, dataset.arrays, dict(dataset.facts), evaluation_streams=EVALUATION_STREAMS)
-        yield from train(task, h, storage, resume_from)
+        return NextTokenTask(h, dataset.arrays, dict(dataset.facts), evaluation_streams=EVALUATION_STREAMS), h
+
+    def train(
+        self, params: Params, dataset: Dataset, storage: Storage, resume_from: str | None = None
+    ) -> Iterator[Progress]:
+        """Train one trial; see `workloads.training.train`."""
+        from workloads.training import train
+
+        yield from train(*self.begin(params, dataset), storage, resume_from)
 
     def predictor(self, checkpoint: bytes) -> Predictor:
         """Return a model that continues prompts."""

@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from workloads.data.episodes import Generate, adding_problem, copy_problem, repeat_problem
+from workloads.cost.sizes import Sizes, bytes_of
+from workloads.data.episodes import SYMBOLS, Generate, adding_problem, copy_problem, repeat_problem
 from workloads.data.fingerprint import make_dataset
 from workloads.hyperparameters import read_hyperparameters
 from workloads.options import option
 
 if TYPE_CHECKING:
+    from workloads.hyperparameters import Hyperparameters
     from workloads.protocol import Dataset, Params, Predictor, Progress, Storage
+    from workloads.updates import Task
 
 EPISODES = 50
 """Lags in one epoch; behind it the state starts anew, and other numbers are drawn."""
@@ -100,20 +103,37 @@ class Memory:
         """Raise ValueError where `params` cannot be trained."""
         read_hyperparameters(params, longest_window=self.length)
 
-    def train(
-        self, params: Params, dataset: Dataset, storage: Storage, resume_from: str | None = None
-    ) -> Iterator[Progress]:
-        """Train one trial; see `workloads.training.train`."""
+    def sizes(self, dataset: Dataset) -> Sizes:
+        """Return what the cost of a trial depends on beside its hyperparameters."""
+        is_adding = self.task == "adding"
+        return Sizes(
+            output_size=1 if is_adding else self.symbols + SYMBOLS * (self.task == "repeat"),
+            input_size=2 if is_adding else None,
+            vocabulary_size=None if is_adding else SYMBOLS + self.symbols,
+            data_bytes=bytes_of(dataset.arrays),
+            stream_length=self.length,
+            evaluation_streams=VALIDATION_STREAMS,
+            evaluation_steps=self.length,
+        )
+
+    def begin(self, params: Params, dataset: Dataset) -> tuple[Task, Hyperparameters]:
+        """Return what training is given; its network's weights come from the seed."""
         # torch takes two seconds to load, and checking a sweep file must not wait for it.
         import torch
 
         from workloads.tasks.recall import RecallTask
-        from workloads.training import train
 
         h = read_hyperparameters(params, longest_window=self.length)
         torch.manual_seed(h.seed)
-        task = RecallTask(h, dataset.arrays, dict(dataset.facts), self.generator())
-        yield from train(task, h, storage, resume_from)
+        return RecallTask(h, dataset.arrays, dict(dataset.facts), self.generator()), h
+
+    def train(
+        self, params: Params, dataset: Dataset, storage: Storage, resume_from: str | None = None
+    ) -> Iterator[Progress]:
+        """Train one trial; see `workloads.training.train`."""
+        from workloads.training import train
+
+        yield from train(*self.begin(params, dataset), storage, resume_from)
 
     def predictor(self, checkpoint: bytes) -> Predictor:
         """Return a model that answers sequences."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from workloads.cost.sizes import Sizes, bytes_of
 from workloads.data.audio import UnusableAudio, read_audio
 from workloads.data.catalogue import locate
 from workloads.data.corpora import PARTS, Recording, read_corpus, split
@@ -26,7 +27,9 @@ from workloads.hyperparameters import read_hyperparameters
 from workloads.options import option
 
 if TYPE_CHECKING:
+    from workloads.hyperparameters import Hyperparameters
     from workloads.protocol import Dataset, Params, Predictor, Progress, Storage
+    from workloads.updates import Task
 
 SYNTHESISED = "spoken-digits"
 SYNTHESISED_RATE = 16_000
@@ -149,19 +152,35 @@ class Speech:
         """Raise ValueError where `params` cannot be trained."""
         read_hyperparameters(params, whole_sequences=True)
 
-    def train(
-        self, params: Params, dataset: Dataset, storage: Storage, resume_from: str | None = None
-    ) -> Iterator[Progress]:
-        """Train one trial; see `workloads.training.train`."""
+    @staticmethod
+    def sizes(dataset: Dataset) -> Sizes:
+        """Return what the cost of a trial depends on beside its hyperparameters."""
+        front_end, of_training = dataset.facts["front_end"], dataset.arrays["parts"] == PARTS.index("train")
+        return Sizes(
+            output_size=len(dataset.facts["symbols"]),
+            input_size=front_end["mel_bands"] * front_end["stack"],
+            data_bytes=bytes_of(dataset.arrays),
+            longest=(int(dataset.arrays["steps"][of_training].max()),),
+        )
+
+    def begin(self, params: Params, dataset: Dataset) -> tuple[Task, Hyperparameters]:
+        """Return what training is given; its network's weights come from the seed."""
         # torch takes two seconds to load, and checking a sweep file must not wait for it.
         import torch
 
         from workloads.tasks.transcribing import TranscribingTask
-        from workloads.training import train
 
         h = read_hyperparameters(params, whole_sequences=True)
         torch.manual_seed(h.seed)
-        yield from train(TranscribingTask(h, dataset.arrays, dict(dataset.facts)), h, storage, resume_from)
+        return TranscribingTask(h, dataset.arrays, dict(dataset.facts)), h
+
+    def train(
+        self, params: Params, dataset: Dataset, storage: Storage, resume_from: str | None = None
+    ) -> Iterator[Progress]:
+        """Train one trial; see `workloads.training.train`."""
+        from workloads.training import train
+
+        yield from train(*self.begin(params, dataset), storage, resume_from)
 
     def predictor(self, checkpoint: bytes) -> Predictor:
         """Return a model that transcribes recordings."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from workloads.cost.sizes import Sizes, bytes_of
 from workloads.data.catalogue import locate
 from workloads.data.fingerprint import make_dataset
 from workloads.data.sentence_pairs import PARTS, Pairs, parts_of, read_pairs
@@ -18,7 +19,9 @@ from workloads.hyperparameters import read_hyperparameters
 from workloads.options import option
 
 if TYPE_CHECKING:
+    from workloads.hyperparameters import Hyperparameters
     from workloads.protocol import Dataset, Params, Predictor, Progress, Storage
+    from workloads.updates import Task
 
 DATES = "dates"
 EXAMPLES = 3
@@ -159,19 +162,36 @@ class Translation:
         """Raise ValueError where `params` cannot be trained."""
         read_hyperparameters(params, whole_sequences=True)
 
-    def train(
-        self, params: Params, dataset: Dataset, storage: Storage, resume_from: str | None = None
-    ) -> Iterator[Progress]:
-        """Train one trial; see `workloads.training.train`."""
+    @staticmethod
+    def sizes(dataset: Dataset) -> Sizes:
+        """Return what the cost of a trial depends on beside its hyperparameters."""
+        of_training = dataset.arrays["parts"] == PARTS.index("train")
+        source, target = (int(dataset.arrays[f"{side}_lengths"][of_training].max()) for side in ("source", "target"))
+        return Sizes(
+            output_size=dataset.facts["vocabulary_sizes"][1],
+            vocabulary_size=sum(dataset.facts["vocabulary_sizes"]),
+            data_bytes=bytes_of(dataset.arrays),
+            longest=(source, target),
+        )
+
+    def begin(self, params: Params, dataset: Dataset) -> tuple[Task, Hyperparameters]:
+        """Return what training is given; its network's weights come from the seed."""
         # torch takes two seconds to load, and checking a sweep file must not wait for it.
         import torch
 
         from workloads.tasks.translating import TranslatingTask
-        from workloads.training import train
 
         h = read_hyperparameters(params, whole_sequences=True)
         torch.manual_seed(h.seed)
-        yield from train(TranslatingTask(h, dataset.arrays, dict(dataset.facts)), h, storage, resume_from)
+        return TranslatingTask(h, dataset.arrays, dict(dataset.facts)), h
+
+    def train(
+        self, params: Params, dataset: Dataset, storage: Storage, resume_from: str | None = None
+    ) -> Iterator[Progress]:
+        """Train one trial; see `workloads.training.train`."""
+        from workloads.training import train
+
+        yield from train(*self.begin(params, dataset), storage, resume_from)
 
     def predictor(self, checkpoint: bytes) -> Predictor:
         """Return a model that translates sentences."""

@@ -28,6 +28,8 @@ def show(driver: Driver, *, quiet: bool) -> None:
     sweep = driver.sweep
     if sweep is None:
         raise RuntimeError("the driver is entered before it is shown")
+    for note in driver.notes:
+        click.echo(f"{driver.spec.name}: {note}", err=quiet)
     watch = "" if driver.settings.tracking_uri == "none" else f"bptt ui{flags_given()}"
     console = Console(stderr=quiet, highlight=False)
     view: View

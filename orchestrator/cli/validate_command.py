@@ -5,16 +5,16 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import os
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
 
-from orchestrator.cli.options import as_json
+from orchestrator.cli.options import as_json, with_settings
 from orchestrator.cli.terminal import print_page
+from orchestrator.machine import cpus_here, gpus_here
 from orchestrator.pages import Block, Facts, Heading, Paragraph
+from orchestrator.settings import Settings
 from orchestrator.space import in_order
 from orchestrator.spec import FROM_BUDGET, SweepSpec, find_spec, grid_size, trials_allowed
 from orchestrator.wording import count, in_view_order, value_of
@@ -24,25 +24,37 @@ EPILOG = """\b
 Examples:
   bptt validate sweep.yaml
   bptt validate sweep.yaml --json    the whole sweep, defaults written out
+  bptt validate sweep.yaml --cost    the memory and time of its trials, and what does not fit
 
-The data are not read; everything else is checked, with every extreme of the space.
+The data are not read; everything else is checked, with every extreme of the space. With --cost they are: it takes
+seconds, and what it measures of this machine is remembered in the runs folder.
 """
 
 
 @click.command("validate", epilog=EPILOG, short_help="Check a sweep file and show what it would run.")
 @click.argument("sweep", metavar="SWEEP")
+@click.option("--cost", is_flag=True, help="Predict memory and time: reads the data and measures on this machine.")
 @as_json
-def command(sweep: str, as_json: bool) -> None:
+@with_settings
+def command(settings: Settings, sweep: str, *, cost: bool, as_json: bool) -> None:
     """Check SWEEP, a sweep file or the name of a bundled sweep, and show what it would run."""
     spec = find_spec(sweep)
+    plain, costs = spec.plain(), list[tuple[str, str]]()
+    if cost:
+        from orchestrator.cli.cost_view import cost_of, facts_of
+
+        found = cost_of(spec, settings, show=lambda doing: click.echo(f"{spec.name}: {doing}", err=True))
+        plain, costs = {**plain, "cost": found.plain()}, facts_of(spec, found)
     if as_json:
-        click.echo(json.dumps(spec.plain()))
+        click.echo(json.dumps(plain))
         return
-    print_page(page_of(spec, sweep, cpus=cpus_here(), gpus=gpus_here()))
+    print_page(page_of(spec, sweep, cpus=cpus_here(), gpus=gpus_here(), costs=costs))
 
 
-def page_of(spec: SweepSpec, source: str, *, cpus: int, gpus: int) -> list[Block]:
-    """Return what the sweep will run on a machine of so many CPUs and GPUs."""
+def page_of(
+    spec: SweepSpec, source: str, *, cpus: int, gpus: int, costs: Sequence[tuple[str, str]] = ()
+) -> list[Block]:
+    """Return what the sweep will run on a machine of so many CPUs and GPUs, and what was found of its costs."""
     space = [f"{name}: {spec.space[name].describe()}" for name in in_view_order(in_order(spec.space))]
     facts = [
         ("workload", f"{spec.workload.kind}: {settings(spec.workload.options) or 'nothing of its own set'}"),
@@ -54,6 +66,7 @@ def page_of(spec: SweepSpec, source: str, *, cpus: int, gpus: int) -> list[Block
         ("budget", budget(spec)),
         ("search", search(spec)),
         ("resources", resources(spec, cpus=cpus, gpus=gpus)),
+        *costs,
     ]
     return [
         Heading(f"{spec.name}: a sweep of {spec.workload.kind}"),
@@ -109,6 +122,8 @@ def search(spec: SweepSpec) -> str:
 def resources(spec: SweepSpec, *, cpus: int, gpus: int) -> str:
     """Return what each trial takes, and how many there is room for here."""
     wanted = spec.resources
+    if wanted.is_auto:
+        return "auto: chosen by what trials are predicted to take; --cost says what"
     text = f"{wanted.cpus:g} CPU{f' and {wanted.gpus:g} GPU' if wanted.gpus else ''} for each trial; "
     room = [cpus / wanted.cpus] + ([gpus / wanted.gpus] if wanted.gpus else [])
     fitting = min(math.floor(min(room) + 1e-9), wanted.workers or 10**9, trials_allowed(spec))
@@ -116,17 +131,3 @@ def resources(spec: SweepSpec, *, cpus: int, gpus: int) -> str:
     if fitting == 0:
         return f"{text}more than {machine} has; it needs a cluster (--address)"
     return f"{text}{count(fitting, 'trial')} at once on {machine}"
-
-
-def cpus_here() -> int:
-    """Return the CPUs that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def gpus_here() -> int:
-    """Return the NVIDIA GPUs that this process may use, without loading torch."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return len([part for part in visible.split(",") if part.strip() not in ("", "-1")])
-    folder = Path("/proc/driver/nvidia/gpus")
-    return len(list(folder.iterdir())) if folder.is_dir() else 0

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
 
+from orchestrator.machine import Machine
 from orchestrator.trial import Assignment, Job, Reply
 
 
 class Executor(Protocol):
     """Trains trials in slots. The loop counts slots and asks; it never sees a process or an actor."""
+
+    def machine(self, memory_gb: float | None = None) -> Machine:
+        """Return what the smallest machine has that trials would be trained on; `memory_gb` limits their memory."""
+
+    def measure(self, function: Callable[..., Any], *arguments: Any, gpus: float = 0.0) -> Any:
+        """Call a function in a process like a worker's, and return its answer; BpttError where that cannot be."""
 
     def open(self, job: Job) -> None:
         """Get ready for the trials of one sweep; BpttError where that cannot be."""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
+from typing import Any
 
+from orchestrator.machine import Machine, this_machine
 from orchestrator.trial import Assignment, Job, Reply
 from orchestrator.worker import Worker
 
@@ -16,6 +19,14 @@ class LocalExecutor:
         self._job: Job | None = None
         self._workers: dict[int, Worker] = {}
         self._asked: deque[tuple[int, Assignment | None]] = deque()
+
+    def machine(self, memory_gb: float | None = None) -> Machine:
+        """Return what this machine has."""
+        return this_machine(memory_gb)
+
+    def measure(self, function: Callable[..., Any], *arguments: Any, gpus: float = 0.0) -> Any:
+        """Call it here."""
+        return function(*arguments)
 
     def open(self, job: Job) -> None:
         """Get ready for the trials of one sweep."""

@@ -10,15 +10,21 @@ import signal
 import socket
 import threading
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 from orchestrator.errors import BpttError, UserError
+from orchestrator.machine import Machine, gpu_memory_here, limited, this_machine
 from orchestrator.trial import Assignment, Failure, Job, Reply, TrialState
 from orchestrator.worker import Worker
 
 MOST_STILLBORN = 5
 """Workers that may die in a row before they are ready, or as many as there are."""
+MEASURE_S = 180.0
+"""How long measuring waits for a free place on the cluster, and for its answer."""
+SLIVER = 0.01
+"""Of a GPU, for asking it something."""
 PROBE_S = 60.0
 """How long a probe waits for Ray to run a task."""
 
@@ -44,11 +50,48 @@ class RayExecutor:
         self._slots: list[Slot] = []
         self._asked: dict[Any, int] = {}
         self._stillborn = 0
+        self._is_connected = False
+
+    def _connect(self) -> None:
+        if not self._is_connected:
+            connect(self._address)
+            self._is_connected = True
+
+    def machine(self, memory_gb: float | None = None) -> Machine:
+        """Return the least that any machine of the cluster has: trials may come to any of them."""
+        self._connect()
+        import ray
+
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        if not self._address:
+            return replace(this_machine(memory_gb), gpus=int(nodes[0].get("GPU", 0)), cpus=int(nodes[0].get("CPU", 1)))
+        with_gpus = [node for node in nodes if node.get("GPU")] or nodes
+        return Machine(
+            self._address,
+            cpus=int(min(node.get("CPU", 1) for node in with_gpus)),
+            gpus=int(min(node.get("GPU", 0) for node in with_gpus)),
+            memory_bytes=limited(min((node["memory"] for node in nodes if "memory" in node), default=None), memory_gb),
+            gpu_memory_bytes=self.measure(gpu_memory_here, gpus=SLIVER) if with_gpus[0].get("GPU") else None,
+        )
+
+    def measure(self, function: Callable[..., Any], *arguments: Any, gpus: float = 0.0) -> Any:
+        """Call a function in a worker process of Ray's, and return its answer; BpttError where that cannot be."""
+        self._connect()
+        import ray
+
+        # Ray leaves a process that was given no GPU every GPU that its node shows.
+        hidden = {} if gpus else {"runtime_env": {"env_vars": {"CUDA_VISIBLE_DEVICES": ""}}}
+        task = ray.remote(function).options(num_cpus=1, num_gpus=gpus, max_calls=1, **hidden)
+        try:
+            return ray.get(task.remote(*arguments), timeout=MEASURE_S)
+        except ray.exceptions.RayError as error:
+            why = str(getattr(error, "cause", None) or error).strip().splitlines()[-1:]
+            raise BpttError(f"nothing could be measured on a worker: {' '.join(why)[:300]}") from error
 
     def open(self, job: Job) -> None:
         """Connect to Ray, or start it here; share the data; start the workers."""
         self._job = job
-        connect(self._address)
+        self._connect()
         import ray
 
         # Put once: workers on a node read the same shared memory.
@@ -193,10 +236,11 @@ class RayExecutor:
 
     def close(self) -> None:
         """Stop the workers, and Ray itself where it was started here."""
-        if self._job is None:
+        if not self._is_connected:
             return
         import ray
 
+        self._is_connected = False
         for slot in self._slots:
             with contextlib.suppress(ray.exceptions.RayError):
                 ray.kill(slot.actor)

@@ -18,6 +18,7 @@ import yaml
 
 from orchestrator.horizon import draw, read_horizon
 from orchestrator.settings import Settings
+from orchestrator.spec import is_of_resources
 from orchestrator.tracking.client import is_database, open_client, talking_to
 from orchestrator.tracking.register import Winner, register_model
 from orchestrator.tracking.view import SweepView, describe, flatten, run_name, table
@@ -221,7 +222,7 @@ class SweepRuns:
 
 def changeable(key: str) -> bool:
     """Tell what may change in a sweep that goes on; MLflow's params never change, so such things are tags."""
-    return key in ("budget.trials", "budget.hours") or key.startswith("resources.")
+    return key in ("budget.trials", "budget.hours") or is_of_resources(key)
 
 
 def number_of(run: Run) -> int:

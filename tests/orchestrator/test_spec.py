@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import random
 import re
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.errors import SpecError
-from orchestrator.space import corners, is_active
-from orchestrator.spec import SweepSpec, bundled_sweeps, difference, find_spec, read_spec, spec_from
+from orchestrator.space import corners, drawn, is_active
+from orchestrator.spec import SweepSpec, bundled_sweeps, difference, find_spec, is_of_resources, read_spec, spec_from
 from tests.orchestrator.conftest import make_spec
 
 GOOD: dict[str, Any] = {
@@ -234,3 +235,34 @@ def test_the_difference_of_two_specs_names_each_change() -> None:
     old, new = spec_from(GOOD), spec_from(changed("space.hidden_size", [8, 16]))
     assert difference(old, old) == []
     assert all(line.startswith("space.hidden_size.") for line in difference(old, new))
+
+
+def test_resources_may_be_left_to_prediction() -> None:
+    spec = make_spec(resources="auto")
+    assert spec.resources.is_auto
+    assert spec.plain()["resources"] == "auto"
+    assert spec_from(spec.plain()) == spec
+    changes = difference(make_spec(resources={"cpus": 2}), spec)
+    assert 'resources: absent -> "auto"' in changes
+    assert all(is_of_resources(change.partition(":")[0]) for change in changes)
+    assert not is_of_resources("resourcesful")
+
+
+def test_another_word_for_resources_is_refused_with_what_is_allowed() -> None:
+    with pytest.raises(SpecError, match=r"^resources: 'all'; allowed: auto, or a mapping of cpus, gpus, workers$"):
+        make_spec(resources="all")
+
+
+def test_a_setting_drawn_from_a_space_lies_in_it() -> None:
+    space = make_spec(
+        space={
+            "quality": {"float": [0.1, 1.0], "log": True},
+            "at": {"int": [2, 20], "step": 6},
+            "fate": ["none", "raise"],
+            "only": {"int": [1, 3], "when": {"fate": ["raise"]}},
+        }
+    ).space
+    settings = [drawn(space, random.Random(seed)) for seed in range(100)]
+    assert all(0.1 <= setting["quality"] <= 1.0 and setting["at"] in (2, 8, 14, 20) for setting in settings)
+    assert all(("only" in setting) == (setting["fate"] == "raise") for setting in settings)
+    assert {setting.get("only") for setting in settings} == {None, 1, 2, 3}

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.cli.validate_command import budget, gpus_here, resources, search
+from orchestrator.cli.validate_command import budget, resources, search
+from orchestrator.machine import gpus_here
 from orchestrator.spec import SweepSpec, bundled_sweeps, spec_from
 from tests.orchestrator.cli.conftest import Bptt
 from tests.orchestrator.recorded import SPEC, spec_with

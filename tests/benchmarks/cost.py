@@ -1,0 +1,171 @@
+"""The cost of a trial, predicted and then trained: 50 settings, each in a process of its own.
+
+Memory is predicted from tiny windows of each cell type, measured once; time from a few updates of each setting, in a
+process that does nothing else. `make bench-cost` prints both beside what training then took.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+import workloads
+from workloads.cost.cells import Calibration
+from workloads.cost.memory import peak_memory
+from workloads.hyperparameters import read_hyperparameters
+from workloads.protocol import Dataset
+
+SETTINGS = 50
+MEMORY_BAR, TIME_BAR = 0.10, 0.25
+MOST_WORK, MOST_OUTPUTS = 60e9, 4e7
+"""Multiplications by weights in one update, and numbers that it gives, at most: more would only take longer."""
+TRAINED_WORK, FEWEST_UPDATES, MOST_UPDATES = 20e9, 3, 60
+"""Multiplications between two evaluations, as far as the bounds on updates allow."""
+GRID: dict[str, list[Any]] = {
+    "hidden_size": [32, 64, 128, 256, 512],
+    "num_layers": [1, 2],
+    "batch_size": [8, 16, 32, 64],
+    "truncation_length": [8, 16, 32, 64, 128, 256],
+    "optimizer": ["Adam", "SGD"],
+    "dropout": [0.0, 0.2],
+}
+DATA: list[dict[str, Any]] = [
+    *({"vocabulary": size} for size in (50, 200, 1000, 4000, 10_000)),
+    {"horizon": 24},
+]
+"""A text of so many different words, or a forecast of so many days of weather."""
+TOKENS, HELD_OUT = 200_000, 16 * 520
+
+
+def settings() -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """Draw data and hyperparameters, always the same."""
+    from workloads.models.cells import BUILTIN
+
+    draw, drawn = random.Random(1), []
+    while len(drawn) < SETTINGS:
+        params = {name: draw.choice(values) for name, values in GRID.items()}
+        params["cell_type"] = draw.choice(sorted(set(BUILTIN) - {"rnn_relu"}))
+        data = draw.choice(DATA)
+        if "horizon" in data:
+            params["batch_size"], params["truncation_length"] = 8, min(params["truncation_length"], 64)
+        pairs, outputs = params["batch_size"] * params["truncation_length"], data.get("vocabulary", 24)
+        hidden = params["hidden_size"]
+        work = 3 * pairs * (params["num_layers"] * 8 * hidden**2 + hidden * outputs)
+        if work <= MOST_WORK and pairs * outputs <= MOST_OUTPUTS:
+            updates = int(max(FEWEST_UPDATES, min(MOST_UPDATES, TRAINED_WORK / work)))
+            budget = {"sequence_steps": 2 * updates * pairs, "evaluations": 2, "learning_rate": 1e-4}
+            drawn.append((data, {**params, **budget}))
+    return drawn
+
+
+def load(data: dict[str, Any]) -> Any:
+    """Return the workload."""
+    return workloads.load("forecast", data) if "horizon" in data else workloads.load("language_model", {"unit": "word"})
+
+
+def prepared(data: dict[str, Any]) -> Dataset:
+    """Return words drawn at random, or the weather."""
+    if "horizon" in data:
+        prepared: Dataset = load(data).prepare()
+        return prepared
+    draw, size = np.random.default_rng(0), data["vocabulary"]
+    arrays = {
+        name: draw.integers(0, size, count).astype(np.int32) for name, count in (("train", TOKENS), ("valid", HELD_OUT))
+    }
+    facts = {"vocabulary": [str(number) for number in range(size)], "unit": "word"}
+    return Dataset("words", arrays, facts, "drawn", "")
+
+
+def handed_over(dataset: Dataset, folder: Path) -> str:
+    """Write a dataset down; a worker is given it and does not prepare it."""
+    np.savez(folder / "arrays.npz", **dict(dataset.arrays))
+    (folder / "facts.json").write_text(json.dumps(dict(dataset.facts)))
+    return str(folder)
+
+
+def taken_over(folder: str) -> Dataset:
+    """Read what was handed over."""
+    with np.load(Path(folder, "arrays.npz")) as arrays:
+        return Dataset("", dict(arrays), json.loads(Path(folder, "facts.json").read_text()), "", "")
+
+
+def trained(data: dict[str, Any], params: dict[str, Any], folder: str) -> dict[str, float]:
+    """Train, and return peak memory in MB and seconds per thousand sequence steps, without the first interval."""
+    import torch
+
+    from orchestrator.checkpoints import CheckpointStorage
+
+    torch.set_num_threads(1)
+    workload, dataset = load(data), taken_over(folder)
+    with tempfile.TemporaryDirectory() as folder:
+        storage = CheckpointStorage(Path(folder).as_uri())
+        metrics = [progress.metrics for progress in workload.train(params, dataset, storage)][-1]
+    return {"memory": metrics["peak_memory_mb"], "time": 1000 / metrics["sequence_steps_per_second"]}
+
+
+def timed(data: dict[str, Any], params: dict[str, Any], folder: str) -> dict[str, float]:
+    """Return the seconds per thousand sequence steps that a few updates predict."""
+    import torch
+
+    from workloads.cost.timing import time_setting
+
+    torch.set_num_threads(1)
+    return {"time": 1000 * time_setting(load(data), params, taken_over(folder), evaluation_s=0.0).step_s}
+
+
+def calibrated() -> dict[str, Any]:
+    """Return what is measured of every cell type."""
+    from orchestrator.cost import measure_here
+    from workloads.models.cells import BUILTIN
+
+    found, unknown = measure_here(list(BUILTIN))
+    if unknown:
+        raise RuntimeError(f"not measured: {unknown}")
+    return found
+
+
+def apart(function: str, *arguments: Any) -> Any:
+    """Call a function of this module in a process of its own."""
+    command = [sys.executable, "-m", "tests.benchmarks.cost", function, json.dumps(arguments)]
+    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+def main() -> None:
+    """Predict, train, and print both."""
+    calibration = Calibration.from_plain(apart("calibrated"))
+    errors: dict[str, list[float]] = {"memory": [], "time": []}
+    print("\nPeak memory in MB and ms per sequence step: predicted, trained, error")
+    for data, params in settings():
+        dataset, h = prepared(data), read_hyperparameters(params)
+        with tempfile.TemporaryDirectory() as name:
+            folder = handed_over(dataset, Path(name))
+            predicted = apart("timed", data, params, folder)
+            predicted["memory"] = peak_memory(h, load(data).sizes(dataset), calibration) / 1e6
+            found = apart("trained", data, params, folder)
+        line = (
+            f"{h.cell_type:<16}{h.hidden_size:>4} x{h.num_layers} batch {h.batch_size:>2} by {h.truncation_length:>3} "
+            f"{h.optimizer:<5}{h.dropout:>4} {' '.join(f'{name} {value}' for name, value in data.items()):<17}"
+        )
+        for what, all_errors in errors.items():
+            all_errors.append(predicted[what] / found[what] - 1)
+            line += f"{predicted[what]:9.4g} {found[what]:9.4g} {all_errors[-1]:+6.1%}"
+        print(line, flush=True)
+    for (what, all_errors), bar in zip(errors.items(), (MEMORY_BAR, TIME_BAR), strict=True):
+        sizes = sorted(map(abs, all_errors))
+        within = sum(size <= bar for size in sizes)
+        print(f"{what}: {within} of {len(sizes)} within {bar:.0%}; median {median(sizes):.1%}, worst {sizes[-1]:.1%}")
+
+
+if __name__ == "__main__":
+    if sys.argv[1:]:
+        print(json.dumps(globals()[sys.argv[1]](*json.loads(sys.argv[2]))))
+    else:
+        main()

@@ -1,0 +1,77 @@
+"""Measuring cells: torch's own and a user's, and what cannot be measured."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from tests.workloads.cost.cells import BROKEN, MEAN
+from workloads.cost import measure
+from workloads.cost.cells import CellMemory, Layer
+from workloads.cost.measure import Unmeasurable, measure_cell
+from workloads.cost.remote import measure_all
+
+
+@pytest.fixture(scope="module")
+def lstm() -> CellMemory:
+    torch.set_num_threads(1)
+    return measure_cell("lstm", "cpu")
+
+
+def test_what_a_layer_keeps_is_what_its_graph_holds(lstm: CellMemory) -> None:
+    cell, inputs = nn.LSTM(48, 96), torch.randn(200, 24, 48, requires_grad=True)
+    held: dict[int, int] = {}
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in {weight.data_ptr() for weight in (*cell.parameters(), inputs)}:
+            held[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        outputs, _ = cell(inputs)
+    counted = sum(held.values())
+    assert outputs.shape == (200, 24, 96)
+    assert Layer(lstm, 48, 96).bytes("kept", 200, 24) == pytest.approx(counted, rel=0.35)
+
+
+def test_the_way_back_takes_more_than_what_is_kept_and_a_pass_without_it_less(lstm: CellMemory) -> None:
+    kept, backward, inference = (
+        Layer(lstm, 128, 128).bytes(phase, 128, 32) for phase in ("kept", "backward", "inference")
+    )
+    assert inference < kept < backward
+
+
+def test_a_cell_of_the_users_own_is_measured_like_any_other() -> None:
+    found, unknown = measure_all([MEAN])
+    assert unknown == {}
+    mean = CellMemory(**{name: tuple(line) for name, line in found["cells"][MEAN].items()})
+    assert mean.count(10, 20) == 10 * 20 + 20
+    # tanh, two products and their sum, all kept or made at every step, and the stack of them.
+    assert Layer(mean, 128, 128).bytes("kept", 128, 32) > 128 * 32 * 128 * 4 * 2
+
+
+def test_a_cell_that_cannot_be_run_is_unknown_with_its_reason_and_the_others_are_measured() -> None:
+    found, unknown = measure_all([BROKEN, "rnn"])
+    assert unknown == {BROKEN: "RuntimeError: no such kernel"}
+    assert list(found["cells"]) == ["rnn"]
+    assert found["base_bytes"] > 100e6
+
+
+def test_where_the_system_says_nothing_nothing_is_predicted(monkeypatch: pytest.MonkeyPatch) -> None:
+    def silent(_device: torch.device) -> float:
+        raise Unmeasurable("this system does not say what a process takes")
+
+    monkeypatch.setattr(measure, "_resident", silent)
+    found, unknown = measure_all(["lstm"])
+    assert "base_bytes" not in found
+    assert unknown == {"lstm": "this system does not say what a process takes"}
+
+
+def test_random_numbers_are_as_they_were() -> None:
+    torch.manual_seed(5)
+    wanted = torch.rand(3)
+    torch.manual_seed(5)
+    measure_all(["rnn"])
+    assert torch.equal(torch.rand(3), wanted)

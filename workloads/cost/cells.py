@@ -1,0 +1,93 @@
+"""What was measured of cell types on one device, and what a layer of one takes by it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Line = tuple[float, float, float, float, float]
+"""Bytes once for each weight; for each step; for each step and stream, and that times input and times hidden size."""
+
+
+@dataclass(frozen=True, slots=True)
+class CellMemory:
+    """Bytes that one layer of a cell type takes; see `Line`."""
+
+    weights: tuple[float, float, float, float, float]
+    """Weights as a + b * input + c * hidden + d * input * hidden + e * hidden ** 2."""
+    kept: Line
+    """Behind the forward pass, for the way back."""
+    forward: Line
+    """At most during the forward pass."""
+    backward: Line
+    """At most on the way back, what was kept and the gradients of weights and inputs counted."""
+    inference: Line
+    """At most during a forward pass that keeps nothing."""
+
+    def count(self, input_size: int, hidden_size: int) -> float:
+        """Return the number of weights."""
+        of = (1, input_size, hidden_size, input_size * hidden_size, hidden_size**2)
+        return sum(each * size for each, size in zip(self.weights, of, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What was measured on one machine, of a process like a worker's."""
+
+    device: str
+    """`cpu`, or a GPU's name."""
+    base_bytes: float
+    """What a process has that has trained something tiny."""
+    cells: Mapping[str, CellMemory] = field(default_factory=dict)
+
+    def plain(self) -> dict[str, Any]:
+        """Return plain values, to be stored."""
+        names = CellMemory.__slots__
+        cells = {cell: {name: list(getattr(of, name)) for name in names} for cell, of in self.cells.items()}
+        return {"device": self.device, "base_bytes": self.base_bytes, "cells": cells}
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> Calibration:
+        """Return what `plain` wrote."""
+        cells = {
+            cell: CellMemory(**{name: tuple(line) for name, line in of.items()}) for cell, of in plain["cells"].items()
+        }
+        return cls(plain["device"], plain["base_bytes"], cells)
+
+
+ROUGH = Calibration(
+    "cpu",
+    700e6,
+    dict.fromkeys(
+        ("rnn", "rnn_relu", "gru", "lstm"),
+        CellMemory(
+            weights=(0, 0, 8, 4, 4),
+            kept=(5, 20e3, 600, 2, 60),
+            forward=(5, 20e3, 600, 2, 60),
+            backward=(14, 20e3, 600, 8, 80),
+            inference=(5, 1e3, 100, 2, 25),
+        ),
+    ),
+)
+"""A generous guess at torch's own cells, for telling without measuring that something is small."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One recurrent layer of a trial's network over one window."""
+
+    cell: CellMemory
+    input_size: int
+    hidden_size: int
+
+    @property
+    def weights(self) -> float:
+        """Return the number of weights."""
+        return self.cell.count(self.input_size, self.hidden_size)
+
+    def bytes(self, phase: str, steps: int, batch: int) -> float:
+        """Return what the layer takes in a phase: the name of a field of CellMemory."""
+        once, step, both, by_input, by_hidden = getattr(self.cell, phase)
+        per_step = both + by_input * self.input_size + by_hidden * self.hidden_size
+        return float(once * self.weights + steps * (step + batch * per_step))

@@ -1,0 +1,172 @@
+"""The networks that workloads train, as far as memory goes: their weights, and what is held when most is held.
+
+Two shapes: windows of a carried stream (`workloads.models.recurrent`), and whole sequences
+(`workloads.models.encoder`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from workloads.cost.cells import CellMemory, Layer
+from workloads.cost.sizes import Sizes
+from workloads.hyperparameters import Hyperparameters
+
+NUMBER = 4
+"""Bytes of a number in fp32. Under bf16 weights are still in it; what is kept of a window is counted as if it were."""
+WINDOW_BYTES = 64
+"""For each step and stream: token numbers as they are read, gathered and turned round."""
+EVALUATION_STEPS, EVALUATION_OUTPUTS = 512, 2**22
+"""Steps that evaluation reads at a time, and numbers that it makes of them: CHUNK_STEPS and CHUNK_OUTPUTS there."""
+CHUNK_NUMBERS = 2**24
+"""The widest tensor of a translator's attention and output layer: `workloads.models.translator.CHUNK_NUMBERS`."""
+CHUNK_COPIES = 6
+LARGE_BLOCK = 2.0**25
+"""Bytes from which the C library holds a block apart."""
+
+
+@dataclass(slots=True)
+class Held:
+    """Bytes held at one moment, by the size of their blocks.
+
+    A C library keeps blocks below 32 MB on a heap that it gives back late, and the larger ones apart (mallopt(3),
+    M_MMAP_THRESHOLD and M_TRIM_THRESHOLD, both as they grow by themselves).
+    """
+
+    small: float = 0.0
+    large: float = 0.0
+
+    def add(self, block: float, times: float = 1.0) -> Held:
+        """Hold a block, or several alike, too."""
+        if block < LARGE_BLOCK:
+            self.small += block * times
+        else:
+            self.large += block * times
+        return self
+
+    def beside(self, other: Held) -> Held:
+        """Return both together."""
+        return Held(self.small + other.small, self.large + other.large)
+
+
+def network_of(h: Hyperparameters, sizes: Sizes, cell: CellMemory) -> StreamNetwork | SequenceNetwork:
+    """Return the network that a setting trains, as far as memory goes."""
+    return SequenceNetwork(h, sizes, cell) if sizes.longest else StreamNetwork(h, sizes, cell)
+
+
+def longest_window(h: Hyperparameters) -> int:
+    """Return the steps of the longest window, whatever scheme cuts it."""
+    # Random windows are drawn by their mean; one in a thousand is seven times as long.
+    return h.truncation_length * (7 if getattr(h, "truncation", "fixed") in ("random", "unbiased") else 1)
+
+
+class StreamNetwork:
+    """`workloads.models.recurrent.RecurrentNetwork` over windows of a carried stream."""
+
+    def __init__(self, h: Hyperparameters, sizes: Sizes, cell: CellMemory) -> None:
+        self.h, self.sizes = h, sizes
+        embedded = (h.embedding_size or h.hidden_size) if sizes.vocabulary_size else (sizes.input_size or 1)
+        widths = [embedded] + [h.hidden_size] * (h.num_layers - 1)
+        self.layers = [Layer(cell, width, h.hidden_size) for width in widths]
+        self.embedded = embedded
+        self.steps = sizes.window(longest_window(h), h.batch_size)
+        self.head = (h.hidden_size + 1.0) * sizes.output_size
+        self.blocks = [
+            float((sizes.vocabulary_size or 0) * embedded),
+            *(layer.weights + 2 * h.hidden_size * h.layer_norm for layer in self.layers),
+            self.head,
+        ]
+
+    def update(self) -> Iterator[Held]:
+        """Walk through the moments of an update at which most is held, its gradients included."""
+        steps, batch, h = self.steps, self.h.batch_size, self.h
+        pairs = steps * batch
+        outputs = NUMBER * pairs * self.sizes.output_size
+        # A normalised output is kept beside the output itself, and dropout keeps the product and a mask.
+        beside, besides = NUMBER * pairs * h.hidden_size, h.layer_norm + 2 * (h.dropout > 0)
+
+        def behind(layers: int) -> Held:
+            held = Held().add(NUMBER * pairs * self.embedded).add(pairs * WINDOW_BYTES)
+            for layer in self.layers[:layers]:
+                held.add(layer.bytes("kept", steps, batch)).add(beside, besides)
+            return held
+
+        yield behind(len(self.layers)).add(outputs, self.sizes.loss_copies)
+        for place, layer in reversed(list(enumerate(self.layers))):
+            held = behind(place).add(layer.bytes("backward", steps, batch)).add(beside, besides)
+            for above in self.blocks[place + 2 :]:
+                held.add(NUMBER * above)
+            yield held.add(outputs)
+
+    def evaluation(self) -> Held:
+        """Return what a pass over held-out data adds at most."""
+        sizes = self.sizes
+        fitting = EVALUATION_OUTPUTS // (sizes.evaluation_streams * sizes.output_size)
+        steps = max(min(sizes.evaluation_steps, EVALUATION_STEPS, fitting), 1)
+        pairs = steps * sizes.evaluation_streams
+        held = Held().add(pairs * (NUMBER * (self.embedded + self.h.hidden_size) + WINDOW_BYTES))
+        held.add(max(layer.bytes("inference", steps, sizes.evaluation_streams) for layer in self.layers))
+        return held.add(NUMBER * pairs * sizes.output_size, 3).add(sizes.evaluation_bytes)
+
+
+class SequenceNetwork:
+    """`workloads.models.encoder.Encoder` over whole sequences, and what stands on it: from above."""
+
+    def __init__(self, h: Hyperparameters, sizes: Sizes, cell: CellMemory) -> None:
+        self.h, self.sizes = h, sizes
+        hidden = h.hidden_size
+        embedded = (h.embedding_size or hidden) if sizes.vocabulary_size else (sizes.input_size or 1)
+        ways = 2 if h.bidirectional else 1
+        widths = [embedded] + [ways * hidden] * (h.num_layers - 1)
+        self.encoder = [Layer(cell, width, hidden) for width in widths]
+        self.decoder = [Layer(cell, width, hidden) for width in [embedded] + [hidden] * (h.num_layers - 1)]
+        self.embedded, self.ways = embedded, ways
+        norms = 2 * hidden * h.layer_norm
+        self.blocks = [layer.weights + norms for layer in self.encoder * ways]
+        if self.translates:
+            self.blocks += [layer.weights + norms for layer in self.decoder]
+            self.blocks += [float((sizes.vocabulary_size or 0) * embedded), (hidden + 1.0) * sizes.output_size]
+            self.blocks += [float(ways * hidden * (embedded + 2 * hidden) + 2 * hidden**2 + 4 * hidden + embedded)]
+        else:
+            self.blocks += [(ways * hidden + 1.0) * sizes.output_size]
+
+    @property
+    def translates(self) -> bool:
+        """Tell whether there is a target beside the source."""
+        return len(self.sizes.longest) > 1
+
+    def update(self) -> Iterator[Held]:
+        """Give what the batch of the longest sequences adds at most, gradients included."""
+        held = self._batch(self.h.batch_size, "backward")
+        for block in self.blocks:
+            held.add(NUMBER * block)
+        yield held
+
+    def evaluation(self) -> Held:
+        """Return what a batch of held-out sequences adds at most, taken to be no longer than those of training."""
+        return self._batch(64 if self.translates else 16, "inference")
+
+    def _batch(self, batch: int, phase: str) -> Held:
+        hidden, outputs = self.h.hidden_size, self.sizes.output_size
+        source, *target = self.sizes.longest
+        # Inputs, outputs and the gradients of both, of every layer in both directions; else of the whole stack.
+        stacks = len(self.encoder) if self.ways == 2 else 1
+        held = Held().add(source * batch * (NUMBER * self.embedded + WINDOW_BYTES), 2)
+        held.add(NUMBER * source * batch * self.ways * hidden, 4 * stacks)
+        window = self._window(self.encoder[:1] if self.ways == 2 else self.encoder, source, batch, phase=phase)
+        if not target:
+            return held.add(NUMBER * source * batch * outputs, 6).add(window)
+        held.add(NUMBER * source * batch * hidden, 4 * (self.ways + 1))
+        held.add(target[0] * batch * (NUMBER * (self.embedded + 4 * hidden) + WINDOW_BYTES), 2)
+        widest = max(source * batch * hidden, batch * outputs)
+        held.add(NUMBER * min(widest * target[0], max(CHUNK_NUMBERS, widest)), CHUNK_COPIES)
+        return held.add(max(window, self._window(self.decoder, target[0], batch, phase=phase)))
+
+    def _window(self, layers: list[Layer], length: int, batch: int, *, phase: str) -> float:
+        """Return what the graph of one chunk takes: all layers of a stack are run together."""
+        if phase == "inference":
+            return max(layer.bytes(phase, length, batch) for layer in layers)
+        steps = min(longest_window(self.h), length)
+        beside = steps * batch * NUMBER * self.h.hidden_size * (self.h.layer_norm + 2 * (self.h.dropout > 0))
+        return sum(layer.bytes(phase, steps, batch) + beside for layer in layers)

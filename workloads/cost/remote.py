@@ -1,0 +1,32 @@
+"""What is asked of a worker's machine: plain values in and out, and nothing loaded before it is called."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+
+def measure_all(cell_types: Sequence[str]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Measure cell types on this process's device.
+
+    Returns a Calibration's plain values, without `base_bytes` where the system does not say what a process takes; and
+    by cell type why it could not be measured.
+    """
+    import torch
+
+    from workloads.cost.cells import Calibration
+    from workloads.cost.measure import Unmeasurable, measure_base, measure_cell
+
+    torch.set_num_threads(1)
+    unknown: dict[str, str] = {}
+    try:
+        base = measure_base()
+    except Unmeasurable as error:
+        return {"device": "", "cells": {}}, dict.fromkeys(cell_types, str(error))
+    cells = {}
+    for cell_type in cell_types:
+        try:
+            cells[cell_type] = measure_cell(cell_type)
+        except Exception as error:  # noqa: BLE001 - a user's own cell may fail in any way, and says so when it is trained
+            unknown[cell_type] = f"{type(error).__name__}: {error}".splitlines()[0][:300]
+    return Calibration(base.device, base.base_bytes, cells).plain(), unknown
