@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help install sweep ui test check test-slow bench bench-adaptive lock clean
+.PHONY: help install sweep ui test check test-slow bench bench-adaptive bench-cost lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -49,6 +49,9 @@ bench: .venv/.installed-dev ## Measure the cost of the machine round the trainin
 
 bench-adaptive: .venv/.installed-dev ## Measure adaptive truncation beside fixed lengths: forty minutes, one core
 	$(BIN)/python -m tests.benchmarks.adaptive
+
+bench-cost: .venv/.installed-dev ## Predict memory and time of 50 settings, train them, and compare (15 minutes)
+	$(BIN)/python -m tests.benchmarks.cost
 
 lock: ## Pin the whole tree anew, from what pyproject.toml allows
 	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock

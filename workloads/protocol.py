@@ -76,7 +76,11 @@ class Predictor(Protocol):
 
 
 class Workload(Protocol):
-    """A kind of sequence task with its data."""
+    """A kind of sequence task with its data.
+
+    Two methods more, where there are any, let its costs be predicted: `sizes(dataset)`, see `workloads.cost.sizes`, and
+    `begin(params, dataset)`, see `workloads.cost.timing`.
+    """
 
     @property
     def objectives(self) -> Mapping[str, str]:

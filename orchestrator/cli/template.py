@@ -94,6 +94,7 @@ def sweep_template(kind: str) -> str:
             "search:",
             *block_lines(Search, {"sampler": "tpe", "pruner": "median"}),
             "",
+            "# `resources: auto`, on one line, in place of this block: chosen by what trials are predicted to take.",
             "resources:",
             *block_lines(Resources, {"cpus": 1}),
             "",

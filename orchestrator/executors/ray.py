@@ -10,7 +10,7 @@ import signal
 import socket
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -79,11 +79,10 @@ class RayExecutor:
         self._connect()
         import ray
 
-        # Ray leaves a process that was given no GPU every GPU that its node shows.
-        hidden = {} if gpus else {"runtime_env": {"env_vars": {"CUDA_VISIBLE_DEVICES": ""}}}
-        task = ray.remote(function).options(num_cpus=1, num_gpus=gpus, max_calls=1, **hidden)
+        # One call a process: what a process takes tells of nothing once it has done something else.
+        task = ray.remote(max_calls=1, num_cpus=1, num_gpus=gpus)(_call)
         try:
-            return ray.get(task.remote(*arguments), timeout=MEASURE_S)
+            return ray.get(task.remote(function, arguments, gpus), timeout=MEASURE_S)
         except ray.exceptions.RayError as error:
             why = str(getattr(error, "cause", None) or error).strip().splitlines()[-1:]
             raise BpttError(f"nothing could be measured on a worker: {' '.join(why)[:300]}") from error
@@ -255,8 +254,7 @@ class RemoteWorker(Worker):
     def receive(self, job: Job, dataset: Any) -> None:
         """Take over the job, with arrays that lie in shared memory."""
         if not job.gpus:
-            # Ray leaves a worker that was given no GPU every GPU that its node shows. Torch is not loaded yet.
-            os.environ["CUDA_VISIBLE_DEVICES"] = ""
+            hide_gpus()
         self.prepare(replace(job, dataset=dataset))
 
 
@@ -317,6 +315,18 @@ def probe(address: str) -> dict[str, float]:
         raise BpttError(f"Ray started, but its workers do not: {' '.join(str(error).split())[:300]}") from error
     finally:
         ray.shutdown()
+
+
+def _call(function: Callable[..., Any], arguments: Sequence[Any], gpus: float) -> Any:
+    """Call a function as a worker would be called."""
+    if not gpus:
+        hide_gpus()
+    return function(*arguments)
+
+
+def hide_gpus() -> None:
+    """Hide the GPUs: Ray leaves a process that was given none all that its node shows. Torch is not loaded yet."""
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
 def _nothing() -> None:

@@ -64,10 +64,9 @@ def measure_base(device_name: str = "auto") -> Calibration:
     tokens = np.arange(2000, dtype=np.int32) % len(vocabulary)
     arrays = {"train": tokens, "valid": tokens}
     h = Hyperparameters(hidden_size=32, batch_size=8, device=device_name, sequence_steps=2048, evaluations=2)
-    with torch.random.fork_rng():
-        task = NextTokenTask(h, arrays, {"vocabulary": vocabulary, "unit": "word"}, evaluation_streams=4)
-        for _ in train(task, h, _Nowhere()):
-            pass
+    task = NextTokenTask(h, arrays, {"vocabulary": vocabulary, "unit": "word"}, evaluation_streams=4)
+    for _ in train(task, h, _Nowhere()):
+        pass
     del task
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
     return Calibration(name, 0.0 if device.type == "cuda" else _now(device))
@@ -97,10 +96,10 @@ def _measure(cell: nn.Module, inputs: Tensor, device: torch.device) -> tuple[flo
     """Return the bytes kept, and at most taken forward, backward and without a graph, by one window."""
     before = _reset(device)
     with torch.no_grad():
-        cell(inputs)
+        cell(inputs, None)
     inference = peak_memory_bytes(device) - before
     before = _reset(device)
-    outputs, state = cell(inputs)
+    outputs, state = cell(inputs, None)
     forward, kept = peak_memory_bytes(device) - before, _resident(device) - before
     gradient = torch.ones_like(outputs)
     reset_peak_memory(device)

@@ -27,13 +27,13 @@ ONE_KERNEL = ("SGD", "Adam", "AdamW", "Adagrad")
 def at_most(phases: Sequence[Sequence[Held]], kept_free: float = KEPT_FREE) -> float:
     """Return the most bytes that are held through phases, each a row of moments.
 
-    Small blocks of one phase seldom fit where those of another were: up to `kept_free` bytes stay between them.
+    Blocks of one phase seldom fit where small ones of another were: up to `kept_free` bytes stay between them.
     """
-    small = [max(held.small for held in moments) for moments in phases]
+    lingering = [max(held.lingering for held in moments) for moments in phases]
     most = 0.0
     for place, moments in enumerate(phases):
-        others = max((*small[:place], *small[place + 1 :]), default=0.0)
-        most = max(most, *(held.large + held.small + min(others, kept_free) for held in moments))
+        others = max((*lingering[:place], *lingering[place + 1 :]), default=0.0)
+        most = max(most, max(held.total for held in moments) + min(others, kept_free))
     return most
 
 
@@ -47,8 +47,7 @@ def peak_memory(h: Hyperparameters, sizes: Sizes, calibration: Calibration) -> f
     weights = Held()
     for count in network.blocks:
         weights.add(NUMBER * count)
-    total = weights.small + weights.large
-    kept = total * (1 + STATES[h.optimizer] + (h.momentum > 0 and h.optimizer in ("SGD", "RMSprop")))
+    kept = weights.total * (1 + STATES[h.optimizer] + (h.momentum > 0 and h.optimizer in ("SGD", "RMSprop")))
     # Optimisers that torch has not as one kernel take temporaries of the largest weight's size.
     step = Held().add(0.0 if h.optimizer in ONE_KERNEL else NUMBER * max(network.blocks), 2)
     saving = Held().add(kept, CHECKPOINT_COPIES)

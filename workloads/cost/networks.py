@@ -28,26 +28,25 @@ LARGE_BLOCK = 2.0**25
 
 @dataclass(slots=True)
 class Held:
-    """Bytes held at one moment, by the size of their blocks.
+    """Bytes held at one moment, in blocks.
 
-    A C library keeps blocks below 32 MB on a heap that it gives back late, and the larger ones apart (mallopt(3),
-    M_MMAP_THRESHOLD and M_TRIM_THRESHOLD, both as they grow by themselves).
+    A C library holds small blocks on a heap that it gives back late, and the larger ones apart (mallopt(3),
+    M_MMAP_THRESHOLD as it grows by itself).
     """
 
-    small: float = 0.0
-    large: float = 0.0
+    total: float = 0.0
+    lingering: float = 0.0
+    """What may still be on the heap afterwards: of a larger block, so much as the largest small one."""
 
     def add(self, block: float, times: float = 1.0) -> Held:
         """Hold a block, or several alike, too."""
-        if block < LARGE_BLOCK:
-            self.small += block * times
-        else:
-            self.large += block * times
+        self.total += block * times
+        self.lingering += min(block, LARGE_BLOCK) * times
         return self
 
     def beside(self, other: Held) -> Held:
         """Return both together."""
-        return Held(self.small + other.small, self.large + other.large)
+        return Held(self.total + other.total, self.lingering + other.lingering)
 
 
 def network_of(h: Hyperparameters, sizes: Sizes, cell: CellMemory) -> StreamNetwork | SequenceNetwork:

@@ -19,14 +19,15 @@ def measure_all(cell_types: Sequence[str]) -> tuple[dict[str, Any], dict[str, st
 
     torch.set_num_threads(1)
     unknown: dict[str, str] = {}
-    try:
-        base = measure_base()
-    except Unmeasurable as error:
-        return {"device": "", "cells": {}}, dict.fromkeys(cell_types, str(error))
     cells = {}
-    for cell_type in cell_types:
+    with torch.random.fork_rng():
         try:
-            cells[cell_type] = measure_cell(cell_type)
-        except Exception as error:  # noqa: BLE001 - a user's own cell may fail in any way, and says so when it is trained
-            unknown[cell_type] = f"{type(error).__name__}: {error}".splitlines()[0][:300]
+            base = measure_base()
+        except Unmeasurable as error:
+            return {"device": "", "cells": {}}, dict.fromkeys(cell_types, str(error))
+        for cell_type in cell_types:
+            try:
+                cells[cell_type] = measure_cell(cell_type)
+            except Exception as error:  # noqa: BLE001 - a user's own cell may fail in any way
+                unknown[cell_type] = f"{type(error).__name__}: {error}".splitlines()[0][:300]
     return Calibration(base.device, base.base_bytes, cells).plain(), unknown

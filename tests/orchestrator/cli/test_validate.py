@@ -15,6 +15,7 @@ from orchestrator.cli.validate_command import budget, resources, search
 from orchestrator.machine import gpus_here
 from orchestrator.spec import SweepSpec, bundled_sweeps, spec_from
 from tests.orchestrator.cli.conftest import Bptt
+from tests.orchestrator.conftest import make_spec
 from tests.orchestrator.recorded import SPEC, spec_with
 
 GRID = {"cell_type": ["rnn", "gru"], "truncation_length": [8, 16, 32]}
@@ -108,3 +109,64 @@ def test_nothing_heavy_is_imported(command: list[str], tmp_path: Path) -> None:
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60
     )
     assert (finished.returncode, finished.stderr) == (0, "")
+
+
+def text_sweep(text_file: Path, **blocks: Any) -> SweepSpec:
+    given = {
+        "workload": {"kind": "language_model", "text": str(text_file)},
+        "space": {"hidden_size": [8, 16_384], "truncation_length": {"int": [4, 16]}},
+        "train": {"cell_type": "rnn", "batch_size": 4},
+        "budget": {"trials": 4, "sequence_steps": 2000, "evaluations": 2},
+        "search": {"sampler": "random"},
+    }
+    return spec_with(**{**given, **blocks})
+
+
+def test_cost_says_memory_time_and_what_does_not_fit(
+    bptt: Bptt,
+    sweep_file: Callable[[SweepSpec], Path],
+    text_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("BPTT_MEMORY_GB", "4")
+    spec = text_sweep(text_file, resources="auto")
+    answer = bptt("validate", sweep_file(spec), "--cost", "--json", "--runs", tmp_path / "runs")
+    found = json.loads(answer.out)
+    cost = found.pop("cost")
+    assert spec_from(found) == spec
+    assert cost["memory_bytes"]["allowed"] == 4e9
+    assert cost["memory_bytes"]["least"] < 4e9 < cost["memory_bytes"]["most"]
+    assert {params["hidden_size"] for params in cost["too_large"]} == {16_384}
+    assert 0 < cost["seconds"]["least"] <= cost["seconds"]["mean"] <= cost["seconds"]["most"]
+    assert cost["seconds"]["sweep_most"] == pytest.approx(cost["seconds"]["most"] * 4 / cost["trials_at_once"])
+    assert (tmp_path / "runs" / "costs.json").is_file()
+    page = bptt("validate", sweep_file(spec), "--cost", "--runs", tmp_path / "runs")
+    assert page.status == 0
+    for words in (
+        "4.0 GB allowed on",
+        "2 extreme settings of the space, such as truncation_length 4, hidden_size 16384",
+        "such trials are told out of memory and not started",
+        "for each trial here, unpruned",
+        "auto: chosen by what trials are predicted to take",
+    ):
+        assert words in page.out
+    assert "timing setting 1 of" in page.err
+
+
+def test_cost_of_a_workload_of_the_users_own_is_said_to_be_unknown(
+    bptt: Bptt, sweep_file: Callable[[SweepSpec], Path], tmp_path: Path
+) -> None:
+    answer = bptt("validate", sweep_file(make_spec()), "--cost", "--runs", tmp_path / "runs")
+    assert answer.status == 0
+    assert "tests.fakes:Scripted is not predicted: the workload does not say its sizes" in answer.out
+    assert "not predicted: this workload does not say what its training begins with" in answer.out
+
+
+def test_data_that_are_not_there_are_the_users_mistake(
+    bptt: Bptt, sweep_file: Callable[[SweepSpec], Path], tmp_path: Path
+) -> None:
+    spec = text_sweep(tmp_path / "gone.txt")
+    answer = bptt("validate", sweep_file(spec), "--cost", "--runs", tmp_path / "runs")
+    assert (answer.status, answer.out) == (2, "")
+    assert "gone.txt" in answer.err

@@ -110,6 +110,37 @@ def test_the_contract(executor: Executor) -> None:
     assert [number for number, _ in collect(executor, 2)] == [5, 6]
 
 
+def place_of(number: int) -> tuple[int, int, str]:
+    """Say who was asked, and which GPUs it sees."""
+    return number, os.getpid(), os.environ.get("CUDA_VISIBLE_DEVICES", "all")
+
+
+def broken() -> None:
+    raise RuntimeError("no such kernel")
+
+
+@pytest.mark.parametrize("in_process", [True, False], ids=["local", "ray"])
+def test_what_there_is_can_be_asked_and_measured_before_trials_are_trained(tmp_path: Path, in_process: bool) -> None:
+    executor = make_executor(workers=1, in_process=in_process)
+    try:
+        machine = executor.machine(memory_gb=0.5)
+        assert machine.cpus >= 1
+        assert machine.memory_bytes == 0.5e9
+        number, process, gpus = executor.measure(place_of, 7)
+        assert number == 7
+        assert (process == os.getpid()) == in_process
+        assert in_process or gpus == ""
+        with pytest.raises((BpttError, RuntimeError), match="no such kernel"):
+            executor.measure(broken)
+        executor.open(job(tmp_path))
+        until_ready(executor, 1)
+        executor.start(Assignment(0, params()))
+        [(_, reply)] = collect(executor, 1)
+        assert isinstance(reply, Progress)
+    finally:
+        executor.close()
+
+
 def test_a_killed_ray_worker_is_reported_lost_and_its_slot_filled_again(tmp_path: Path) -> None:
     executor = make_executor(workers=1)
     executor.open(job(tmp_path))

@@ -14,31 +14,40 @@ from workloads.cost.remote import measure_all
 
 
 @pytest.fixture(scope="module")
-def lstm() -> CellMemory:
+def gru() -> CellMemory:
     torch.set_num_threads(1)
-    return measure_cell("lstm", "cpu")
+    return measure_cell("gru", "cpu")
 
 
-def test_what_a_layer_keeps_is_what_its_graph_holds(lstm: CellMemory) -> None:
-    cell, inputs = nn.LSTM(48, 96), torch.randn(200, 24, 48, requires_grad=True)
+def test_windows_of_other_sizes_are_foretold(gru: CellMemory) -> None:
+    cell, inputs = nn.GRU(96, 192), torch.randn(300, 24, 96, requires_grad=True)
+    measure._measure(cell, inputs[:2], torch.device("cpu"))
+    found = measure._measure(cell, inputs, torch.device("cpu"))
+    layer = Layer(gru, 96, 192)
+    foretold = [layer.bytes(phase, 300, 24) for phase in ("kept", "forward", "backward", "inference")]
+    assert foretold == pytest.approx(found, rel=0.15)
+
+
+def test_a_layer_keeps_no_less_than_the_tensors_of_its_graph(gru: CellMemory) -> None:
+    cell, inputs = nn.GRU(48, 96), torch.randn(200, 24, 48, requires_grad=True)
+    others = {weight.data_ptr() for weight in (*cell.parameters(), inputs)}
     held: dict[int, int] = {}
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in {weight.data_ptr() for weight in (*cell.parameters(), inputs)}:
+        if storage.data_ptr() not in others:
             held[storage.data_ptr()] = storage.nbytes()
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         outputs, _ = cell(inputs)
-    counted = sum(held.values())
     assert outputs.shape == (200, 24, 96)
-    assert Layer(lstm, 48, 96).bytes("kept", 200, 24) == pytest.approx(counted, rel=0.35)
+    assert Layer(gru, 48, 96).bytes("kept", 200, 24) > sum(held.values()) > 200 * 24 * 96 * 4
 
 
-def test_the_way_back_takes_more_than_what_is_kept_and_a_pass_without_it_less(lstm: CellMemory) -> None:
+def test_the_way_back_takes_more_than_what_is_kept_and_a_pass_without_it_less(gru: CellMemory) -> None:
     kept, backward, inference = (
-        Layer(lstm, 128, 128).bytes(phase, 128, 32) for phase in ("kept", "backward", "inference")
+        Layer(gru, 128, 128).bytes(phase, 128, 32) for phase in ("kept", "backward", "inference")
     )
     assert inference < kept < backward
 

@@ -73,7 +73,7 @@ def test_the_vocabulary_is_most_of_a_word_models_window() -> None:
     assert 3 * outputs < predicted(many) - predicted(TEXT) < 8 * outputs
 
 
-def test_small_blocks_of_another_phase_stay_up_to_a_limit_and_large_ones_go() -> None:
+def test_blocks_of_another_phase_stay_up_to_a_limit() -> None:
     small, large = Held().add(10e6, 2), Held().add(100e6)
     assert at_most([[small], [large]], 64e6) == 120e6
     assert at_most([[small], [large]], 5e6) == 105e6
