@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from workloads.cost.cells import CellMemory, Layer
 from workloads.cost.sizes import Sizes
+from workloads.horizon_window import SEQUENCES, horizon_steps, horizon_streams
 from workloads.hyperparameters import Hyperparameters
 
 NUMBER = 4
@@ -22,6 +23,8 @@ EVALUATION_STEPS, EVALUATION_OUTPUTS = 512, 2**22
 CHUNK_NUMBERS = 2**24
 """The widest tensor of a translator's attention and output layer: `workloads.models.translator.CHUNK_NUMBERS`."""
 CHUNK_COPIES = 6
+LOOKS = 6
+"""Horizons that training measures beside those of evaluations; under truncation: adaptive more, on fewer streams."""
 LARGE_BLOCK = 2.0**25
 """Bytes from which the C library holds a block apart."""
 
@@ -98,6 +101,18 @@ class StreamNetwork:
                 held.add(NUMBER * above)
             yield held.add(outputs)
 
+    def horizon(self) -> Held:
+        """Return what measuring a gradient horizon adds: a graph of its own, and two sets of gradients."""
+        steps = min(horizon_steps(self.h), self.sizes.stream_length or horizon_steps(self.h))
+        streams, _ = horizon_streams(self.h, steps=steps, looks=LOOKS)
+        held = Held().add(NUMBER * steps * streams * self.embedded).add(steps * streams * WINDOW_BYTES)
+        for layer in self.layers:
+            held.add(layer.bytes("kept", steps, streams))
+        held.add(NUMBER * steps * streams * self.sizes.output_size)
+        for block in self.blocks[:-1]:
+            held.add(NUMBER * block, 2)
+        return held
+
     def evaluation(self) -> Held:
         """Return what a pass over held-out data adds at most."""
         sizes = self.sizes
@@ -141,6 +156,13 @@ class SequenceNetwork:
         for block in self.blocks:
             held.add(NUMBER * block)
         yield held
+
+    def horizon(self) -> Held:
+        """Return what measuring a gradient horizon adds: it is measured on fewer sequences than a batch has."""
+        held = self._batch(SEQUENCES, "backward")
+        for block in self.blocks:
+            held.add(NUMBER * block, 2)
+        return held
 
     def evaluation(self) -> Held:
         """Return what a batch of held-out sequences adds at most, taken to be no longer than those of training."""

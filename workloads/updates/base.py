@@ -14,10 +14,6 @@ from workloads.bptt.horizon import Horizon
 from workloads.bptt.truncation import Truncation
 from workloads.data.batches import BucketBatches
 from workloads.data.stream import Stream
-from workloads.hyperparameters import Hyperparameters
-
-HORIZON_STEPS, HORIZON_LENGTHS = (64, 512), 2
-"""A horizon is measured over so many truncation lengths, within these bounds in steps."""
 
 
 class Task(Protocol):
@@ -105,9 +101,3 @@ class Updates(Protocol):
     @property
     def truncation(self) -> Truncation:
         """Return the truncation scheme, or one of several that do the same."""
-
-
-def horizon_steps(h: Hyperparameters) -> int:
-    """Return the steps over which a horizon is measured, where the data have so many."""
-    least, most = HORIZON_STEPS
-    return min(max(HORIZON_LENGTHS * h.truncation_length, least), most)

@@ -11,11 +11,9 @@ import torch
 from workloads.bptt.horizon import Horizon
 from workloads.bptt.schemes import truncations_of
 from workloads.bptt.truncation import Truncation
+from workloads.horizon_window import SEQUENCES, horizon_steps
 from workloads.hyperparameters import Hyperparameters
-from workloads.updates.base import SequenceTask, Update, horizon_steps
-
-HORIZON_SEQUENCES = 8
-"""The longest sequences, on which it is measured where sequences are read whole."""
+from workloads.updates.base import SequenceTask, Update
 
 
 class SequenceUpdates:
@@ -78,5 +76,5 @@ class SequenceUpdates:
     def horizon(self, look: int = 0) -> Horizon | None:
         """Measure over the longest sequences."""
         lengths = self.task.training.lengths
-        longest = np.argsort(lengths, kind="stable")[-HORIZON_SEQUENCES:]
+        longest = np.argsort(lengths, kind="stable")[-SEQUENCES:]
         return self.task.horizon(self.task.batch(longest, look, self.device), horizon_steps(self.h))

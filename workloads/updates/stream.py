@@ -16,13 +16,10 @@ from workloads.bptt.schemes import make_truncation
 from workloads.bptt.state import State, map_state
 from workloads.bptt.truncation import Reach
 from workloads.bptt.windows import BoundaryStates, Window, backpropagate
+from workloads.horizon_window import horizon_steps, horizon_streams
 from workloads.hyperparameters import Hyperparameters, check_grid
-from workloads.updates.base import StreamTask, Update, horizon_steps
+from workloads.updates.base import StreamTask, Update
 
-HORIZON_STREAMS, HORIZON_WINDOWS = (16, 64), 2
-"""It is measured on so many streams at least and at most, and at so many places where that is cheap."""
-HORIZON_SHARE = 0.01
-"""The part of the sequence steps between two evaluations that it may read, the least number of streams allowing."""
 WARM_UP_STEPS = 64
 """Steps read before, so that the state is one that training knows."""
 
@@ -115,11 +112,9 @@ class StreamUpdates:
         """Measure at the end of the stream and, where that is cheap, at a place drawn by `look`."""
         length = self.task.training.length
         steps = min(horizon_steps(self.h), length)
-        affordable = HORIZON_SHARE * self.h.sequence_steps / (self.h.evaluations + len(self.truncation.looks)) / steps
-        least, most = HORIZON_STREAMS
-        streams = int(min(max(affordable, least), most))
+        streams, count = horizon_streams(self.h, steps=steps, looks=len(self.truncation.looks))
         places = [length]
-        if affordable >= HORIZON_WINDOWS * streams:
+        if count > 1:
             places.append(int(np.random.default_rng([self.h.seed, look]).integers(steps, length + 1)))
         found = [self._horizon_before(stop, steps, streams) for stop in dict.fromkeys(places)]
         measured = [horizon for horizon in found if horizon is not None]

@@ -1,0 +1,31 @@
+"""How much data a gradient horizon is measured on: enough to tell, little beside what training reads.
+
+Pure Python: what a sweep will take is told without loading torch.
+"""
+
+from __future__ import annotations
+
+from workloads.hyperparameters import Hyperparameters
+
+STEPS, LENGTHS = (64, 512), 2
+"""A horizon is measured over so many truncation lengths, within these bounds in steps."""
+STREAMS, PLACES = (16, 64), 2
+"""It is measured on so many streams at least and at most, and at so many places where that is cheap."""
+SHARE = 0.01
+"""The part of the sequence steps between two measurements that it may read, the least number of streams allowing."""
+SEQUENCES = 8
+"""The longest sequences, on which it is measured where sequences are read whole."""
+
+
+def horizon_steps(h: Hyperparameters) -> int:
+    """Return the steps over which a horizon is measured, where the data have so many."""
+    least, most = STEPS
+    return min(max(LENGTHS * h.truncation_length, least), most)
+
+
+def horizon_streams(h: Hyperparameters, *, steps: int, looks: int) -> tuple[int, int]:
+    """Return on how many streams, and at how many places, `steps` steps are read; `looks` come beside evaluations."""
+    affordable = SHARE * h.sequence_steps / (h.evaluations + looks) / steps
+    least, most = STREAMS
+    streams = min(max(int(affordable), least), most)
+    return min(streams, h.batch_size), PLACES if affordable >= PLACES * streams else 1
