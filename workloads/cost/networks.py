@@ -103,7 +103,7 @@ class StreamNetwork:
 
     def horizon(self) -> Held:
         """Return what measuring a gradient horizon adds: a graph of its own, and two sets of gradients."""
-        steps = min(horizon_steps(self.h), self.sizes.stream_length or horizon_steps(self.h))
+        steps = self.sizes.window(horizon_steps(self.h), self.h.batch_size)
         streams, _ = horizon_streams(self.h, steps=steps, looks=LOOKS)
         held = Held().add(NUMBER * steps * streams * self.embedded).add(steps * streams * WINDOW_BYTES)
         for layer in self.layers:
