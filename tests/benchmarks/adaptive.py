@@ -23,7 +23,7 @@ import workloads
 COPY: dict[str, Any] = {"hidden_size": 50, "num_layers": 2, "batch_size": 64, "learning_rate": 5e-3}
 COPY_STEPS, COPY_LENGTHS, LONGEST = 3_000_000, (5, 10, 15, 20, 30), 30
 TEXT: dict[str, Any] = {"hidden_size": 256, "batch_size": 32, "learning_rate": 2e-3}
-TEXT_LENGTHS, TEXT_LONGEST, TEXT_SECONDS, TEXT_STEPS = (4, 8, 16, 32, 64, 128), 128, 45.0, 3_000_000
+TEXT_LENGTHS, TEXT_LONGEST, TEXT_SECONDS, TEXT_STEPS = (4, 8, 16, 32, 64, 128), 128, 45.0, 1_000_000
 SEEDS = (0, 1, 2)
 
 
