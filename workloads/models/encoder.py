@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from workloads.bptt.chunks import run_chunks
 from workloads.bptt.full import FullTruncation
 from workloads.bptt.graph_bytes import step_bytes
-from workloads.bptt.horizon import Horizon, measure_horizon
+from workloads.bptt.horizon import Horizon
+from workloads.bptt.horizon_measurement import measure_horizon
 from workloads.bptt.schemes import make_truncation
 from workloads.bptt.state import CellState, State
 from workloads.models.cells import make_cell

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from workloads.bptt.full import FullTruncation
 from workloads.bptt.graph_bytes import step_bytes
-from workloads.bptt.horizon import Horizon, measure_horizon, together
+from workloads.bptt.horizon import Horizon, together
+from workloads.bptt.horizon_measurement import measure_horizon
 from workloads.bptt.schemes import make_truncation
 from workloads.bptt.state import State, map_state
 from workloads.bptt.truncation import Reach

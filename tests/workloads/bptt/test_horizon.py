@@ -13,12 +13,11 @@ from torch import Tensor, nn
 
 from workloads.bptt.horizon import (
     Horizon,
-    distances_within,
     fitted_decay,
     horizon_metrics,
-    measure_horizon,
     together,
 )
+from workloads.bptt.horizon_measurement import distances_within, measure_horizon
 from workloads.bptt.state import State, map_state
 from workloads.hyperparameters import Hyperparameters
 from workloads.models.recurrent import RecurrentNetwork

@@ -17,7 +17,8 @@ from workloads.bptt.chunks import run_chunks
 from workloads.bptt.fixed import FixedTruncation
 from workloads.bptt.full import FullTruncation, StepBytes, plan_chunks
 from workloads.bptt.graph_bytes import step_bytes
-from workloads.bptt.horizon import Horizon, distances_within
+from workloads.bptt.horizon import Horizon
+from workloads.bptt.horizon_measurement import distances_within
 from workloads.bptt.random_length import RandomTruncation
 from workloads.bptt.schemes import make_truncation
 from workloads.bptt.state import State

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from workloads.bptt.horizon import measure_horizon
+from workloads.bptt.horizon_measurement import measure_horizon
 from workloads.bptt.state import state_tensors
 from workloads.hyperparameters import CELL_TYPES, Hyperparameters
 from workloads.models.cells import BUILTIN

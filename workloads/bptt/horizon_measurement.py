@@ -1,0 +1,160 @@
+"""Measuring a gradient horizon: one window run forward in pieces, and two ways back through it.
+
+See `workloads.bptt.horizon` for what is measured, and what follows from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from workloads.bptt.horizon import Horizon
+from workloads.bptt.state import State, map_state, state_tensors
+from workloads.bptt.windows import Loss
+
+EVERY_STEP = 32
+"""Distances up to here are all measured, those behind in ratios of 2 ** (1 / 8), about 9 %."""
+
+
+def distances_within(length: int) -> list[int]:
+    """Return the distances at which a window of `length` steps is measured; the last is `length`."""
+    found = list(range(1, min(length, EVERY_STEP) + 1))
+    while found[-1] < length:
+        found.append(min(max(found[-1] + 1, round(found[-1] * 2 ** (1 / 8))), length))
+    return found
+
+
+def measure_horizon(network: nn.Module, loss: Loss, *, inputs: Tensor, targets: Tensor, state: State) -> Horizon | None:
+    """Measure how the loss at the last step of a window depends on what came before.
+
+    inputs and targets are (time, batch, ...), `state` is that before the window. None where the last step has no terms,
+    the network no state or nothing to learn behind it, or gradients are no numbers any more. Takes one forward pass and
+    two backward passes; `.grad` stays untouched.
+    """
+    if state is None:
+        with torch.no_grad():
+            _, state = network(inputs[:1], None)
+        state = map_state(torch.zeros_like, state)
+    pieces = _run_in_pieces(network, inputs, state)
+    total, terms = loss(pieces[0].outputs[-1:], targets[-1:])
+    if not terms or not _differentiable(state):
+        return None
+    root = total / terms
+    parameters = _reached_from_before(pieces, root, [each for each in network.parameters() if each.requires_grad])
+    if not parameters:
+        return None
+    left = [torch.zeros_like(parameter) for parameter in parameters]
+    by_layer: list[Tensor] = []
+    for to_state, to_parameters in _go_back(pieces, root, parameters):
+        _add(left, to_parameters)
+        by_layer.append(torch.stack([_mean_norm(layer, inputs.shape[1]) for layer in to_state]))
+    squares = [_square(left)]
+    for _, to_parameters in _go_back(pieces, root, parameters):
+        _add(left, to_parameters, by=-1.0)
+        squares.append(_square(left))
+    norms, lost = torch.stack(by_layer), torch.stack(squares)  # (distances, layers), (1 + distances,)
+    if not (norms.isfinite().all() and lost.isfinite().all()):
+        return None
+    return Horizon(
+        tuple(distances_within(len(inputs))),
+        tuple(norms.square().sum(1).sqrt().tolist()),
+        tuple(tuple(row) for row in norms.T.tolist()),
+        tuple(lost[1:].tolist()),
+        float(lost[0]),
+    )
+
+
+def _reached_from_before(pieces: Sequence[_Piece], root: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:
+    """Return the parameters whose gradient travels through the state: an output layer's knows of no truncation."""
+    reached: list[Tensor] = []
+    for number, (_, to_parameters) in enumerate(_go_back(pieces[:2], root, parameters)):
+        if number or len(pieces) == 1:
+            reached = [each for each, own in zip(parameters, to_parameters, strict=True) if own is not None]
+    return reached
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """Steps between two distances, with a graph of their own."""
+
+    before: State
+    after: State
+    outputs: Tensor
+
+
+def _run_in_pieces(network: nn.Module, inputs: Tensor, state: State) -> list[_Piece]:
+    """Run the window in pieces between its distances; the last steps come first."""
+    cuts = [len(inputs) - distance for distance in reversed(distances_within(len(inputs)))]
+    pieces = []
+    for start, stop in pairwise([*cuts, len(inputs)]):
+        before = map_state(_watched, state)
+        outputs, state = network(inputs[start:stop], before)
+        pieces.append(_Piece(before, state, outputs))
+    return pieces[::-1]
+
+
+def _go_back(
+    pieces: Sequence[_Piece], loss: Tensor, parameters: Sequence[Tensor]
+) -> Iterator[tuple[list[list[Tensor]], Sequence[Tensor | None]]]:
+    """Yield what each piece adds, from the last steps to the first.
+
+    That are the gradients of the state before it, layer by layer, and those of the parameters.
+    """
+    roots: list[Tensor] = [loss]
+    carried: list[Tensor | None] = [None]
+    for piece, earlier in zip(pieces, [*pieces[1:], None], strict=True):
+        before = _differentiable(piece.before)
+        found: Sequence[Tensor | None] = [None] * (len(before) + len(parameters))
+        if roots:
+            found = torch.autograd.grad(roots, [*before, *parameters], carried, allow_unused=True, retain_graph=True)
+        to_state = [
+            torch.zeros_like(tensor) if own is None else own
+            for tensor, own in zip(before, found[: len(before)], strict=True)
+        ]
+        yield _by_layer(piece.before, to_state), found[len(before) :]
+        if earlier is not None:
+            pairs = zip(_differentiable(earlier.after), to_state, strict=True)
+            passed = [(tensor, own) for tensor, own in pairs if tensor.requires_grad]
+            roots, carried = [tensor for tensor, _ in passed], [own for _, own in passed]
+
+
+def _add(total: Sequence[Tensor], parts: Sequence[Tensor | None], by: float = 1.0) -> None:
+    for tensor, part in zip(total, parts, strict=True):
+        if part is not None:
+            tensor.add_(part, alpha=by)
+
+
+def _square(tensors: Sequence[Tensor]) -> Tensor:
+    return torch.stack([tensor.double().square().sum() for tensor in tensors]).sum()
+
+
+def _mean_norm(tensors: Sequence[Tensor], batch: int) -> Tensor:
+    """Return the mean over the streams of the norm of each one's part of a layer's state."""
+    squares: Tensor | float = 0.0
+    for tensor in tensors:
+        # Cells keep states as (batch, hidden) or, like torch's, (1, batch, hidden); of others the norm is taken whole.
+        by_stream = tensor.ndim >= 2 and tensor.shape[-2] == batch
+        own = tensor.double().square()
+        squares = squares + (own.sum(-1).reshape(-1, batch).sum(0) if by_stream else own.sum() / batch)
+    return torch.as_tensor(squares, dtype=torch.float64).sqrt().mean()
+
+
+def _by_layer(state: State, tensors: Sequence[Tensor]) -> list[list[Tensor]]:
+    """Sort the tensors of a state by the layers they belong to."""
+    given = iter(tensors)
+    layers = state if isinstance(state, tuple) else (state,)
+    return [[next(given) for _ in _differentiable(layer)] for layer in layers]
+
+
+def _watched(tensor: Tensor) -> Tensor:
+    return tensor.detach().requires_grad_(tensor.is_floating_point())
+
+
+def _differentiable(state: Any) -> list[Tensor]:
+    # A user's own cell may count steps in its state.
+    return [tensor for tensor in state_tensors(state) if tensor.is_floating_point()]
