@@ -22,6 +22,8 @@ EVALUATION_STEPS, EVALUATION_OUTPUTS = 512, 2**22
 CHUNK_NUMBERS = 2**24
 """The widest tensor of a translator's attention and output layer: `workloads.models.translator.CHUNK_NUMBERS`."""
 CHUNK_COPIES = 6
+MOST_KERNELS, KERNEL_BYTES = 1024, 2e5
+"""Kernels that oneDNN makes for windows of another length each, and keeps; and what one takes."""
 LARGE_BLOCK = 2.0**25
 """Bytes from which the C library holds a block apart."""
 
@@ -140,7 +142,8 @@ class SequenceNetwork:
         held = self._batch(self.h.batch_size, "backward")
         for block in self.blocks:
             held.add(NUMBER * block)
-        yield held
+        layers = self.ways * len(self.encoder) + len(self.decoder) * self.translates
+        yield held.add(KERNEL_BYTES, min(2 * layers * max(self.sizes.longest), MOST_KERNELS))
 
     def evaluation(self) -> Held:
         """Return what a batch of held-out sequences adds at most, taken to be no longer than those of training."""
