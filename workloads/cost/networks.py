@@ -46,6 +46,11 @@ class Held:
         self.lingering += min(block, LARGE_BLOCK) * times
         return self
 
+    def add_steps(self, size: float) -> Held:
+        """Hold what a cell keeps of each step, too: blocks so small that they fit in anywhere afterwards."""
+        self.total += size
+        return self
+
     def beside(self, other: Held) -> Held:
         """Return both together."""
         return Held(self.total + other.total, self.lingering + other.lingering)
@@ -90,25 +95,27 @@ class StreamNetwork:
         def behind(layers: int) -> Held:
             held = Held().add(NUMBER * pairs * self.embedded).add(pairs * WINDOW_BYTES)
             for layer in self.layers[:layers]:
-                held.add(layer.bytes("kept", steps, batch)).add(beside, besides)
+                held.add_steps(layer.bytes("kept", steps, batch)).add(beside, besides)
             return held
 
         yield behind(len(self.layers)).add(outputs, self.sizes.loss_copies)
         for place, layer in reversed(list(enumerate(self.layers))):
-            held = behind(place).add(layer.bytes("backward", steps, batch)).add(beside, besides)
+            held = behind(place).add_steps(layer.bytes("backward", steps, batch)).add(beside, besides)
             for above in self.blocks[place + 2 :]:
                 held.add(NUMBER * above)
             yield held.add(outputs)
 
-    def evaluation(self) -> Held:
-        """Return what a pass over held-out data adds at most."""
+    def evaluation(self) -> Iterator[Held]:
+        """Walk through the moments of a pass over held-out data at which most is held."""
         sizes = self.sizes
         fitting = EVALUATION_OUTPUTS // (sizes.evaluation_streams * sizes.output_size)
         steps = max(min(sizes.evaluation_steps, EVALUATION_STEPS, fitting), 1)
         pairs = steps * sizes.evaluation_streams
-        held = Held().add(pairs * (NUMBER * (self.embedded + self.h.hidden_size) + WINDOW_BYTES))
-        held.add(max(layer.bytes("inference", steps, sizes.evaluation_streams) for layer in self.layers))
-        return held.add(NUMBER * pairs * sizes.output_size, 3).add(sizes.evaluation_bytes)
+        read, outputs = pairs * (NUMBER * self.embedded + WINDOW_BYTES), NUMBER * pairs * sizes.output_size
+        # The outputs of the window before are let go of when there are new ones.
+        for layer in self.layers:
+            yield Held().add(read).add(outputs).add_steps(layer.bytes("inference", steps, sizes.evaluation_streams))
+        yield Held().add(read).add(NUMBER * pairs * self.h.hidden_size).add(outputs, 3).add(sizes.evaluation_bytes)
 
 
 class SequenceNetwork:
@@ -145,9 +152,9 @@ class SequenceNetwork:
         layers = self.ways * len(self.encoder) + len(self.decoder) * self.translates
         yield held.add(KERNEL_BYTES, min(2 * layers * max(self.sizes.longest), MOST_KERNELS))
 
-    def evaluation(self) -> Held:
-        """Return what a batch of held-out sequences adds at most, taken to be no longer than those of training."""
-        return self._batch(64 if self.translates else 16, "inference")
+    def evaluation(self) -> Iterator[Held]:
+        """Give what a batch of held-out sequences adds at most, taken to be no longer than those of training."""
+        yield self._batch(64 if self.translates else 16, "inference")
 
     def _batch(self, batch: int, phase: str) -> Held:
         hidden, outputs = self.h.hidden_size, self.sizes.output_size
