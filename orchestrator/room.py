@@ -55,17 +55,17 @@ def describe(resources: Resources) -> str:
 def allot(machine: Machine, trials: int, needs: Sequence[float]) -> Resources:
     """Choose what each trial takes, for `resources: auto`; `needs` are bytes of settings from all over the space.
 
-    As many trials at once as a machine has CPUs, or GPUs have memory for the middle one of the settings; CPUs that
-    would be idle become threads. Larger settings are kept from beginning beside others by `Room`.
+    As many trials at once as a machine has CPUs, or memory for the middle one of those settings that fit at all; CPUs
+    that would be idle become threads. Larger settings are kept from beginning beside others by `Room`.
     """
-    middle = sorted(needs)[len(needs) // 2] if needs else None
     trials = min(trials, machine.cpus)
+    memory = machine.gpu_memory_bytes if machine.gpus else machine.memory_bytes
+    beside = GPU_CONTEXT if machine.gpus else 0.0
+    fitting = sorted(need + beside for need in needs if memory is not None and need + beside <= memory)
+    room = int(memory // fitting[len(fitting) // 2]) if memory is not None and fitting else None
     if not machine.gpus:
-        fitting = trials if middle is None or machine.memory_bytes is None else int(machine.memory_bytes // middle)
-        return Resources(cpus=max(machine.cpus // max(min(trials, fitting), 1), 1))
-    shared = 1
-    if middle is not None and machine.gpu_memory_bytes is not None:
-        shared = int(machine.gpu_memory_bytes // (middle + GPU_CONTEXT))
+        return Resources(cpus=max(machine.cpus // max(min(trials, room or trials), 1), 1))
+    shared = room or 1
     shared = max(min(shared, trials // machine.gpus, MOST_SHARED), 1)
     return Resources(cpus=max(machine.cpus // (shared * machine.gpus), 1), gpus=1 / shared)
 

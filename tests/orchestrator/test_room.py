@@ -69,7 +69,7 @@ def test_trials_admitted_never_take_more_than_the_memory_together_and_none_waits
         (Machine("m", 8, memory_bytes=64 * GB), 20, [1 * GB], 1, 0),
         (Machine("m", 8, memory_bytes=64 * GB), 2, [1 * GB], 4, 0),
         (Machine("m", 8, memory_bytes=4 * GB), 20, [1 * GB, 2 * GB, 8 * GB], 4, 0),
-        (Machine("m", 8, memory_bytes=4 * GB), 20, [9 * GB], 8, 0),
+        (Machine("m", 8, memory_bytes=4 * GB), 20, [1 * GB, 9 * GB, 9 * GB], 2, 0),
         (Machine("m", 8, memory_bytes=None), 20, [9 * GB], 1, 0),
         (Machine("m", 8), 20, [], 1, 0),
         (Machine("m", 16, 1, 64 * GB, 80 * GB), 20, [19.4 * GB], 4, 0.25),

@@ -23,8 +23,13 @@ EVALUATION_STEPS, EVALUATION_OUTPUTS = 512, 2**22
 CHUNK_NUMBERS = 2**24
 """The widest tensor of a translator's attention and output layer: `workloads.models.translator.CHUNK_NUMBERS`."""
 CHUNK_COPIES = 6
+<<<<<<< HEAD
 LOOKS = 6
 """Horizons that training measures beside those of evaluations; under truncation: adaptive more, on fewer streams."""
+=======
+MOST_KERNELS, KERNEL_BYTES = 1024, 2e5
+"""Kernels that oneDNN makes for windows of another length each, and keeps; and what one takes."""
+>>>>>>> cost
 LARGE_BLOCK = 2.0**25
 """Bytes from which the C library holds a block apart."""
 
@@ -45,6 +50,11 @@ class Held:
         """Hold a block, or several alike, too."""
         self.total += block * times
         self.lingering += min(block, LARGE_BLOCK) * times
+        return self
+
+    def add_steps(self, size: float) -> Held:
+        """Hold what a cell keeps of each step, too: blocks so small that they fit in anywhere afterwards."""
+        self.total += size
         return self
 
     def beside(self, other: Held) -> Held:
@@ -91,16 +101,17 @@ class StreamNetwork:
         def behind(layers: int) -> Held:
             held = Held().add(NUMBER * pairs * self.embedded).add(pairs * WINDOW_BYTES)
             for layer in self.layers[:layers]:
-                held.add(layer.bytes("kept", steps, batch)).add(beside, besides)
+                held.add_steps(layer.bytes("kept", steps, batch)).add(beside, besides)
             return held
 
         yield behind(len(self.layers)).add(outputs, self.sizes.loss_copies)
         for place, layer in reversed(list(enumerate(self.layers))):
-            held = behind(place).add(layer.bytes("backward", steps, batch)).add(beside, besides)
+            held = behind(place).add_steps(layer.bytes("backward", steps, batch)).add(beside, besides)
             for above in self.blocks[place + 2 :]:
                 held.add(NUMBER * above)
             yield held.add(outputs)
 
+<<<<<<< HEAD
     def horizon(self) -> Held:
         """Return what measuring a gradient horizon adds: a graph of its own, and two sets of gradients."""
         steps = self.sizes.window(horizon_steps(self.h), self.h.batch_size)
@@ -115,13 +126,19 @@ class StreamNetwork:
 
     def evaluation(self) -> Held:
         """Return what a pass over held-out data adds at most."""
+=======
+    def evaluation(self) -> Iterator[Held]:
+        """Walk through the moments of a pass over held-out data at which most is held."""
+>>>>>>> cost
         sizes = self.sizes
         fitting = EVALUATION_OUTPUTS // (sizes.evaluation_streams * sizes.output_size)
         steps = max(min(sizes.evaluation_steps, EVALUATION_STEPS, fitting), 1)
         pairs = steps * sizes.evaluation_streams
-        held = Held().add(pairs * (NUMBER * (self.embedded + self.h.hidden_size) + WINDOW_BYTES))
-        held.add(max(layer.bytes("inference", steps, sizes.evaluation_streams) for layer in self.layers))
-        return held.add(NUMBER * pairs * sizes.output_size, 3).add(sizes.evaluation_bytes)
+        read, outputs = pairs * (NUMBER * self.embedded + WINDOW_BYTES), NUMBER * pairs * sizes.output_size
+        # The outputs of the window before are let go of when there are new ones.
+        for layer in self.layers:
+            yield Held().add(read).add(outputs).add_steps(layer.bytes("inference", steps, sizes.evaluation_streams))
+        yield Held().add(read).add(NUMBER * pairs * self.h.hidden_size).add(outputs, 3).add(sizes.evaluation_bytes)
 
 
 class SequenceNetwork:
@@ -155,8 +172,10 @@ class SequenceNetwork:
         held = self._batch(self.h.batch_size, "backward")
         for block in self.blocks:
             held.add(NUMBER * block)
-        yield held
+        layers = self.ways * len(self.encoder) + len(self.decoder) * self.translates
+        yield held.add(KERNEL_BYTES, min(2 * layers * max(self.sizes.longest), MOST_KERNELS))
 
+<<<<<<< HEAD
     def horizon(self) -> Held:
         """Return what measuring a gradient horizon adds: it is measured on fewer sequences than a batch has."""
         held = self._batch(SEQUENCES, "backward")
@@ -167,6 +186,11 @@ class SequenceNetwork:
     def evaluation(self) -> Held:
         """Return what a batch of held-out sequences adds at most, taken to be no longer than those of training."""
         return self._batch(64 if self.translates else 16, "inference")
+=======
+    def evaluation(self) -> Iterator[Held]:
+        """Give what a batch of held-out sequences adds at most, taken to be no longer than those of training."""
+        yield self._batch(64 if self.translates else 16, "inference")
+>>>>>>> cost
 
     def _batch(self, batch: int, phase: str) -> Held:
         hidden, outputs = self.h.hidden_size, self.sizes.output_size

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
-from statistics import median
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     from workloads.protocol import Dataset, Params
     from workloads.updates import Task
 
-FEWEST, MOST = 3, 40
+FEWEST, MOST = 3, 200
 """Updates that are timed; between the two, as many as fit into the time given."""
 
 
@@ -40,31 +39,27 @@ class Timing:
         """Return the seconds of a whole trial."""
         return sequence_steps * self.step_s + evaluations * self.evaluation_s
 
-    def plain(self) -> dict[str, Any]:
-        """Return plain values, to be stored."""
-        return asdict(self)
-
 
 def time_setting(
     workload: Timeable, params: Params, dataset: Dataset, *, within_s: float = 0.5, evaluation_s: float | None = None
 ) -> Timing:
     """Train a few updates and evaluate once; this process's random numbers are left as they were.
 
-    Where `evaluation_s` is known, from a setting like this one, evaluation is not run.
-
-    ValueError where the setting cannot be trained. Updates on whole sequences differ in length: what is counted is the
-    time of each beside its own steps.
+    Where `evaluation_s` is known, from a setting like this one, evaluation is not run. ValueError where
+    the setting cannot be trained.
     """
     with torch.random.fork_rng(), torch.enable_grad():
         run = TrainingRun(*workload.begin(params, dataset))
         run.train_until(1)  # an update takes longer the first time
-        seconds: list[float] = []
-        began = time.perf_counter()
-        while len(seconds) < FEWEST or (time.perf_counter() - began < within_s and len(seconds) < MOST):
+        before, began = run.sequence_steps, time.perf_counter()
+        for done in range(1, MOST + 1):
             run.train_until(run.sequence_steps + 1)
-            seconds.append(run.interval.seconds / run.interval.sequence_steps)
+            seconds = time.perf_counter() - began
+            if done >= FEWEST and seconds >= within_s:
+                break
+        step_s = seconds / (run.sequence_steps - before)
         if evaluation_s is None:
             began = time.perf_counter()
             run.task.evaluate(run.device)
             evaluation_s = time.perf_counter() - began
-        return Timing(median(seconds), evaluation_s)
+        return Timing(step_s, evaluation_s)

@@ -14,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import workloads
+from workloads.cost import networks
 from workloads.cost.cells import ROUGH, Calibration, Layer
 from workloads.cost.memory import at_most, peak_memory
-from workloads.cost.networks import NUMBER, Held, longest_window, network_of
+from workloads.cost.networks import KERNEL_BYTES, MOST_KERNELS, NUMBER, Held, longest_window, network_of
 from workloads.cost.sizes import Sizes
 from workloads.hyperparameters import Hyperparameters
 from workloads.protocol import Dataset
@@ -156,3 +157,15 @@ def test_data_count_once() -> None:
     dataset = Dataset("", arrays, {"vocabulary": ["a", "b"], "unit": "word"}, "", "")
     workload: Any = workloads.load("language_model", {})
     assert workload.sizes(dataset).data_bytes == 4400
+
+
+@pytest.mark.parametrize(("steps", "layers", "kernels"), [(10, 1, 20), (10, 3, 60), (400, 3, MOST_KERNELS)])
+def test_sequences_have_a_kernel_for_each_length_up_to_what_is_kept_of_them(
+    steps: int, layers: int, kernels: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes, h = replace(SPEECH, longest=(steps,)), Hyperparameters(num_layers=layers)
+    network = network_of(h, sizes, ROUGH.cells["lstm"])
+    [with_kernels] = network.update()
+    monkeypatch.setattr(networks, "KERNEL_BYTES", 0.0)
+    [without] = network.update()
+    assert with_kernels.total - without.total == pytest.approx(kernels * KERNEL_BYTES)
