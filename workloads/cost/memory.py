@@ -52,16 +52,8 @@ def peak_memory(h: Hyperparameters, sizes: Sizes, calibration: Calibration) -> f
     step = Held().add(0.0 if h.optimizer in ONE_KERNEL else NUMBER * max(network.blocks), 2)
     saving = Held().add(kept, CHECKPOINT_COPIES)
     on_host = calibration.device == "cpu"
-<<<<<<< HEAD
-    phases = [
-        list(network.update()),
-        [network.evaluation(), network.horizon()],
-        [step],
-        [saving] if on_host else [Held()],
-    ]
-=======
-    phases = [list(network.update()), list(network.evaluation()), [step], [saving] if on_host else [Held()]]
->>>>>>> cost
+    looking = [*network.evaluation(), network.horizon()]
+    phases = [list(network.update()), looking, [step], [saving] if on_host else [Held()]]
     behind = [phases[0], *([weights.beside(held) for held in moments] for moments in phases[1:])]
     most = at_most(behind, KEPT_FREE if on_host else 0.0)
     return calibration.base_bytes + kept + most + (sizes.data_bytes if on_host else 0)

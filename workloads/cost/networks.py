@@ -23,13 +23,10 @@ EVALUATION_STEPS, EVALUATION_OUTPUTS = 512, 2**22
 CHUNK_NUMBERS = 2**24
 """The widest tensor of a translator's attention and output layer: `workloads.models.translator.CHUNK_NUMBERS`."""
 CHUNK_COPIES = 6
-<<<<<<< HEAD
 LOOKS = 6
 """Horizons that training measures beside those of evaluations; under truncation: adaptive more, on fewer streams."""
-=======
 MOST_KERNELS, KERNEL_BYTES = 1024, 2e5
 """Kernels that oneDNN makes for windows of another length each, and keeps; and what one takes."""
->>>>>>> cost
 LARGE_BLOCK = 2.0**25
 """Bytes from which the C library holds a block apart."""
 
@@ -111,25 +108,20 @@ class StreamNetwork:
                 held.add(NUMBER * above)
             yield held.add(outputs)
 
-<<<<<<< HEAD
     def horizon(self) -> Held:
         """Return what measuring a gradient horizon adds: a graph of its own, and two sets of gradients."""
         steps = self.sizes.window(horizon_steps(self.h), self.h.batch_size)
         streams, _ = horizon_streams(self.h, steps=steps, looks=LOOKS)
         held = Held().add(NUMBER * steps * streams * self.embedded).add(steps * streams * WINDOW_BYTES)
         for layer in self.layers:
-            held.add(layer.bytes("kept", steps, streams))
+            held.add_steps(layer.bytes("kept", steps, streams))
         held.add(NUMBER * steps * streams * self.sizes.output_size)
         for block in self.blocks[:-1]:
             held.add(NUMBER * block, 2)
         return held
 
-    def evaluation(self) -> Held:
-        """Return what a pass over held-out data adds at most."""
-=======
     def evaluation(self) -> Iterator[Held]:
         """Walk through the moments of a pass over held-out data at which most is held."""
->>>>>>> cost
         sizes = self.sizes
         fitting = EVALUATION_OUTPUTS // (sizes.evaluation_streams * sizes.output_size)
         steps = max(min(sizes.evaluation_steps, EVALUATION_STEPS, fitting), 1)
@@ -175,7 +167,6 @@ class SequenceNetwork:
         layers = self.ways * len(self.encoder) + len(self.decoder) * self.translates
         yield held.add(KERNEL_BYTES, min(2 * layers * max(self.sizes.longest), MOST_KERNELS))
 
-<<<<<<< HEAD
     def horizon(self) -> Held:
         """Return what measuring a gradient horizon adds: it is measured on fewer sequences than a batch has."""
         held = self._batch(SEQUENCES, "backward")
@@ -183,14 +174,9 @@ class SequenceNetwork:
             held.add(NUMBER * block, 2)
         return held
 
-    def evaluation(self) -> Held:
-        """Return what a batch of held-out sequences adds at most, taken to be no longer than those of training."""
-        return self._batch(64 if self.translates else 16, "inference")
-=======
     def evaluation(self) -> Iterator[Held]:
         """Give what a batch of held-out sequences adds at most, taken to be no longer than those of training."""
         yield self._batch(64 if self.translates else 16, "inference")
->>>>>>> cost
 
     def _batch(self, batch: int, phase: str) -> Held:
         hidden, outputs = self.h.hidden_size, self.sizes.output_size
