@@ -40,7 +40,7 @@ def at_most(phases: Sequence[Sequence[Held]], kept_free: float = KEPT_FREE) -> f
 def peak_memory(h: Hyperparameters, sizes: Sizes, calibration: Calibration) -> float:
     """Return the bytes that training takes at most: of the process on a CPU, of the device's memory on a GPU.
 
-    Of whole sequences it is an upper bound. Raises KeyError where the cell type was not measured.
+    Of whole sequences it is rough. Raises KeyError where the cell type was not measured.
     """
     cell = calibration.cells[h.cell_type]
     network = network_of(h, sizes, cell)

@@ -134,7 +134,7 @@ class StreamNetwork:
 
 
 class SequenceNetwork:
-    """`workloads.models.encoder.Encoder` over whole sequences, and what stands on it: from above."""
+    """`workloads.models.encoder.Encoder` over whole sequences, and what stands on it: roughly."""
 
     def __init__(self, h: Hyperparameters, sizes: Sizes, cell: CellMemory) -> None:
         self.h, self.sizes = h, sizes
