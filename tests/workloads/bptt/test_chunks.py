@@ -46,7 +46,7 @@ def update(network: nn.Module, chunks: Chunks | None) -> tuple[Tensor, float]:
     return gradient_of(network), float(step.loss)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(
     cell_type=st.sampled_from(["lstm", "gru", "rnn"]),
     size=st.integers(1, LENGTH + 2),
@@ -63,7 +63,7 @@ def test_the_gradient_is_the_full_one_however_it_is_cut_up_and_whatever_is_kept(
     assert same_loss == pytest.approx(loss)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(
     factors=st.lists(st.sampled_from([0.0, 0.5, 1.0, 3.0]), min_size=3, max_size=3),
     recompute=st.booleans(),

@@ -78,7 +78,7 @@ def mean_and_error(truncation: Truncation, draws: int) -> tuple[Tensor, Tensor, 
 
 
 def test_the_mean_of_unbiased_gradients_is_the_full_one_where_that_of_fixed_windows_is_not() -> None:
-    mean, error, full = mean_and_error(UnbiasedTruncation(0, truncation_length=8), draws=300)
+    mean, error, full = mean_and_error(UnbiasedTruncation(0, truncation_length=8), draws=200)
     # Under the null hypothesis the squares of these add up to about one for each parameter.
     assert float(((mean - full) / error).square().mean()) < 2.0
     off_by = float((mean - full).norm() / full.norm())
@@ -104,7 +104,7 @@ def test_unbiased_gradients_of_whole_sequences_have_the_full_mean_too() -> None:
         return torch.cat([parameter.grad.flatten() for parameter in cell.parameters()])  # type: ignore[union-attr]
 
     full = gradient(None)
-    drawn = torch.stack([gradient(number) for number in range(150)])
+    drawn = torch.stack([gradient(number) for number in range(100)])
     error = drawn.std(0) / math.sqrt(len(drawn))
     assert float(((drawn.mean(0) - full) / error).square().mean()) < 2.0
 
