@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.pages import Block, Paragraph, Table
+from orchestrator.wording import percent
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -129,9 +130,7 @@ def sentences(found: GradientHorizon) -> list[str]:
 
 def share(part: float) -> str:
     """Return a part of the whole in words."""
-    if part < 0.001:
-        return "below 0.1 %"
-    return f"{100 * part:.0f} %" if part >= 0.1 else f"{100 * part:.2g} %"
+    return "below 0.1 %" if part < 0.001 else percent(part)
 
 
 def blocks(found: GradientHorizon) -> list[Block]:
@@ -158,7 +157,6 @@ def blocks(found: GradientHorizon) -> list[Block]:
 
 def bar(part: float) -> int:
     """Return the length of a bar on a logarithmic scale from one to a thousandth."""
-
     return 0 if part <= 0 else max(round(BAR * (1 + math.log10(part) / 3)), 0)
 
 

@@ -23,6 +23,11 @@ def number(value: float | None) -> str:
     return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:#.4g}".removesuffix(".")
 
 
+def percent(part: float) -> str:
+    """Return a part of the whole in per cent, in two digits."""
+    return f"{100 * part:.0f} %" if part >= 0.1 else f"{100 * part:.2g} %"
+
+
 def count(amount: int, noun: str) -> str:
     """Return `1 trial`, `2 trials`, `12,000 trials`."""
     return f"{amount:,} {noun}" if amount == 1 else f"{amount:,} {noun}s"

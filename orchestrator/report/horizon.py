@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from orchestrator.horizon import whole
 from orchestrator.report.evidence import Horizon, Updates
 from orchestrator.report.findings import Answer
 from orchestrator.report.landscape import Landscape
@@ -30,12 +31,11 @@ def find_horizon(seen: Standing, answer: Answer, *, landscape: Landscape | None,
         return None
     length = hyperparameter(seen, "truncation_length").get(seen.best.number)
     reach, advised, bias, decay = (metrics.get(name) for name in MEASURED)
-    whole = None if advised is None else max(round(advised), 1)
+    at_least = None if advised is None else max(round(advised), 1)
     edge = metrics.get("horizon_edge")
     margin = NEARLY * lead_of(complete_values(seen, seen.trials))
-    agrees, why = judge(whole, answer, landscape=landscape, updates=updates, margin=margin)
-    at = None if edge is None else round(edge)
-    return Horizon(seen.best.number, length, reach, whole, at, bias, decay, agrees, why)
+    agrees, why = judge(at_least, answer, landscape=landscape, updates=updates, margin=margin)
+    return Horizon(seen.best.number, length, reach, at_least, whole(edge), bias, decay, agrees, why)
 
 
 def judge(

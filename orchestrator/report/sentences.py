@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from orchestrator.pages import Block, Facts, Heading, Paragraph, Table
 from orchestrator.report.evidence import Advice, Estimate, Front, Horizon
 from orchestrator.report.findings import Report
-from orchestrator.wording import count, duration, in_view_order, number, setting, value_of
+from orchestrator.wording import count, duration, in_view_order, number, percent, setting, value_of
 
 
 def advice(report: Report) -> list[Block]:
@@ -29,9 +29,9 @@ def certainty(found: Advice, report: Report) -> str:
     """Say how sure a recommendation is."""
     parts = []
     if found.probability is not None:
-        percent = f"{100 * found.probability:.0f} %"
+        sure = f"{100 * found.probability:.0f} %"
         parts.append(
-            f"With a probability of {percent}, by the estimate below, no other truncation length is better by more "
+            f"With a probability of {sure}, by the estimate below, no other truncation length is better by more "
             "than 5 % of its lead over the median trial."
         )
     elif report.answer.swept:
@@ -164,11 +164,6 @@ def horizon(report: Report) -> list[Block]:
         )
     sentences.append(verdict(found, report))
     return [Heading("The gradient's horizon beside the sweep"), Paragraph(" ".join(filter(None, sentences)))]
-
-
-def percent(part: float) -> str:
-    """Return a part in per cent."""
-    return f"{100 * part:.0f} %" if part >= 0.1 else f"{100 * part:.2g} %"
 
 
 def reach(found: Horizon) -> str:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from workloads.bptt.snapshots import Snapshots
-from workloads.bptt.state import State, map_state, state_tensors
+from workloads.bptt.state import State, map_state, state_tensors, watched
 
 ChunkNetwork = Callable[[Tensor, State], tuple[Tensor, State]]
 """Runs steps (time, ...) from a state; returns the state behind them, and outputs, one or more rows for a chunk."""
@@ -184,7 +184,7 @@ def _go_back(
         begin, state = _state_before(run, inputs, chunk)
         run.draw_as_before(chunk)
         window = inputs[begin : bounds[chunk + 1]].detach().requires_grad_(to_inputs is not None)
-        state = map_state(_watched, state)
+        state = map_state(watched, state)
         with torch.enable_grad():
             outputs, after = run.network(window, state)
             roots = [(outputs[-run.rows[chunk] :], pieces[chunk])]
@@ -219,8 +219,3 @@ def _state_before(run: _PassThrough, inputs: Tensor, chunk: int) -> tuple[int, S
         with torch.no_grad():
             _, state = run.network(inputs[bounds[first] : begin], state)
     return begin, state
-
-
-def _watched(tensor: Tensor) -> Tensor:
-    # Cells may count steps in their state.
-    return tensor.detach().requires_grad_(tensor.is_floating_point())

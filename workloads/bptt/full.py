@@ -10,11 +10,16 @@ al., 2016, "Memory-efficient backpropagation through time"; see `workloads.bptt.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from workloads.bptt.chunks import Chunks
 from workloads.bptt.truncation import Reach, Truncation
+
+
+ROUNDING = 1e-9
+"""Part of a budget that may be exceeded by the rounding of its sums."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +54,9 @@ def plan_chunks(length: int, step: StepBytes, budget: float | None) -> Chunks | 
 def _with_fewer_states(length: int, step: StepBytes, budget: float) -> Chunks:
     """Give up to half of the budget to one chunk's graph and the rest to as many states as fit."""
     size = max(math.floor(min(budget / 2, budget - step.state) / step.graph), 1)
-    states = math.floor((budget - size * step.graph) / max(step.state, 1.0))
+    # What rounding takes from the budget is no reason to refuse it.
+    left = max(budget * (1 + ROUNDING) - size * step.graph, 0.0)
+    states = math.floor(min(left / step.state, length)) if step.state else length
     if states < 1:
         raise ValueError(
             f"train.memory_budget_mb: {budget / 1e6:.3g} MB; one step and the state before it need "
@@ -67,6 +74,11 @@ class FullTruncation(Truncation):
         self.budget = None if memory_budget_mb is None else memory_budget_mb * 1e6
         self.step_bytes: StepBytes | None = None
         """Measured by whoever has the network, before the first update."""
+
+    def measure(self, step_bytes: Callable[[], StepBytes]) -> None:
+        """Measure once."""
+        if self.step_bytes is None:
+            self.step_bytes = step_bytes()
 
     def share_memory_with(self, others: int) -> None:
         """Divide the budget evenly."""

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from workloads.bptt.horizon import Horizon
-from workloads.bptt.state import State, map_state, state_tensors
+from workloads.bptt.state import State, map_state, state_tensors, watched
 from workloads.bptt.windows import Loss
 
 EVERY_STEP = 32
@@ -92,7 +92,7 @@ def _run_in_pieces(network: nn.Module, inputs: Tensor, state: State) -> list[_Pi
     cuts = [len(inputs) - distance for distance in reversed(distances_within(len(inputs)))]
     pieces = []
     for start, stop in pairwise([*cuts, len(inputs)]):
-        before = map_state(_watched, state)
+        before = map_state(watched, state)
         outputs, state = network(inputs[start:stop], before)
         pieces.append(_Piece(before, state, outputs))
     return pieces[::-1]
@@ -149,10 +149,6 @@ def _by_layer(state: State, tensors: Sequence[Tensor]) -> list[list[Tensor]]:
     given = iter(tensors)
     layers = state if isinstance(state, tuple) else (state,)
     return [[next(given) for _ in _differentiable(layer)] for layer in layers]
-
-
-def _watched(tensor: Tensor) -> Tensor:
-    return tensor.detach().requires_grad_(tensor.is_floating_point())
 
 
 def _differentiable(state: Any) -> list[Tensor]:

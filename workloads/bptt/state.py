@@ -25,6 +25,11 @@ def map_state(function: Callable[[Tensor], Any], state: Any) -> Any:
     return tuple(map_state(function, part) for part in state)
 
 
+def watched(tensor: Tensor) -> Tensor:
+    """Cut a state's tensor off from what came before and ask for its gradient; a cell may count steps in its state."""
+    return tensor.detach().requires_grad_(tensor.is_floating_point())
+
+
 def state_tensors(state: Any) -> list[Tensor]:
     """Return the tensors of a state, in a fixed order."""
     found: list[Tensor] = []

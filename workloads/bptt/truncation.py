@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from workloads.bptt.chunks import Chunks
 
 if TYPE_CHECKING:
+    from workloads.bptt.full import StepBytes
     from workloads.bptt.horizon import Horizon
 
 
@@ -59,6 +60,9 @@ class Truncation:
 
     def share_memory_with(self, others: int) -> None:
         """Leave room in a memory budget for so many others that keep as much."""
+
+    def measure(self, step_bytes: Callable[[], StepBytes]) -> None:
+        """Measure what a step keeps, where that decides and is not known yet; called before the first update."""
 
     def look(self, horizon: Horizon) -> None:
         """Learn how far gradients travel now."""

@@ -67,7 +67,7 @@ def network_of(h: Hyperparameters, sizes: Sizes, cell: CellMemory) -> StreamNetw
 def longest_window(h: Hyperparameters) -> int:
     """Return the steps of the longest window, whatever scheme cuts it."""
     # Random windows are drawn by their mean; one in a thousand is seven times as long.
-    return h.truncation_length * (7 if getattr(h, "truncation", "fixed") in ("random", "unbiased") else 1)
+    return h.truncation_length * (7 if h.truncation in ("random", "unbiased") else 1)
 
 
 class StreamNetwork:

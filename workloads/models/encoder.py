@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from workloads.bptt.chunks import run_chunks
-from workloads.bptt.full import FullTruncation
 from workloads.bptt.graph_bytes import step_bytes
 from workloads.bptt.horizon import Horizon
 from workloads.bptt.horizon_measurement import measure_horizon
@@ -75,8 +74,7 @@ class Stack(nn.Module):
                 cast("LockedDropout", dropout).draw(inputs, self.hidden_size)
         if not torch.is_grad_enabled():
             return self(inputs)[0]  # type: ignore[no-any-return]
-        if isinstance(self.truncation, FullTruncation) and self.truncation.step_bytes is None:
-            self.truncation.step_bytes = step_bytes(self, self, inputs.detach(), batch_size=self.batch_size)
+        self.truncation.measure(lambda: step_bytes(self, self, inputs.detach(), batch_size=self.batch_size))
         outputs, _ = run_chunks(self, inputs, None, self.truncation.chunks(len(inputs)))
         return outputs
 
@@ -92,7 +90,6 @@ class Encoder(nn.Module):
 
     def __init__(self, h: Hyperparameters, input_size: int) -> None:
         super().__init__()
-        self.hidden_size = h.hidden_size
         self.output_size = 2 * h.hidden_size if h.bidirectional else h.hidden_size
         self.backward_stacks: nn.ModuleList | None = None
         if h.bidirectional:
@@ -128,7 +125,7 @@ class Encoder(nn.Module):
         window = hidden[before:shortest]
         # Any one direction will do. A norm would not: behind a layer normalisation it is always the same.
         random = torch.Generator().manual_seed(0)
-        direction = torch.randn(self.hidden_size, generator=random).to(window.device)
+        direction = torch.randn(stack.hidden_size, generator=random).to(window.device)
 
         def loss(outputs: Tensor, _: Tensor) -> tuple[Tensor, int]:
             return (outputs @ direction).sum(), outputs.shape[1]

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from workloads.bptt.full import FullTruncation
+from workloads.bptt.full import StepBytes
 from workloads.bptt.graph_bytes import step_bytes
 from workloads.bptt.horizon import Horizon, together
 from workloads.bptt.horizon_measurement import measure_horizon
@@ -40,13 +40,7 @@ class StreamUpdates:
         stream = self.task.training
         new = self.boundaries.position
         self.truncation.begin(self.epoch, new)
-        if isinstance(self.truncation, FullTruncation) and self.truncation.step_bytes is None:
-            self.truncation.step_bytes = step_bytes(
-                self.task.network,
-                self._with_loss,
-                self._window(0, stream.length)[0],
-                batch_size=stream.batch_size,
-            )
+        self.truncation.measure(self._step_bytes)
         reach = self.truncation.reach(stream.length - new)
         first, begin, state = self.boundaries.begin(reach.back - reach.new)
         stop = new + reach.new
@@ -74,6 +68,11 @@ class StreamUpdates:
         if reach.usual is None or not self.terms:
             return None
         return reach.usual * self.terms / self.steps
+
+    def _step_bytes(self) -> StepBytes:
+        stream = self.task.training
+        inputs, _ = self._window(0, stream.length)
+        return step_bytes(self.task.network, self._with_loss, inputs, batch_size=stream.batch_size)
 
     def _with_loss(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         """Run the network and sum up its outputs: a loss keeps as much as that, or a little more."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -201,6 +201,7 @@ def test_adaptive_goes_on_as_it_was() -> None:
     state=st.floats(0, 1e6),
     budget=st.floats(1, 1e9),
 )
+@example(length=12, graph=1.0, state=5.964886107431977e-18, budget=1.0)
 def test_what_is_planned_stays_within_its_budget(length: int, graph: float, state: float, budget: float) -> None:
     if budget < min(graph + state, length * graph):
         with pytest.raises(ValueError, match="memory_budget_mb"):
