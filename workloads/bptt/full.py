@@ -17,9 +17,6 @@ from typing import Any
 from workloads.bptt.chunks import Chunks
 from workloads.bptt.truncation import Reach, Truncation
 
-ROUNDING = 1e-9
-"""Part of a budget that may be exceeded by the rounding of its sums."""
-
 
 @dataclass(frozen=True, slots=True)
 class StepBytes:
@@ -52,15 +49,14 @@ def plan_chunks(length: int, step: StepBytes, budget: float | None) -> Chunks | 
 
 def _with_fewer_states(length: int, step: StepBytes, budget: float) -> Chunks:
     """Give up to half of the budget to one chunk's graph and the rest to as many states as fit."""
-    size = max(math.floor(min(budget / 2, budget - step.state) / step.graph), 1)
-    # What rounding takes from the budget is no reason to refuse it.
-    left = budget * (1 + ROUNDING) - size * step.graph
-    states = length if step.state * length <= left else math.floor(left / max(step.state, 1e-300))
-    if left < 0 or states < 1:
+    if budget < step.graph + step.state:
         raise ValueError(
             f"train.memory_budget_mb: {budget / 1e6:.3g} MB; one step and the state before it need "
             f"{(step.graph + step.state) / 1e6:.3g} MB, so give at least that, or a smaller batch_size"
         )
+    size = max(math.floor(min(budget / 2, budget - step.state) / step.graph), 1)
+    left = budget - size * step.graph
+    states = length if step.state * length <= left else max(math.floor(left / step.state), 1)
     # The initial state is there anyway.
     return Chunks.of(length, size, snapshots=states - 1)
 
