@@ -128,7 +128,7 @@ class TrainingRun:
         looks = self.source.truncation.looks
         if self.looks < len(looks) and self.sequence_steps >= looks[self.looks] * self.hyperparameters.sequence_steps:
             self.looks += 1
-            horizon = self._measure_horizon(self.looks)
+            horizon = self.measure_horizon(self.looks)
             if horizon is not None:
                 self.source.look(horizon)
 
@@ -153,7 +153,7 @@ class TrainingRun:
         Raises Diverged where a validation metric is not finite.
         """
         interval = self.interval
-        self._measure_horizon()
+        self.measure_horizon()
         shown = {
             "learning_rate": float(self.optimizer.param_groups[0]["lr"]),
             "sequence_steps_per_second": interval.sequence_steps / max(interval.seconds, 1e-9),
@@ -178,7 +178,7 @@ class TrainingRun:
             return None
         return self.source.truncation.facts().get("truncation_length", self.hyperparameters.truncation_length)
 
-    def _measure_horizon(self, look: int = 0) -> Horizon | None:
+    def measure_horizon(self, look: int = 0) -> Horizon | None:
         """Measure how far gradients travel now, leaving training as it is, and add it to what was measured before."""
         generators = random_state(self.device)
         for module in self.network.modules():

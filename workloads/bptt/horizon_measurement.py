@@ -40,8 +40,8 @@ def measure_horizon(network: nn.Module, loss: Loss, *, inputs: Tensor, targets: 
         with torch.no_grad():
             _, state = network(inputs[:1], None)
         state = map_state(torch.zeros_like, state)
-    pieces = _run_in_pieces(network, inputs, state)
-    total, terms = loss(pieces[0].outputs[-1:], targets[-1:])
+    pieces, outputs = _run_in_pieces(network, inputs, state)
+    total, terms = loss(outputs[-1:], targets[-1:])
     if not terms or not _differentiable(state):
         return None
     root = total / terms
@@ -49,15 +49,19 @@ def measure_horizon(network: nn.Module, loss: Loss, *, inputs: Tensor, targets: 
     if not parameters:
         return None
     left = [torch.zeros_like(parameter) for parameter in parameters]
-    by_layer: list[Tensor] = []
-    for to_state, to_parameters in _go_back(pieces, root, parameters):
+    # Made before, since a small tensor kept between the large ones that come and go would keep their room from the next.
+    norms = torch.zeros(
+        len(pieces), len(_by_layer(state, _differentiable(state))), dtype=torch.float64, device=inputs.device
+    )
+    lost = torch.zeros(1 + len(pieces), dtype=torch.float64, device=inputs.device)
+    for place, (to_state, to_parameters) in enumerate(_go_back(pieces, root, parameters)):
         _add(left, to_parameters)
-        by_layer.append(torch.stack([_mean_norm(layer, inputs.shape[1]) for layer in to_state]))
-    squares = [_square(left)]
-    for _, to_parameters in _go_back(pieces, root, parameters):
+        for layer, own in enumerate(to_state):
+            norms[place, layer] = _mean_norm(own, inputs.shape[1])
+    lost[0] = _square(left)
+    for place, (_, to_parameters) in enumerate(_go_back(pieces, root, parameters), start=1):
         _add(left, to_parameters, by=-1.0)
-        squares.append(_square(left))
-    norms, lost = torch.stack(by_layer), torch.stack(squares)  # (distances, layers), (1 + distances,)
+        lost[place] = _square(left)
     if not (norms.isfinite().all() and lost.isfinite().all()):
         return None
     return Horizon(
@@ -84,18 +88,20 @@ class _Piece:
 
     before: State
     after: State
-    outputs: Tensor
 
 
-def _run_in_pieces(network: nn.Module, inputs: Tensor, state: State) -> list[_Piece]:
-    """Run the window in pieces between its distances; the last steps come first."""
+def _run_in_pieces(network: nn.Module, inputs: Tensor, state: State) -> tuple[list[_Piece], Tensor]:
+    """Run the window in pieces between its distances; return them, the last steps first, and the last steps' outputs.
+
+    Outputs of the others are let go of at once: where the vocabulary is large, they are most of what there is.
+    """
     cuts = [len(inputs) - distance for distance in reversed(distances_within(len(inputs)))]
     pieces = []
     for start, stop in pairwise([*cuts, len(inputs)]):
         before = map_state(watched, state)
         outputs, state = network(inputs[start:stop], before)
-        pieces.append(_Piece(before, state, outputs))
-    return pieces[::-1]
+        pieces.append(_Piece(before, state))
+    return pieces[::-1], outputs
 
 
 def _go_back(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -34,22 +35,29 @@ class Timing:
     """Seconds for each sequence step, all streams of the batch counted."""
     evaluation_s: float
     """Seconds for each evaluation: the pass over held-out data."""
+    horizon_s: float
+    """Seconds for measuring the gradient horizon once."""
+    looks: int
+    """How often it is measured beside once at each evaluation."""
 
     def trial_s(self, sequence_steps: int, evaluations: int) -> float:
         """Return the seconds of a whole trial."""
-        return sequence_steps * self.step_s + evaluations * self.evaluation_s
+        horizons = (evaluations + self.looks) * self.horizon_s
+        return sequence_steps * self.step_s + evaluations * self.evaluation_s + horizons
 
 
 def time_setting(
     workload: Timeable, params: Params, dataset: Dataset, *, within_s: float = 0.5, evaluation_s: float | None = None
 ) -> Timing:
-    """Train a few updates and evaluate once; this process's random numbers are left as they were.
+    """Train a few updates, measure a horizon and evaluate once; this process's random numbers are left as they were.
 
     Where `evaluation_s` is known, from a setting like this one, evaluation is not run. ValueError where
     the setting cannot be trained.
     """
     with torch.random.fork_rng(), torch.enable_grad():
         run = TrainingRun(*workload.begin(params, dataset))
+        # Horizons fall anywhere among the updates, and most often at the start: they are timed by themselves.
+        run.looks = looks = len(run.source.truncation.looks)
         run.train_until(1)  # an update takes longer the first time
         before, began = run.sequence_steps, time.perf_counter()
         for done in range(1, MOST + 1):
@@ -58,8 +66,13 @@ def time_setting(
             if done >= FEWEST and seconds >= within_s:
                 break
         step_s = seconds / (run.sequence_steps - before)
+        horizon_s = _seconds(run.measure_horizon)
         if evaluation_s is None:
-            began = time.perf_counter()
-            run.task.evaluate(run.device)
-            evaluation_s = time.perf_counter() - began
-        return Timing(step_s, evaluation_s)
+            evaluation_s = _seconds(lambda: run.task.evaluate(run.device))
+        return Timing(step_s, evaluation_s, horizon_s, looks)
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began

@@ -11,12 +11,13 @@ import torch
 import workloads
 from tests.conftest import prepare_shared
 from workloads.cost.timing import Timing, time_setting
+from workloads.training import TrainingRun
 
 PARAMS: dict[str, Any] = {"hidden_size": 8, "batch_size": 4, "truncation_length": 8, "sequence_steps": 4000}
 
 
 def test_a_trial_is_its_steps_and_its_evaluations() -> None:
-    assert Timing(0.5, 3.0).trial_s(10, 2) == 11.0
+    assert Timing(0.5, 3.0, 0.25, looks=6).trial_s(10, 2) == 13.0
 
 
 @pytest.mark.parametrize("kind", ["language_model", "memory", "forecast"])
@@ -41,3 +42,12 @@ def test_what_cannot_be_trained_cannot_be_timed(text_file: Path) -> None:
     workload: Any = workloads.load("language_model", {"text": str(text_file)})
     with pytest.raises(ValueError, match=r"train.batch_size"):
         time_setting(workload, {**PARAMS, "batch_size": 60_000, "sequence_steps": 10**9}, workload.prepare())
+
+
+def test_horizons_are_not_taken_for_updates(text_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured: list[int] = []
+    monkeypatch.setattr(TrainingRun, "measure_horizon", lambda _, look=0: measured.append(look))
+    workload: Any = workloads.load("language_model", {"text": str(text_file)})
+    timing = time_setting(workload, PARAMS, workload.prepare(), within_s=0.05, evaluation_s=0.0)
+    assert measured == [0]
+    assert timing.looks == 6
