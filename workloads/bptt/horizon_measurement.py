@@ -49,7 +49,7 @@ def measure_horizon(network: nn.Module, loss: Loss, *, inputs: Tensor, targets: 
     if not parameters:
         return None
     left = [torch.zeros_like(parameter) for parameter in parameters]
-    # Made before, since a small tensor kept between the large ones that come and go would keep their room from the next.
+    # Made before: a small tensor kept between large ones that come and go would keep their room from the next.
     norms = torch.zeros(
         len(pieces), len(_by_layer(state, _differentiable(state))), dtype=torch.float64, device=inputs.device
     )
