@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import sys
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -16,8 +16,6 @@ Result = TypeVar("Result")
 PATIENCE_S = 600.0
 """How long a driver waits for the sweeps' database. Who held the sweep before holds it then, unless another took it."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
-
-log = logging.getLogger(__name__)
 
 
 def is_away(error: BaseException) -> bool:
@@ -45,6 +43,7 @@ def patiently(work: Callable[[], Result], *, again: Callable[[], Result] | None 
             if waited > PATIENCE_S:
                 raise BpttError(f"the sweeps' database is away for {waited:.0f} s: {why}; nothing is lost") from error
             if pause == FIRST_PAUSE_S:
-                log.warning("bptt: the sweeps' database is away; waiting for it: %s", why)
+                # Not by logging: what Optuna brings along to change its tables switches off the loggers there are.
+                sys.stderr.write(f"bptt: the sweeps' database is away; waiting for it: {why}\n")
         time.sleep(pause)
         work, pause = again or work, min(2 * pause, LONGEST_PAUSE_S)

@@ -127,7 +127,9 @@ def test_an_evaluation_whose_acknowledgement_was_cut_off_is_there_once(
     assert ledger.evaluations("test") == {0: [evaluation(0)]}
 
 
-def test_a_database_that_stays_away_is_given_up_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_database_that_stays_away_is_given_up_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(patience, "PATIENCE_S", 0.1)
 
     def ask() -> None:
@@ -137,7 +139,9 @@ def test_a_database_that_stays_away_is_given_up_in_one_line(monkeypatch: pytest.
     with pytest.raises(BpttError, match="database is away") as caught:
         patiently(ask)
     assert 0.1 < time.monotonic() - began < 5
-    assert "secret" not in str(caught.value)
+    said = capsys.readouterr().err
+    assert said.count("waiting for it") == 1
+    assert "secret" not in str(caught.value) + said
 
 
 def test_a_fault_of_the_question_is_raised_at_once() -> None:
