@@ -79,9 +79,7 @@ def language_model() -> None:
             found[name].append(train(workload, dataset, {**TEXT, **params, "seed": seed}))
     # All have one budget of steps: the time is the one in which every one of them was done, or nearly so.
     seconds = min(mean(curve.times[-1] for curve in curves) for curves in found.values())
-    print(
-        f"\ntinyshakespeare, LSTM of 256, after {seconds:.0f} s of one thread each, validation loss, mean of {len(SEEDS)} seeds"
-    )
+    print(f"\ntinyshakespeare, LSTM of 256, validation loss after {seconds:.0f} s of one thread, {len(SEEDS)} seeds")
     losses = {name: [curve.after(seconds) for curve in curves] for name, curves in found.items()}
     for name, values in losses.items():
         took = mean(curve.times[-1] for curve in found[name])
