@@ -149,8 +149,8 @@ class RayExecutor:
             self._target = min(self._wanted(), self._share(there))
         except (ray.exceptions.RayError, RuntimeError, OSError):
             return  # the head is away: what is there goes on
-        going = {node.id for node in there if node.is_draining}
-        for slot in [slot for slot in self._slots if slot.node in going]:
+        staying = {"", *(node.id for node in there if not node.is_draining)}
+        for slot in [slot for slot in self._slots if slot.node not in staying]:
             slot.is_leaving = True  # its worker hears it for itself, and its trial leaves at the next update
             if slot.number is None:
                 self._drop(slot)
