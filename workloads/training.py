@@ -83,16 +83,14 @@ class Interval:
 
     def position(self) -> dict[str, Any]:
         """Return all of it, for a checkpoint in the middle."""
-        return {name: getattr(self, name) for name in COUNTED} | {"norms": self.norms.position()}
+        return {name: getattr(self, name) for name in self.__slots__} | {"norms": self.norms.position()}
 
     def go_to(self, position: Mapping[str, Any]) -> None:
         """Go on gathering where `position` was taken."""
-        for name in COUNTED:
-            setattr(self, name, position[name])
+        for name in self.__slots__:
+            if name != "norms":
+                setattr(self, name, position[name])
         self.norms.go_to(position["norms"])
-
-
-COUNTED = ("loss", "chance", "updates", "sequence_steps", "seconds")
 
 
 class TrainingRun:

@@ -69,7 +69,7 @@ def connect(address: str) -> None:
             ray.init(**options)
         if in_main_thread:
             signal.signal(signal.SIGTERM, on_terminate)
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+    except Exception as error:
         where = f"Ray at {address} cannot be reached" if address else "Ray cannot be started here"
         raise BpttError(f"{where}: {' '.join(str(error).split())[:300]}; see `bptt doctor`") from error
 
