@@ -107,7 +107,7 @@ def check_devices(_settings: Settings) -> Iterable[Finding]:
 
 def check_ray(settings: Settings) -> Iterable[Finding]:
     """Start Ray (or reach the cluster) as a sweep would, and run a task there."""
-    from orchestrator.executors.ray import probe
+    from orchestrator.executors.cluster import probe
 
     began = time.monotonic()
     where = f"the cluster at {settings.ray_address}" if settings.ray_address else "Ray on this machine"

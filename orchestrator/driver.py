@@ -111,6 +111,10 @@ class Driver:
             checkpoints,
             cpus=resources.cpus,
             gpus=resources.gpus,
+            memory_gb=resources.memory_gb,
+            custom=resources.custom,
+            accelerator=resources.accelerator,
+            placement=resources.placement,
         )
 
     def _recognise(self, dataset: Dataset, known: Mapping[str, Any]) -> None:

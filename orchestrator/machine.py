@@ -56,6 +56,15 @@ def memory_here() -> float | None:
     return FOR_TRIALS * min(found) if found else None
 
 
+def own_memory_here() -> float | None:
+    """Return the bytes of memory that this process alone takes, shared and mapped ones left out; None where unknown."""
+    try:
+        own = re.search(r"^RssAnon:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
+    except OSError:
+        return None
+    return int(own[1]) * 1024.0 if own else None
+
+
 def cpus_here() -> int:
     """Return the CPUs that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -82,6 +82,9 @@ def room_for(machine: Machine, resources: Resources, memory_of: MemoryOf) -> Roo
             return None if needed is None else needed + GPU_CONTEXT
 
         return Room(on_gpu, machine.gpu_memory_bytes, together, f"a GPU of {machine.name}")
+    if resources.memory_gb is not None:
+        allowed = min(resources.memory_gb * 1e9, machine.memory_bytes or math.inf)
+        return Room(memory_of, allowed, 1, "each trial's resources.memory_gb")
     if machine.memory_bytes is None:
         return Room()
     together = max(min(int(machine.cpus / resources.cpus + 1e-9), resources.workers or machine.cpus * 64), 1)

@@ -25,6 +25,11 @@ ONE_OBJECTIVE_SAMPLERS = ("cmaes",)
 """Samplers of Optuna's that cannot search with two objectives."""
 AUTO = "auto"
 FROM_BUDGET = ("sequence_steps", "evaluations")
+RAYS_OWN = ("cpu", "gpu", "memory", "object_store_memory")
+BUILT_IN = ("cpus", "gpus", "memory_gb")
+LEAST_CUSTOM, MOST_CUSTOM = 1e-4, 1e9
+"""Of a custom resource; Ray counts in ten-thousandths."""
+WORD = r"^[A-Za-z][A-Za-z0-9_-]{0,62}$"
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$"
 
 
@@ -65,14 +70,30 @@ class Resources(Block):
 
     cpus: float = Field(1.0, gt=0, le=4096)
     gpus: float = Field(0.0, ge=0, le=64)
+    memory_gb: float | None = Field(None, ge=0.1, le=100_000)
+    """Of the machine (10^9 bytes), not of a GPU; a trial whose process takes more ends as out of memory."""
+    custom: dict[str, float] = Field(default_factory=dict)
+    """What else nodes of a Ray cluster were given by name, and how much of it a trial takes."""
+    accelerator: str | None = Field(None, pattern=WORD)
+    """Only nodes with this kind of accelerator, as Ray names it: `A100`."""
+    placement: Literal["pack", "spread"] = "pack"
+    """Fill up one node after another, or use all evenly."""
     workers: Whole | None = Field(None, ge=1, le=100_000)
+    """Trials at once, at most. On a cluster so many are asked for even where they do not fit yet."""
 
     @model_validator(mode="after")
-    def _whole_above_one(self) -> Self:
-        for name in ("cpus", "gpus"):
-            value = getattr(self, name)
+    def _check(self) -> Self:
+        amounts = {"cpus": self.cpus, "gpus": self.gpus, **{f"custom.{name}": of for name, of in self.custom.items()}}
+        for name, value in amounts.items():
             if value > 1 and not float(value).is_integer():
                 raise ValueError(f"{name}: {value:g}; fractions are for parts of one, above 1 it must be whole")
+        for name, value in self.custom.items():
+            if not re.fullmatch(WORD, name):
+                raise ValueError(f"custom: {name!r}; a name is a plain word: letters, digits, - and _")
+            if name.lower() in RAYS_OWN:
+                raise ValueError(f"custom: {name!r}; that is Ray's own: use {', '.join(BUILT_IN)} or accelerator")
+            if not LEAST_CUSTOM <= value <= MOST_CUSTOM:
+                raise ValueError(f"custom.{name}: {value:g}; allowed: from {LEAST_CUSTOM:g} to {MOST_CUSTOM:g}")
         return self
 
     @property

@@ -27,6 +27,7 @@ from orchestrator.trial import (
     CheckpointLost,
     Failure,
     Finished,
+    Moved,
     Reply,
     StorageFault,
     TrialRecord,
@@ -50,6 +51,9 @@ class Happening(StrEnum):
     EVALUATED = "evaluated"
     ENDED = "ended"
     LOST = "lost"
+    MOVED = "moved"
+    WAITING = "waiting"
+    """For a cluster that has no room now."""
     TICK = "tick"
 
 
@@ -80,10 +84,13 @@ class Sweep:
     losses: Counter[int] = field(default_factory=Counter)
     rewound: dict[int, int] = field(default_factory=dict)
     """Evaluations to go on from, of trials whose later checkpoints were lost; these are trained again, not counted."""
+    part_way: dict[int, str] = field(default_factory=dict)
+    """Checkpoints in the middle of an interval to go on from, of trials that had to leave their machine."""
     stopping: str = ""
     """Why no further evaluation is asked for; empty while the sweep goes on."""
     is_out_of_time: bool = False
     _failed_in_a_row: int = 0
+    _waits_for: str = ""
 
     @property
     def is_complete(self) -> bool:
@@ -105,11 +112,19 @@ class Sweep:
             self._listen()
             yield from self._fill_slots()
             if not self.under_way and (self.stopping or self.is_complete):
+                for number in list(self.part_way):
+                    self._drop_part_way(number)  # nobody else will know of it
                 return
             for number, reply in self.executor.wait(timeout_s=0.25):
                 self.keeper.check()  # before anything is written
                 yield from self._handle(self.under_way[number], reply)
+            yield from self._tell_of_waiting()
             yield Event(Happening.TICK)
+
+    def _tell_of_waiting(self) -> Iterator[Event]:
+        before, self._waits_for = self._waits_for, self.executor.waits_for
+        if self._waits_for and self._waits_for != before:
+            yield Event(Happening.WAITING, message=self._waits_for)
 
     def stop(self, reason: str) -> None:
         """Ask for no further evaluation; those under way are waited for and kept."""
@@ -140,7 +155,7 @@ class Sweep:
                 self.waiting.appendleft(trial)
                 return
             done = self.rewound.get(trial.number, len(trial.evaluations))
-            resume_from = trial.evaluations[done - 1].checkpoint if done else None
+            resume_from = self.part_way.get(trial.number) or (trial.evaluations[done - 1].checkpoint if done else None)
             self.under_way[trial.number] = trial
             self.executor.start(Assignment(trial.number, trial.params, resume_from))
             self.tracker.changed(trial)
@@ -152,6 +167,8 @@ class Sweep:
                 yield from self._record(trial, reply)
             case Failure(state=TrialState.LOST):
                 yield from self._take_back(trial, reply)
+            case Moved():
+                yield self._move(trial, reply)
             case StorageFault():
                 # The trial stays as it is, to be taken up when the storage is well again.
                 raise BpttError(f"checkpoints: {reply.reason}; nothing is lost: mend it and run the sweep again")
@@ -179,6 +196,7 @@ class Sweep:
             yield self._end(trial, TrialState.FAILED, lacking)
             return
         self.study.record(trial, progress)
+        self._drop_part_way(trial.number)
         del self.losses[trial.number]
         ended = self._decide(trial)
         if ended is None and not self.stopping:
@@ -205,6 +223,7 @@ class Sweep:
 
     def _end(self, trial: TrialRecord, state: TrialState, reason: str = "", *, traceback: str = "") -> Event:
         self._release(trial)
+        self._drop_part_way(trial.number)
         self.study.tell(trial, state, reason, traceback=traceback)
         if len(trial.evaluations) > 1:
             self.checkpoints.delete(trial.evaluations[-2].checkpoint)
@@ -227,10 +246,28 @@ class Sweep:
         self.waiting.appendleft(trial)
         yield Event(Happening.LOST, trial, failure.reason)
 
+    def _move(self, trial: TrialRecord, moved: Moved) -> Event:
+        """Queue a trial whose machine is about to go; it goes on in the middle of its interval."""
+        self._release(trial)
+        known = {progress.checkpoint for progress in trial.evaluations} | {self.part_way.get(trial.number)}
+        if moved.checkpoint is not None and moved.checkpoint not in known:
+            self._drop_part_way(trial.number)
+            self.part_way[trial.number] = moved.checkpoint
+        self.waiting.appendleft(trial)
+        return Event(Happening.MOVED, trial, "its machine is about to go")
+
+    def _drop_part_way(self, number: int) -> None:
+        if (checkpoint := self.part_way.pop(number, None)) is not None:
+            self.checkpoints.delete(checkpoint)
+
     def _rewind(self, trial: TrialRecord, lost: CheckpointLost) -> Event:
         """Queue a trial to be resumed from the checkpoint before the one that is lost, or else from the beginning."""
         done = self.rewound.get(trial.number, len(trial.evaluations))
         self._release(trial)
+        if trial.number in self.part_way:  # the evaluation before it may be whole
+            self._drop_part_way(trial.number)
+            self.waiting.appendleft(trial)
+            return Event(Happening.LOST, trial, lost.reason)
         if done == 0:
             return self._end(trial, TrialState.FAILED, lost.reason)
         kept = len(trial.evaluations) - CHECKPOINTS_KEPT
@@ -241,6 +278,7 @@ class Sweep:
     def _catch_up(self, trial: TrialRecord, progress: Progress) -> Iterator[Event]:
         """Take the checkpoint of an evaluation that was acknowledged before; what was measured then stays."""
         self.study.repoint(trial, progress)
+        self._drop_part_way(trial.number)
         del self.losses[trial.number]
         if progress.evaluation >= CHECKPOINTS_KEPT:
             self.checkpoints.delete(trial.evaluations[progress.evaluation - CHECKPOINTS_KEPT].checkpoint)

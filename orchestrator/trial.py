@@ -66,7 +66,15 @@ class CheckpointLost:
     reason: str
 
 
-Reply = Progress | Failure | Finished | StorageFault | CheckpointLost
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """The worker's machine is about to go; the trial goes on elsewhere, and nobody is to blame."""
+
+    checkpoint: str | None
+    """From where; None: from where it was begun or resumed here."""
+
+
+Reply = Progress | Failure | Finished | StorageFault | CheckpointLost | Moved
 """What a worker answers when it is asked to advance a trial."""
 
 
@@ -81,6 +89,10 @@ class Job:
     checkpoints: str
     cpus: float = 1.0
     gpus: float = 0.0
+    memory_gb: float | None = None
+    custom: Mapping[str, float] = field(default_factory=dict)
+    accelerator: str | None = None
+    placement: str = "pack"
 
 
 COSTS = {"seconds": "sequence_steps_per_second", "memory": "peak_memory_mb"}

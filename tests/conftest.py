@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import workloads
 from orchestrator.settings import Settings
-from workloads.protocol import Dataset, Workload
+from workloads.protocol import Dataset, Left, Progress, Workload
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 # Small networks on a busy machine: two threads that wait for each other take ten times as long as one.
@@ -30,6 +32,42 @@ class FolderStorage:
 
     def read(self, uri: str) -> bytes:
         return Path(uri).read_bytes()
+
+
+class LeavingStorage(FolderStorage):
+    """Checkpoints of a machine that asks to be left after so many updates."""
+
+    def __init__(self, folder: Path, updates: int) -> None:
+        super().__init__(folder)
+        self.updates_left = updates
+
+    def leaving(self) -> bool:
+        self.updates_left -= 1
+        return self.updates_left < 0
+
+
+def train_moving(
+    workload: Workload, params: Mapping[str, Any], dataset: Dataset, *, folder: Path, updates: int
+) -> tuple[list[Progress], list[str]]:
+    """Train a trial that has to move after so many updates, again and again; return what it gave and where it left."""
+    found: list[Progress] = []
+    left: list[str] = []
+    while True:
+        torch.rand(17)  # whatever else ran in the process in between
+        storage = LeavingStorage(folder, updates)
+        resume_from = max([*left, *(each.checkpoint for each in found)], key=made, default=None)
+        try:
+            for progress in workload.train(params, dataset, storage, resume_from):
+                found.append(progress)
+        except Left as moved:
+            left.append(moved.checkpoint)
+        else:
+            return found, left
+
+
+def made(path: str) -> int:
+    """Return when a checkpoint was made, by its name."""
+    return int(Path(path).stem.rpartition("-")[2], 16)
 
 
 def prepare_shared(kind: str, **options: Any) -> tuple[Workload, Dataset]:

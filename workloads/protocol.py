@@ -20,6 +20,15 @@ class UnusableCheckpoint(ValueError):
     """A checkpoint is torn, or not one at all. Training can go on from an older one."""
 
 
+class Left(Exception):  # not a fault
+    """Training was asked to leave its machine in the middle of an interval, and did, behind a checkpoint."""
+
+    def __init__(self, checkpoint: str) -> None:
+        super().__init__(checkpoint)
+        self.checkpoint = checkpoint
+        """URI of where to go on from, exactly."""
+
+
 @dataclass(frozen=True, slots=True)
 class Progress:
     """One evaluation: how far training has come, what was measured, and where to resume."""
@@ -52,7 +61,11 @@ class Dataset:
 
 
 class Storage(Protocol):
-    """Where checkpoints go. Files are immutable: written once, under a name used once."""
+    """Where checkpoints go. Files are immutable: written once, under a name used once.
+
+    A method `leaving()`, where there is one, says between two updates whether to write a checkpoint at once and raise
+    `Left` with it: the machine is about to go. It may raise by itself what ends the trial.
+    """
 
     def write(self, name: str, content: bytes) -> str:
         """Store `content` under `name`, whole or not at all, and return its URI."""

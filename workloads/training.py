@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -23,7 +23,7 @@ from workloads.device import (
     set_random_state,
 )
 from workloads.hyperparameters import Hyperparameters
-from workloads.protocol import Diverged, Progress, Storage
+from workloads.protocol import Diverged, Left, Progress, Storage
 from workloads.updates import Task, Update, updates_of
 
 EXPLODED = 10.0
@@ -40,15 +40,21 @@ def train(
     """Train one trial, yielding at every point of the evaluation grid, each with a checkpoint behind it.
 
     Going on from a checkpoint gives what an uninterrupted run gives, to the last bit on one CPU thread.
-    Raises Diverged where the loss is no longer finite or explodes.
+    Raises Diverged where the loss is no longer finite or explodes, and Left where the storage says that this machine is
+    to be left.
     """
     run = TrainingRun(task, hyperparameters)
+    leaving = getattr(storage, "leaving", stay)
     if resume_from is not None:
         run.restore(storage.read(resume_from))
     reset_peak_memory(run.device)
     while run.evaluation < hyperparameters.evaluations:
-        run.train_until(math.ceil((run.evaluation + 1) * hyperparameters.sequence_steps / hyperparameters.evaluations))
+        due = math.ceil((run.evaluation + 1) * hyperparameters.sequence_steps / hyperparameters.evaluations)
+        if not run.train_until(due, leaving):
+            name = f"part-way-{run.evaluation:05d}-{time.time_ns():x}.ckpt"
+            raise Left(storage.write(name, run.content(random_state(run.device))))
         metrics = run.measure()
+        run.begin_interval()
         run.evaluation += 1
         generators = random_state(run.device)
         name = f"evaluation-{run.evaluation - 1:05d}-{time.time_ns():x}.ckpt"
@@ -57,6 +63,11 @@ def train(
         # Others may have drawn from the same generators while this trial was waiting.
         set_random_state(generators, run.device)
         allow_tf32(hyperparameters.precision)
+
+
+def stay() -> bool:
+    """Stand in for a storage that never asks to leave."""
+    return False
 
 
 @dataclass(slots=True)
@@ -71,6 +82,17 @@ class Interval:
     seconds: float = 0.0
     has_looked: bool = False
     """Whether a horizon was measured."""
+
+    def position(self) -> dict[str, Any]:
+        """Return all of it, for a checkpoint in the middle."""
+        return {name: getattr(self, name) for name in self.__slots__} | {"norms": self.norms.position()}
+
+    def go_to(self, position: Mapping[str, Any]) -> None:
+        """Go on gathering where `position` was taken."""
+        for name in self.__slots__:
+            if name != "norms":
+                setattr(self, name, position[name])
+        self.norms.go_to(position["norms"])
 
 
 class TrainingRun:
@@ -89,17 +111,28 @@ class TrainingRun:
         self.horizon: Horizon | None = None
         self.interval = Interval(GradientNorms(h.max_grad_norm))
 
-    def train_until(self, sequence_steps: int) -> None:
-        """Make updates until `sequence_steps` are reached; it overshoots by less than one update."""
+    def begin_interval(self) -> None:
+        """Forget what was gathered up to the evaluation just made."""
         self.interval = Interval(GradientNorms(self.hyperparameters.max_grad_norm))
+
+    def train_until(self, sequence_steps: int, leaving: Callable[[], bool] = stay) -> bool:
+        """Make updates until `sequence_steps` are reached; it overshoots by less than one update.
+
+        Returns False where `leaving` said before one of them that they are not to be made here.
+        """
         began, before = time.perf_counter(), self.sequence_steps
-        while self.sequence_steps < sequence_steps:
-            self._update()
-        self._look_at_loss()
+        is_leaving = False
+        while self.sequence_steps < sequence_steps and not is_leaving:
+            is_leaving = leaving()
+            if not is_leaving:
+                self._update()
+        if not is_leaving:  # in the middle, a look at the loss would be one that a run without a break does not take
+            self._look_at_loss()
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
-        self.interval.seconds = time.perf_counter() - began
-        self.interval.sequence_steps = self.sequence_steps - before
+        self.interval.seconds += time.perf_counter() - began
+        self.interval.sequence_steps += self.sequence_steps - before
+        return not is_leaving
 
     def _update(self) -> None:
         self._look_if_due()
@@ -205,6 +238,7 @@ class TrainingRun:
                 "position": self.source.position(),
                 "counters": [self.evaluation, self.sequence_steps, self.updates, self.looks],
                 "first_loss": self.first_loss,
+                "interval": self.interval.position(),
                 "horizon": None if self.horizon is None else asdict(self.horizon),
                 "hyperparameters": plain(self.hyperparameters),
                 "facts": self.task.facts,
@@ -219,6 +253,8 @@ class TrainingRun:
         self.source.go_to(read["position"])
         self.evaluation, self.sequence_steps, self.updates, self.looks = read["counters"]
         self.first_loss = read["first_loss"]
+        if "interval" in read:  # checkpoints of earlier versions stand at evaluations only, where nothing is gathered
+            self.interval.go_to(read["interval"])
         self.horizon = None if read["horizon"] is None else Horizon(**read["horizon"])
         set_random_state(read["generators"], self.device)
 

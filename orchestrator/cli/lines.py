@@ -28,7 +28,10 @@ class Lines:
         """Write the event's line, if it is worth one."""
         trial = event.trial
         line = describe(event, self.sweep)
-        if trial is None or line is None:
+        if line is None:
+            return
+        if trial is None:
+            self.write(line)
             return
         if event.happening is Happening.EVALUATED and len(trial.evaluations) == self.evaluations:
             return  # its end follows at once
@@ -42,7 +45,7 @@ def describe(event: Event, sweep: Sweep) -> str | None:
     """Return an event as a line; None for one that is none."""
     trial, evaluations, metric = event.trial, sweep.study.spec.budget.evaluations, sweep.study.metric
     if trial is None:
-        return None
+        return event.message if event.happening is Happening.WAITING else None
     reached = f"evaluation {len(trial.evaluations)} of {evaluations}"
     match event.happening:
         case Happening.STARTED:
@@ -51,6 +54,8 @@ def describe(event: Event, sweep: Sweep) -> str | None:
             return f"trial {trial.number} goes on after {reached}"
         case Happening.LOST:
             return f"trial {trial.number} lost its worker ({event.message}) after {reached}; it will be taken up again"
+        case Happening.MOVED:
+            return f"trial {trial.number} leaves its worker ({event.message}) after {reached}; it goes on elsewhere"
         case Happening.EVALUATED:
             return f"trial {trial.number}, {reached}: {metric} {number(trial.value(metric))}"
         case Happening.ENDED:

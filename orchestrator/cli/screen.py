@@ -14,7 +14,7 @@ from orchestrator.sweep import Event, Happening, Sweep
 from orchestrator.trial import TrialRecord, best_trial
 from orchestrator.wording import count, duration, in_view_order, number, setting, states, value_of
 
-ABOVE_THE_VIEW = (Happening.ENDED, Happening.LOST, Happening.RESUMED)
+ABOVE_THE_VIEW = (Happening.ENDED, Happening.LOST, Happening.MOVED, Happening.RESUMED, Happening.WAITING)
 """Happenings that leave a line behind, which scrolls away above the view."""
 OTHER_LINES = 10
 """Lines of the view beside those of trials under way."""

@@ -52,7 +52,11 @@ HELP = {
     "seed": "of the sampler; seed in train: is that of the weights",
     "cpus": "CPUs for each trial; a part of one is allowed",
     "gpus": "GPUs for each trial; 0.25 lets four trials share one",
-    "workers": "trials at once, at most; null: as many as the machine or the cluster has room for",
+    "memory_gb": "memory for each trial's process, itself included; above it, it ends as out of memory; null: no limit",
+    "custom": "resources of a Ray cluster's nodes by name, for each trial: {fast_disk: 1}",
+    "accelerator": "only nodes with this accelerator, as Ray names it: A100; null: any",
+    "placement": "pack fills up one node of a cluster after another, spread uses all evenly",
+    "workers": "trials at once, at most; a cluster is asked for so many, to grow if it can; null: as many as fit",
 }
 
 
@@ -141,7 +145,8 @@ def comment_on(cls: type, name: str) -> str:
 def block_lines(model: type[Budget | Search | Resources], active: Mapping[str, Any]) -> Iterator[str]:
     """Return a line for each field of a block of the sweep file."""
     for name, field in model.model_fields.items():
-        yield line(name, active.get(name, field.default), HELP[name], active=name in active, indent=1)
+        default = field.get_default(call_default_factory=True)
+        yield line(name, active.get(name, default), HELP[name], active=name in active, indent=1)
 
 
 def line(name: str, value: Any, comment: str = "", *, active: bool = True, indent: int = 0, plain: bool = False) -> str:

@@ -125,6 +125,9 @@ def resources(spec: SweepSpec, *, cpus: int, gpus: int) -> str:
     if wanted.is_auto:
         return "auto: chosen by what trials are predicted to take; --cost says what"
     text = f"{wanted.cpus:g} CPU{f' and {wanted.gpus:g} GPU' if wanted.gpus else ''} for each trial; "
+    if wanted.custom or wanted.accelerator:
+        needed = [*([wanted.accelerator] if wanted.accelerator else []), *wanted.custom]
+        return f"{text}only on nodes of a cluster (--address) that have {', '.join(needed)}"
     room = [cpus / wanted.cpus] + ([gpus / wanted.gpus] if wanted.gpus else [])
     fitting = min(math.floor(min(room) + 1e-9), wanted.workers or 10**9, trials_allowed(spec))
     machine = f"this machine ({count(cpus, 'CPU')}, {count(gpus, 'GPU')})"

@@ -25,6 +25,10 @@ class Executor(Protocol):
     def slots(self) -> int:
         """Return how many trials can be under way now; it may be 0 for a while, and change as a cluster does."""
 
+    @property
+    def waits_for(self) -> str:
+        """Return in a line what nothing can be trained without now; empty where something can."""
+
     def start(self, assignment: Assignment) -> None:
         """Begin or resume a trial in a free slot, and ask for its next evaluation."""
 

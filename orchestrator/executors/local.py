@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from orchestrator.machine import Machine, this_machine
@@ -29,13 +30,18 @@ class LocalExecutor:
         return function(*arguments)
 
     def open(self, job: Job) -> None:
-        """Get ready for the trials of one sweep."""
-        self._job = job
+        """Get ready for the trials of one sweep; what one process takes is no trial's own, so none has a limit."""
+        self._job = replace(job, memory_gb=None)
 
     @property
     def slots(self) -> int:
         """Return how many trials take turns."""
         return self._slots
+
+    @property
+    def waits_for(self) -> str:
+        """Return nothing: there is always room here."""
+        return ""
 
     def start(self, assignment: Assignment) -> None:
         """Begin or resume a trial; it trains when the loop next waits."""

@@ -1,23 +1,31 @@
-"""Training on Ray: warm actors that take trial after trial, on this machine or on a cluster."""
+"""Training on Ray: warm actors that take trial after trial, on this machine or on a cluster that grows and shrinks."""
 
 from __future__ import annotations
 
 import contextlib
-import logging
-import os
-import secrets
-import signal
-import socket
-import threading
-import warnings
-from collections.abc import Callable, Sequence
+import math
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 from orchestrator.errors import BpttError, UserError
+from orchestrator.executors.cluster import (
+    Node,
+    connect,
+    demand_of,
+    fitting,
+    grows_by_itself,
+    in_words,
+    nodes,
+    options_of,
+    refusal,
+)
+from orchestrator.executors.ray_worker import RemoteWorker, call
+from orchestrator.executors.share import Claim, exchange, fair_shares, withdraw
 from orchestrator.machine import Machine, gpu_memory_here, limited, this_machine
-from orchestrator.trial import Assignment, Failure, Job, Reply, TrialState
-from orchestrator.worker import Worker
+from orchestrator.trial import Assignment, Failure, Job, Moved, Reply, TrialState
+from workloads.protocol import Progress
 
 MOST_STILLBORN = 5
 """Workers that may die in a row before they are ready, or as many as there are."""
@@ -25,8 +33,12 @@ MEASURE_S = 180.0
 """How long measuring waits for a free place on the cluster, and for its answer."""
 SLIVER = 0.01
 """Of a GPU, for asking it something."""
-PROBE_S = 60.0
-"""How long a probe waits for Ray to run a task."""
+FOLLOW_S = 3.0
+"""Between two looks at the nodes of the cluster and at who else is there."""
+IDLE_S = 10.0
+"""How long a worker is left idle before others may have its place."""
+MOST_PENDING = 100
+"""Workers waiting for room, at most: enough to make a cluster grow."""
 
 
 @dataclass(slots=True)
@@ -35,8 +47,19 @@ class Slot:
 
     actor: Any
     ready: Any
-    """Reference to the outcome of its preparation; None once that is known to be good."""
+    """Reference to the outcome of its preparation, or of cleaning its GPU; None once that is known to be good."""
     number: int | None = None
+    node: str = ""
+    """Where it is; empty until it is prepared."""
+    checkpoint: str | None = None
+    """The last that its trial is known to have."""
+    is_leaving: bool = False
+    """Whether it ends once its trial has left it."""
+
+    @property
+    def is_free(self) -> bool:
+        """Tell whether a trial can begin here."""
+        return self.number is None and self.ready is None and not self.is_leaving
 
 
 class RayExecutor:
@@ -49,8 +72,15 @@ class RayExecutor:
         self._dataset: Any = None
         self._slots: list[Slot] = []
         self._asked: dict[Any, int] = {}
+        self._left: list[tuple[int, Reply]] = []
         self._stillborn = 0
         self._is_connected = False
+        self._room = self._target = 0
+        """Workers that fit on the cluster, and that this sweep is to have of them."""
+        self._looked_s = -math.inf
+        self._idle_since_s: float | None = None
+        self._is_sated = False
+        """Whether the sweep left a worker idle for a while: it has nothing more to begin."""
 
     def _connect(self) -> None:
         if not self._is_connected:
@@ -60,17 +90,16 @@ class RayExecutor:
     def machine(self, memory_gb: float | None = None) -> Machine:
         """Return the least that any machine of the cluster has: trials may come to any of them."""
         self._connect()
-        import ray
-
-        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        has = [node.has for node in nodes()]
         if not self._address:
-            return replace(this_machine(memory_gb), gpus=int(nodes[0].get("GPU", 0)), cpus=int(nodes[0].get("CPU", 1)))
-        with_gpus = [node for node in nodes if node.get("GPU")] or nodes
+            return replace(this_machine(memory_gb), gpus=int(has[0].get("GPU", 0)), cpus=int(has[0].get("CPU", 1)))
+        has = [node for node in has if node.get("CPU")] or has  # heads are often given nothing to do
+        with_gpus = [node for node in has if node.get("GPU")] or has
         return Machine(
             self._address,
             cpus=int(min(node.get("CPU", 1) for node in with_gpus)),
             gpus=int(min(node.get("GPU", 0) for node in with_gpus)),
-            memory_bytes=limited(min((node["memory"] for node in nodes if "memory" in node), default=None), memory_gb),
+            memory_bytes=limited(min((node["memory"] for node in has if "memory" in node), default=None), memory_gb),
             gpu_memory_bytes=self.measure(gpu_memory_here, gpus=SLIVER) if with_gpus[0].get("GPU") else None,
         )
 
@@ -80,7 +109,7 @@ class RayExecutor:
         import ray
 
         # One call a process: what a process takes tells of nothing once it has done something else.
-        task = ray.remote(max_calls=1, num_cpus=1, num_gpus=gpus)(_call)
+        task = ray.remote(max_calls=1, num_cpus=1, num_gpus=gpus)(call)
         try:
             return ray.get(task.remote(function, arguments, gpus), timeout=MEASURE_S)
         except ray.exceptions.RayError as error:
@@ -88,36 +117,84 @@ class RayExecutor:
             raise BpttError(f"nothing could be measured on a worker: {' '.join(why)[:300]}") from error
 
     def open(self, job: Job) -> None:
-        """Connect to Ray, or start it here; share the data; start the workers."""
+        """Connect to Ray, or start it here; share the data; start the workers that fit now, or ask for them."""
         self._job = job
         self._connect()
         import ray
 
         # Put once: workers on a node read the same shared memory.
         self._dataset = ray.put(job.dataset)
-        count = self._fitting(job)
-        if count == 0:
-            wanted = f"{job.cpus:g} CPU" + (f" and {job.gpus:g} GPU" if job.gpus else "")
-            has = ray.cluster_resources()
+        there = nodes()
+        if not fitting(there, demand_of(job)) and not self._can_grow:
             self.close()
-            raise UserError(
-                f"resources: a trial asks for {wanted}; the cluster has {has.get('CPU', 0):g} CPU and "
-                f"{has.get('GPU', 0):g} GPU"
-            )
-        self._slots = [self._hire() for _ in range(count)]
+            raise UserError(refusal(there, demand_of(job)))
+        self._follow()
 
-    def _fitting(self, job: Job) -> int:
-        """Return how many workers fit on the cluster, node by node."""
+    @property
+    def _can_grow(self) -> bool:
+        return bool(self._address) and (self._limit is not None or grows_by_itself())
+
+    def _follow(self) -> None:
+        """Look at the cluster every few seconds: have the workers there is room for, none on a node that goes."""
+        now = time.monotonic()
+        if self._job is None or now < self._looked_s + FOLLOW_S:
+            return
+        self._looked_s = now
+        self._notice_idleness(now)
         import ray
 
-        count = 0
-        for node in ray.nodes():
-            if node["Alive"]:
-                has = node["Resources"]
-                by_cpu = has.get("CPU", 0.0) / job.cpus
-                by_gpu = has.get("GPU", 0.0) / job.gpus if job.gpus else by_cpu
-                count += int(min(by_cpu, by_gpu) + 1e-9)
-        return min(count, self._limit or count)
+        try:
+            there = nodes()
+            self._room = fitting(there, demand_of(self._job))
+            self._target = min(self._wanted(), self._share(there))
+        except (ray.exceptions.RayError, RuntimeError, OSError):
+            return  # the head is away: what is there goes on
+        staying = {"", *(node.id for node in there if not node.is_draining)}
+        for slot in [slot for slot in self._slots if slot.node not in staying]:
+            slot.is_leaving = True  # its worker hears it for itself, and its trial leaves at the next update
+            if slot.number is None:
+                self._drop(slot)
+        self._hire_and_let_go()
+
+    def _wanted(self) -> int:
+        """Return the workers that this sweep would have, if it were alone."""
+        if self._limit is None:
+            return max(self._room, 1 if self._can_grow else 0)
+        return self._limit if self._address else min(self._limit, self._room)
+
+    def _share(self, there: list[Node]) -> int:
+        """Return the workers that this sweep may have beside others on the cluster."""
+        if not self._address or self._job is None:
+            return self._wanted()
+        import ray
+
+        busy = sum(slot.number is not None for slot in self._slots)
+        wants = min(self._wanted(), max(busy, 1)) if self._is_sated else self._wanted()
+        claim = Claim(ray.get_runtime_context().get_job_id(), wants, demand_of(self._job))
+        claims = exchange(claim)
+        # Alone, and where the cluster grows when asked, nothing is divided: a cap is there for that.
+        if len(claims) == 1 or (self._limit is not None and grows_by_itself()):
+            return self._wanted()
+        return fair_shares(claims, there)[claim.job]
+
+    def _notice_idleness(self, now: float) -> None:
+        if not any(slot.is_free for slot in self._slots):
+            self._idle_since_s = None
+        elif self._idle_since_s is None:
+            self._idle_since_s = now
+        elif now - self._idle_since_s > IDLE_S:
+            self._is_sated = True
+
+    def _hire_and_let_go(self) -> None:
+        """Come as near to the target as can be without disturbing a trial."""
+        staying = [slot for slot in self._slots if not slot.is_leaving]
+        idle = sorted((slot for slot in staying if slot.number is None), key=lambda slot: bool(slot.node))
+        for slot in idle[: max(len(staying) - self._target, 0)]:  # first those that have not come yet
+            self._drop(slot)
+        pending = sum(not slot.node for slot in self._slots)
+        lacking = self._target - sum(not slot.is_leaving for slot in self._slots)
+        for _ in range(min(lacking, MOST_PENDING - pending)):
+            self._slots.append(self._hire())
 
     def _hire(self) -> Slot:
         import ray
@@ -125,54 +202,84 @@ class RayExecutor:
         job = self._job
         if job is None:
             raise RuntimeError("open() comes before start()")
-        options = {"num_cpus": job.cpus, "num_gpus": job.gpus, "max_restarts": 0}
-        actor = ray.remote(RemoteWorker).options(**options).remote()
+        actor = ray.remote(RemoteWorker).options(**options_of(job)).remote()
         # The dataset travels as an argument of its own, so that Ray passes shared memory rather than a copy.
         ready = actor.receive.remote(replace(job, dataset=None), self._dataset)  # type: ignore[arg-type]
         return Slot(actor, ready)
 
-    @property
-    def slots(self) -> int:
-        """Return the number of workers that had come when last waited for: Ray keeps some waiting for room."""
-        return sum(slot.ready is None for slot in self._slots)
-
-    def _greet(self, timeout_s: float) -> None:
-        """Look which of the workers that were waited for have come, or will never come."""
+    def _drop(self, slot: Slot) -> None:
         import ray
 
-        awaited = {slot.ready: slot for slot in self._slots if slot.ready is not None}
-        if not awaited:
-            return
-        come, _ = ray.wait(list(awaited), num_returns=1, timeout=timeout_s)
-        for reference in come:
-            try:
-                ray.get(reference)
-                awaited[reference].ready = None
-                self._stillborn = 0
-            except ray.exceptions.RayTaskError as error:
+        with contextlib.suppress(ray.exceptions.RayError):
+            ray.kill(slot.actor)
+        self._slots.remove(slot)
+
+    def _replace(self, slot: Slot) -> None:
+        self._drop(slot)
+        self._hire_and_let_go()
+
+    @property
+    def slots(self) -> int:
+        """Return the workers that have come, without those that are to go once they are idle."""
+        busy = sum(slot.number is not None for slot in self._slots)
+        staying = sum(slot.number is not None and not slot.is_leaving for slot in self._slots)
+        free = sum(slot.is_free for slot in self._slots)
+        return busy + min(free, max(self._target - staying, 0))
+
+    @property
+    def waits_for(self) -> str:
+        """Return in a line what nothing can be trained without now; empty where something can."""
+        if self._job is None or any(slot.node for slot in self._slots):
+            return ""
+        if not self._room:
+            wanted = in_words(demand_of(self._job))
+            return f"no node of the cluster has {wanted} for a trial now; waiting for nodes that have"
+        return "" if self._target else "all places of the cluster are other sweeps' now; waiting for one"
+
+    def _greet(self, slot: Slot) -> None:
+        """Take a worker that is ready into use, or another in its place."""
+        import ray
+
+        is_new = not slot.node
+        try:
+            answer: str = ray.get(slot.ready)
+        except ray.exceptions.RayTaskError as error:
+            if is_new:
                 why = " ".join(str(error.cause or error).split())[:300]
                 raise BpttError(f"a worker could not be prepared: {why}") from error
-            except ray.exceptions.RayError as error:
-                self._stillborn += 1
-                if self._stillborn > max(MOST_STILLBORN, len(self._slots)):
-                    why = str(error).strip().splitlines()[-1][:300]  # above it stands a traceback
-                    raise BpttError(f"workers die one after the other before they are ready: {why}") from error
-                self._replace(awaited[reference])
+            self._replace(slot)
+        except ray.exceptions.RayError as error:
+            self._stillborn += is_new
+            if self._stillborn > max(MOST_STILLBORN, len(self._slots)):
+                why = str(error).strip().splitlines()[-1][:300]  # above it stands a traceback
+                raise BpttError(f"workers die one after the other before they are ready: {why}") from error
+            self._replace(slot)
+        else:
+            slot.ready = None
+            if is_new:
+                slot.node, self._stillborn = answer, 0
+            elif answer:  # GPU memory was left behind
+                self._replace(slot)
 
     def _slot_of(self, number: int) -> Slot:
         return next(slot for slot in self._slots if slot.number == number)
 
     def start(self, assignment: Assignment) -> None:
         """Begin or resume a trial on a free worker."""
-        slot = next((slot for slot in self._slots if slot.number is None and slot.ready is None), None)
+        slot = next((slot for slot in self._slots if slot.is_free), None)
         if slot is None:
             raise RuntimeError("no slot is free")
-        slot.number = assignment.number
+        slot.number, slot.checkpoint = assignment.number, assignment.resume_from
+        self._is_sated = False
         self._asked[slot.actor.start.remote(assignment)] = assignment.number
 
     def advance(self, number: int) -> None:
-        """Ask for the next evaluation."""
-        self._asked[self._slot_of(number).actor.advance.remote()] = number
+        """Ask for the next evaluation, or where the worker is to leave, have the trial go on elsewhere."""
+        slot = self._slot_of(number)
+        if slot.is_leaving:
+            self._left.append((number, Moved(slot.checkpoint)))
+        else:
+            self._asked[slot.actor.advance.remote()] = number
 
     def release(self, number: int) -> None:
         """Give up a trial. A worker that is still training it is replaced: nothing else stops it."""
@@ -182,34 +289,36 @@ class RayExecutor:
         under_way = [reference for reference, asked in self._asked.items() if asked == number]
         for reference in under_way:
             del self._asked[reference]
-        if under_way:
+        if under_way or slot.is_leaving:
             self._replace(slot)
-        else:
-            slot.actor.release.remote()
-            slot.number = None
-
-    def _replace(self, slot: Slot) -> None:
-        import ray
-
-        with contextlib.suppress(ray.exceptions.RayError):
-            ray.kill(slot.actor)
-        self._slots.remove(slot)
-        self._slots.append(self._hire())
+            return
+        slot.number, cleaned = None, slot.actor.release.remote()
+        if self._job is not None and self._job.gpus:
+            slot.ready = cleaned  # no trial begins there before what the last one took is free again
+        self._hire_and_let_go()
 
     def wait(self, timeout_s: float) -> list[tuple[int, Reply]]:
         """Return the answers that came; a worker's death is one."""
         import ray
 
-        self._greet(0.0 if self._asked else timeout_s)
-        if not self._asked:
-            return []
-        done, _ = ray.wait(list(self._asked), num_returns=1, timeout=timeout_s)
+        self._follow()
+        answers, self._left = self._left, []
+        coming = {slot.ready: slot for slot in self._slots if slot.ready is not None}
+        waited_for = [*self._asked, *coming]
+        if not waited_for:
+            time.sleep(0 if answers else timeout_s)
+            return answers
+        done, _ = ray.wait(waited_for, num_returns=1, timeout=0 if answers else timeout_s)
         if done:
             # Whatever else is there already is taken along.
-            done, _ = ray.wait(list(self._asked), num_returns=len(self._asked), timeout=0)
-        return [
-            (number, self._collect(reference, number)) for reference in done for number in [self._asked.pop(reference)]
-        ]
+            done, _ = ray.wait(waited_for, num_returns=len(waited_for), timeout=0)
+        for reference in done:
+            if reference in coming:
+                self._greet(coming[reference])
+            else:
+                number = self._asked.pop(reference)
+                answers.append((number, self._collect(reference, number)))
+        return answers
 
     def _collect(self, reference: Any, number: int) -> Reply:
         import ray
@@ -229,9 +338,19 @@ class RayExecutor:
         except ray.exceptions.RayError as error:
             self._replace(slot)
             return Failure(TrialState.LOST, "the worker died", str(error))
-        if self._job is not None and self._job.gpus and isinstance(reply, Failure):
-            self._replace(slot)  # an error of CUDA's stays with its process and would fail every trial after this one
+        if isinstance(reply, Progress):
+            slot.checkpoint = reply.checkpoint
+        slot.is_leaving = slot.is_leaving or isinstance(reply, Moved)
+        if isinstance(reply, Failure) and self._spoils_its_process(reply):
+            self._replace(slot)
         return reply
+
+    def _spoils_its_process(self, failure: Failure) -> bool:
+        """Tell whether what went wrong would stay: an error of CUDA's does, and memory that is not given back."""
+        job = self._job
+        return job is not None and bool(
+            job.gpus or (job.memory_gb is not None and failure.state is TrialState.OUT_OF_MEMORY)
+        )
 
     def close(self) -> None:
         """Stop the workers, and Ray itself where it was started here."""
@@ -240,94 +359,11 @@ class RayExecutor:
         import ray
 
         self._is_connected = False
-        for slot in self._slots:
-            with contextlib.suppress(ray.exceptions.RayError):
-                ray.kill(slot.actor)
-        self._slots.clear()
+        if self._address:
+            with contextlib.suppress(ray.exceptions.RayError, RuntimeError, OSError):
+                withdraw(ray.get_runtime_context().get_job_id())
+        for slot in list(self._slots):
+            self._drop(slot)
         self._asked.clear()
+        self._left.clear()
         ray.shutdown()
-
-
-class RemoteWorker(Worker):
-    """A worker that is given its data by Ray."""
-
-    def receive(self, job: Job, dataset: Any) -> None:
-        """Take over the job, with arrays that lie in shared memory."""
-        if not job.gpus:
-            hide_gpus()
-        self.prepare(replace(job, dataset=dataset))
-
-
-def connect(address: str) -> None:
-    """Connect to the Ray cluster at `address`, or start Ray here, shut to everyone without a token.
-
-    Raises BpttError where neither works.
-    """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    if not address and "RAY_AUTH_MODE" not in os.environ:
-        # Ray listens on every interface, and whoever reaches it runs code as this user.
-        os.environ["RAY_AUTH_MODE"] = "token"
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-    if ":" in address and "//" not in address:
-        # Ray itself tries for most of a minute before it says that nothing is there.
-        host, _, port = address.rpartition(":")
-        host = host.strip("[]")
-        try:
-            socket.create_connection((host, int(port)), timeout=5).close()
-        except (OSError, ValueError, OverflowError) as error:
-            raise UserError(f"address: Ray at {address} cannot be reached: {error}; see `bptt doctor`") from error
-    # Ray reads its variables once, when it is imported.
-    import ray
-
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": False}
-    if address:
-        options["address"] = address
-    else:
-        options |= {"include_dashboard": False, "_node_ip_address": "127.0.0.1", "address": "local"}
-    # Ray puts a handler of its own on SIGTERM, which ends the process at once.
-    in_main_thread = threading.current_thread() is threading.main_thread()
-    on_terminate = signal.getsignal(signal.SIGTERM)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            ray.init(**options)
-        if in_main_thread:
-            signal.signal(signal.SIGTERM, on_terminate)
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        where = f"Ray at {address} cannot be reached" if address else "Ray cannot be started here"
-        raise BpttError(f"{where}: {' '.join(str(error).split())[:300]}; see `bptt doctor`") from error
-
-
-def probe(address: str) -> dict[str, float]:
-    """Start or reach Ray as a sweep would, run a task there, and return what the cluster has.
-
-    Raises BpttError where any of it fails.
-    """
-    connect(address)
-    import ray
-
-    try:
-        ray.get(ray.remote(num_cpus=1)(_nothing).remote(), timeout=PROBE_S)
-        return dict(ray.cluster_resources())
-    except ray.exceptions.GetTimeoutError as error:
-        raise BpttError(f"Ray started, but ran no task within {PROBE_S:g} s; are all its CPUs taken?") from error
-    except ray.exceptions.RayError as error:
-        raise BpttError(f"Ray started, but its workers do not: {' '.join(str(error).split())[:300]}") from error
-    finally:
-        ray.shutdown()
-
-
-def _call(function: Callable[..., Any], arguments: Sequence[Any], gpus: float) -> Any:
-    """Call a function as a worker would be called."""
-    if not gpus:
-        hide_gpus()
-    return function(*arguments)
-
-
-def hide_gpus() -> None:
-    """Hide the GPUs: Ray leaves a process that was given none all that its node shows. Torch is not loaded yet."""
-    os.environ["CUDA_VISIBLE_DEVICES"] = ""
-
-
-def _nothing() -> None:
-    """Run where a probe sends it."""

@@ -60,7 +60,7 @@ def wait_until_warm(driver: Driver, artifacts: Path) -> None:
 
 def ray_tune(trials: int, evaluations: int, *, reuse_actors: bool) -> float:
     """Return the seconds that Ray Tune takes for the same."""
-    from orchestrator.executors.ray import connect
+    from orchestrator.executors.cluster import connect
 
     connect("")  # before Ray is imported: it reads its variables once
     import ray

@@ -137,7 +137,19 @@ def test_metric_and_direction_come_from_the_workload() -> None:
         ("resources.gpus", 1.5, "resources: gpus: 1.5; fractions are for parts of one"),
         ("space.a\nb", None, "space.a b: "),
         ("train.a\nb", 1, "train.a b: unknown"),
-        ("resources.gpu", 1, "resources.gpu: unknown; allowed: cpus, gpus, workers"),
+        ("resources.memory_gb", 0.01, "resources.memory_gb: 0.01; input should be greater than or equal to 0.1"),
+        ("resources.custom", {"disk": 0}, "resources: custom.disk: 0; allowed: from 0.0001"),
+        ("resources.custom", {"disk": 1.5}, "resources: custom.disk: 1.5; fractions are for parts of one"),
+        ("resources.custom", {"disk": True}, "resources.custom.disk: True; input should be a valid number"),
+        ("resources.custom", {"GPU": 1}, "resources: custom: 'GPU'; that is Ray's own: use cpus, gpus, memory_gb"),
+        ("resources.custom", {"node:1.2.3.4": 1}, "resources: custom: 'node:1.2.3.4'; a name is a plain word"),
+        ("resources.accelerator", "A100; rm", "resources.accelerator: 'A100; rm'; string should match"),
+        ("resources.placement", "even", "resources.placement: 'even'; input should be 'pack' or 'spread'"),
+        (
+            "resources.gpu",
+            1,
+            "resources.gpu: unknown; allowed: cpus, gpus, memory_gb, custom, accelerator, placement, workers",
+        ),
     ],
 )
 def test_a_mistake_is_refused_by_field_value_and_what_is_allowed(path: str, value: Any, message: str) -> None:
@@ -249,7 +261,9 @@ def test_resources_may_be_left_to_prediction() -> None:
 
 
 def test_another_word_for_resources_is_refused_with_what_is_allowed() -> None:
-    with pytest.raises(SpecError, match=r"^resources: 'all'; allowed: auto, or a mapping of cpus, gpus, workers$"):
+    with pytest.raises(
+        SpecError, match=r"^resources: 'all'; allowed: auto, or a mapping of cpus, gpus, memory_gb, .*, workers$"
+    ):
         make_spec(resources="all")
 
 

@@ -21,6 +21,7 @@ from orchestrator.study import load_study, read_sweep
 from orchestrator.sweep import Event, Happening
 from orchestrator.tracking.base import NoTracker
 from orchestrator.trial import Assignment, Failure, Reply, TrialState
+from orchestrator.worker import Worker
 from tests.fakes import KIND, Scripted
 from tests.orchestrator.conftest import Drive, make_spec, states, swept
 
@@ -272,6 +273,119 @@ def test_a_trial_whose_last_checkpoints_are_gone_goes_on_from_an_older_one_or_an
     assert len(list(marks.iterdir())) - trained == 10 - sum(map(len, before.values())) + again
     kept = [path for path in (sweep_settings.runs / "checkpoints").rglob("*") if path.is_file()]
     assert len(kept) == 2
+
+
+class LeavingExecutor(LocalExecutor):
+    """Asks the worker to leave at the 100th update of every turn in `notices`; keeps where a trial went on from."""
+
+    def __init__(self, notices: set[int]) -> None:
+        super().__init__(1)
+        self.notices = notices
+        self.turn = self.updates_left = 0
+        self.resumed: list[str | None] = []
+
+    def start(self, assignment: Assignment) -> None:
+        self.resumed.append(assignment.resume_from)
+        super().start(assignment)
+        worker = self._workers[assignment.number]
+
+        def is_to_leave() -> bool:
+            self.updates_left -= 1
+            if self.updates_left == 0:
+                worker.leave()
+            return Worker._is_to_leave(worker)
+
+        worker._is_to_leave = is_to_leave  # type: ignore[method-assign]
+
+    def wait(self, timeout_s: float) -> list[tuple[int, Reply]]:
+        self.turn += 1
+        self.updates_left = 100 if self.turn in self.notices else 0
+        return super().wait(timeout_s)
+
+
+def test_a_trial_given_notice_goes_on_in_the_middle_of_its_interval_and_gives_the_same(
+    drive: Drive, text_file: Path, tmp_path: Path
+) -> None:
+    changes: dict[str, Any] = {
+        "workload": {"kind": "language_model", "text": str(text_file)},
+        "space": {"truncation_length": [16]},
+        "train": {"hidden_size": 8, "batch_size": 4},
+        "budget": {"trials": 1, "sequence_steps": 80_000, "evaluations": 2},
+        "search": {"sampler": "grid", "pruner": "none"},
+    }
+    executor = LeavingExecutor({1, 2, 4})
+    moved = drive(make_spec(name="moved", **changes), executor)
+    still = drive(make_spec(name="still", **changes))
+    [with_notice], [without] = swept(moved).trials, swept(still).trials
+    changing = ("sequence_steps_per_second", "peak_memory_mb")
+    for one, other in zip(with_notice.evaluations, without.evaluations, strict=True):
+        assert {name: of for name, of in one.metrics.items() if name not in changing} == {
+            name: of for name, of in other.metrics.items() if name not in changing
+        }
+    assert [str(uri).rpartition("/")[2].rpartition("-")[0] for uri in executor.resumed[1:]] == [
+        "part-way-00000",
+        "part-way-00000",
+        "part-way-00001",
+    ]
+    assert not swept(moved).losses
+    assert not list(tmp_path.rglob("part-way*"))
+
+
+def test_a_part_way_checkpoint_that_is_gone_costs_the_interval_and_no_evaluation(
+    drive: Drive, text_file: Path, tmp_path: Path
+) -> None:
+    class Losing(LeavingExecutor):
+        """Loses what was written part way."""
+
+        def start(self, assignment: Assignment) -> None:
+            for path in tmp_path.rglob("part-way*"):
+                path.unlink()
+            super().start(assignment)
+
+    executor = Losing({2})
+    driver = drive(
+        make_spec(
+            workload={"kind": "language_model", "text": str(text_file)},
+            space={"truncation_length": [16]},
+            train={"hidden_size": 8, "batch_size": 4},
+            budget={"trials": 1, "sequence_steps": 80_000, "evaluations": 2},
+            search={"sampler": "grid", "pruner": "none"},
+        ),
+        executor,
+    )
+    [trial] = swept(driver).trials
+    assert trial.state is TrialState.COMPLETE
+    assert len(executor.resumed) == 3
+    assert executor.resumed[2] == trial.evaluations[0].checkpoint
+
+
+def test_what_a_sweep_waits_for_is_told_once(drive: Drive) -> None:
+    class Full(LocalExecutor):
+        """Has no room at first."""
+
+        turn = 0
+
+        @property
+        def slots(self) -> int:
+            return 2 if self.turn > 3 else 0
+
+        @property
+        def waits_for(self) -> str:
+            return "" if self.turn > 3 else "no node has room"
+
+        def wait(self, timeout_s: float) -> list[tuple[int, Reply]]:
+            self.turn += 1
+            return super().wait(timeout_s)
+
+    told: list[str] = []
+
+    def listen(event: Event) -> bool:
+        told.extend([event.message] * (event.happening is Happening.WAITING))
+        return False
+
+    driver = drive(make_spec(), Full(2), until=listen)
+    assert told == ["no node has room"]
+    assert states(driver) == {TrialState.COMPLETE: 6}
 
 
 class Counting(LocalExecutor):

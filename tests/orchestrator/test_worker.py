@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,10 +13,12 @@ import pytest
 import torch
 
 import workloads
-from orchestrator.trial import Assignment, CheckpointLost, Failure, Finished, Job, StorageFault, TrialState
+from orchestrator import worker as worker_module
+from orchestrator.machine import own_memory_here
+from orchestrator.trial import Assignment, CheckpointLost, Failure, Finished, Job, Moved, StorageFault, TrialState
 from orchestrator.worker import Worker, explain
 from tests.fakes import KIND, Scripted
-from workloads.protocol import Diverged, Progress
+from workloads.protocol import Diverged, Left, Progress
 
 
 @pytest.fixture
@@ -106,3 +110,81 @@ def test_a_torn_checkpoint_is_a_lost_one(length: int, text_file: Path, tmp_path:
     reply = worker.start(Assignment(0, params, first.checkpoint))
     assert isinstance(reply, CheckpointLost)
     assert "not a whole checkpoint" in reply.reason
+
+
+def text_worker(text_file: Path, folder: Path, **changes: Any) -> Worker:
+    options = {"text": str(text_file)}
+    made = Worker()
+    dataset = workloads.load("language_model", options).prepare()
+    made.prepare(Job("test", "language_model", options, dataset, folder.as_uri(), **changes))
+    return made
+
+
+SMALL_TEXT = {"hidden_size": 4, "batch_size": 2, "truncation_length": 8, "sequence_steps": 800, "evaluations": 2}
+
+
+def test_a_trial_asked_to_leave_says_where_to_go_on_from(text_file: Path, tmp_path: Path) -> None:
+    worker = text_worker(text_file, tmp_path)
+    first = worker.start(Assignment(0, SMALL_TEXT))
+    assert isinstance(first, Progress)
+    worker.leave()
+    assert worker.advance() == Moved(first.checkpoint)
+    assert worker.start(Assignment(1, SMALL_TEXT)) == Moved(None)
+    left = explain(Left("file:///here"))
+    assert left == Moved("file:///here")
+
+
+class Cuda:
+    """Stands in for `torch.cuda`: so many bytes are taken, and some of them stay."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.bytes, self.emptied = 10**9, 0
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(torch.cuda, "memory_allocated", lambda: self.bytes)
+        monkeypatch.setattr(torch.cuda, "empty_cache", self.empty)
+
+    def empty(self) -> None:
+        self.emptied += 1
+
+
+def test_gpu_memory_that_a_trial_leaves_behind_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda = Cuda(monkeypatch)
+    worker = Worker()
+    worker.prepare(Job("test", KIND, {}, Scripted().prepare(), tmp_path.as_uri(), gpus=1.0))
+    worker.start(assignment())
+    cuda.bytes += 10 * 2**20
+    assert worker.release() == ""  # libraries keep some to work with
+    worker.start(assignment())
+    cuda.bytes += 500 * 10**6
+    assert worker.release() == "510 MB of GPU memory were left behind by a trial"
+    cuda.bytes -= 500 * 10**6
+    assert worker.release() == ""
+    assert cuda.emptied >= 4
+
+
+def test_a_trial_above_its_memory_ends_as_out_of_memory_and_the_next_begins_anew(
+    text_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = [0.3e9]
+    monkeypatch.setattr(worker_module, "own_memory_here", lambda: taken[0])
+    monkeypatch.setattr(worker_module, "LOOK_S", 0.005)
+    worker = text_worker(text_file, tmp_path, memory_gb=0.5)
+    assert isinstance(worker.start(Assignment(0, SMALL_TEXT)), Progress)
+    taken[0] = 0.7e9
+    failure = worker.start(Assignment(1, {**SMALL_TEXT, "sequence_steps": 800_000}))
+    assert isinstance(failure, Failure)
+    assert failure.state is TrialState.OUT_OF_MEMORY
+    assert failure.reason == "0.70 GB taken, 0.5 GB allowed by resources.memory_gb"
+    taken[0] = 0.3e9
+    time.sleep(0.1)
+    assert isinstance(worker.start(Assignment(2, SMALL_TEXT)), Progress)
+
+
+def test_memory_that_a_process_takes_for_itself_is_seen() -> None:
+    before = own_memory_here()
+    if before is None:
+        pytest.skip("this system does not say")
+    held = bytearray(os.urandom(2**20)) * 100
+    after = own_memory_here()
+    assert after is not None
+    assert 0.8 < (after - before) / len(held) < 1.5

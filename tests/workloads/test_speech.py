@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import workloads
-from tests.conftest import FolderStorage
+from tests.conftest import FolderStorage, train_moving
 from workloads.data.batches import pad
 from workloads.hyperparameters import read_hyperparameters
 from workloads.protocol import Dataset
@@ -112,6 +112,19 @@ def test_a_resumed_trial_equals_an_uninterrupted_one(
         assert [measured(each.metrics) for each in rest] == [
             measured(each.metrics) for each in whole[stopped_after + 1 :]
         ]
+
+
+def test_a_trial_that_moves_in_the_middle_of_an_interval_equals_one_that_stays(
+    manifest: Path, storage: FolderStorage
+) -> None:
+    workload = load(manifest, time_mask=3, frequency_mask=4, speeds=(0.9, 1.0))
+    dataset = workload.prepare()
+    params = {**SMALL, "dropout": 0.2, "num_layers": 2, "truncation": "unbiased"}
+    whole = list(workload.train(params, dataset, storage))
+    for updates in (1, 3):
+        moved, left = train_moving(workload, params, dataset, folder=storage.folder, updates=updates)
+        assert len(left) > 4
+        assert [measured(each.metrics) for each in moved] == [measured(each.metrics) for each in whole]
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 import workloads
-from tests.conftest import FolderStorage
+from tests.conftest import FolderStorage, LeavingStorage, train_moving
 from workloads import checkpoint
 from workloads.hyperparameters import Hyperparameters
-from workloads.protocol import Dataset, Diverged, Progress, Workload
+from workloads.protocol import Dataset, Diverged, Left, Progress, Workload
 from workloads.training import schedule_factor
 
 SMALL: dict[str, Any] = {"hidden_size": 12, "batch_size": 4, "sequence_steps": 8000, "evaluations": 4}
@@ -75,6 +75,51 @@ def test_a_resumed_trial_equals_an_uninterrupted_one_to_the_last_bit(
         assert [measured(progress) for progress in rest] == [
             measured(progress) for progress in whole[stopped_after + 1 :]
         ]
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"truncation_length": 30, "k1": 7, "cell_type": "gru", "dropout": 0.3, "num_layers": 2},
+        {"truncation": "random", "truncation_length": 20, "schedule": "LinearLR"},
+        {"truncation": "unbiased", "truncation_length": 12, "max_grad_norm": 0.5},
+        {"truncation": "adaptive", "truncation_length": 40, "k1": 3, "max_grad_norm": None},
+    ],
+    ids=lambda params: "-".join(map(str, params.values())),
+)
+def test_a_trial_that_moves_in_the_middle_of_an_interval_equals_one_that_stays(
+    params: dict[str, Any], language_model: tuple[Workload, Dataset], storage: FolderStorage
+) -> None:
+    workload, dataset = language_model
+    whole = list(workload.train({**SMALL, **params}, dataset, storage))
+    for updates in (5, 17, 30):
+        moved, left = train_moving(workload, {**SMALL, **params}, dataset, folder=storage.folder, updates=updates)
+        assert len(left) == (whole[-1].metrics["updates"] - 1) // updates
+        assert [measured(progress) for progress in moved] == [measured(progress) for progress in whole]
+
+
+def test_a_loss_that_explodes_before_a_move_is_seen_after_it(
+    language_model: tuple[Workload, Dataset], storage: FolderStorage
+) -> None:
+    workload, dataset = language_model
+    params = {**SMALL, "cell_type": "rnn_relu", "optimizer": "SGD", "learning_rate": 1000.0, "max_grad_norm": None}
+    messages = []
+    for updates in (10**6, 3):
+        with pytest.raises(Diverged) as caught:
+            train_moving(workload, params, dataset, folder=storage.folder, updates=updates)
+        messages.append(str(caught.value))
+    assert messages[0] == messages[1]
+
+
+def test_a_machine_that_is_left_before_the_first_update_costs_nothing(
+    language_model: tuple[Workload, Dataset], storage: FolderStorage
+) -> None:
+    workload, dataset = language_model
+    first = next(workload.train(SMALL, dataset, storage))
+    with pytest.raises(Left) as left:
+        next(workload.train(SMALL, dataset, LeavingStorage(storage.folder, 0)))
+    again = next(workload.train(SMALL, dataset, storage, left.value.checkpoint))
+    assert measured(again) == measured(first)
 
 
 def test_trials_that_take_turns_in_one_process_do_not_disturb_each_other(

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import workloads
-from tests.conftest import FolderStorage
+from tests.conftest import FolderStorage, train_moving
 from workloads.data.catalogue import ENTRIES, data_root
 from workloads.data.vocabulary import Vocabulary
 from workloads.protocol import Dataset, Predictor, Progress, Workload
@@ -160,6 +160,17 @@ def test_a_resumed_run_equals_an_uninterrupted_one_to_the_last_bit(
         torch.rand(17)  # whatever else ran in the process in between
         rest = list(workload.train({**SMALL, **BUDGET, **params}, dataset, storage, whole[stopped_after].checkpoint))
         assert [measured(each) for each in rest] == [measured(each) for each in whole[stopped_after + 1 :]]
+
+
+def test_a_trial_that_moves_in_the_middle_of_an_interval_equals_one_that_stays(
+    numbers: Path, storage: FolderStorage
+) -> None:
+    workload, dataset = load(numbers, label_smoothing=0.1)
+    params = {**SMALL, **BUDGET, "dropout": 0.2, "max_grad_norm": 0.5}
+    whole = list(workload.train(params, dataset, storage))
+    moved, left = train_moving(workload, params, dataset, folder=storage.folder, updates=2)
+    assert len(left) > 4
+    assert [measured(each) for each in moved] == [measured(each) for each in whole]
 
 
 def test_the_validation_loss_of_equal_weights_does_not_depend_on_the_truncation_length(

@@ -5,8 +5,9 @@ Pascanu, Mikolov and Bengio (2013), "On the difficulty of training recurrent neu
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +37,15 @@ class GradientNorms:
         self.total = self.total + norm
         self.largest = torch.maximum(self.largest.to(norm.device), norm)
         return norm
+
+    def position(self) -> dict[str, Any]:
+        """Return what was gathered, for a checkpoint in the middle."""
+        return {"count": self.count, "total": self.total, "largest": self.largest, "clipped": self.clipped}
+
+    def go_to(self, position: Mapping[str, Any]) -> None:
+        """Go on gathering where `position` was taken; single numbers of a CPU add to those of any device."""
+        self.count, self.total = position["count"], position["total"]
+        self.largest, self.clipped = position["largest"], position["clipped"]
 
     def metrics(self) -> dict[str, float]:
         """Return the mean and the largest norm, and the part of the updates that was clipped."""

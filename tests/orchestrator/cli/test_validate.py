@@ -83,6 +83,7 @@ def test_a_grid_is_counted(trials: int, words: str) -> None:
         ({"cpus": 1, "workers": 3}, "3 trials at once"),
         ({"cpus": 16}, "more than this machine (8 CPUs, 1 GPU) has; it needs a cluster"),
         ({"cpus": 1, "gpus": 2}, "it needs a cluster"),
+        ({"accelerator": "A100", "custom": {"disk": 1}}, "only on nodes of a cluster (--address) that have A100, disk"),
     ],
     ids=str,
 )
