@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import re
 import socket
@@ -22,6 +23,12 @@ MOST_BREAKS = 5
 """Times in a row that the stream of a job's lines may break before it is given up."""
 OVERRIDES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
 """Variables by which Ray's own client would go elsewhere than where it is told to."""
+CHATTY = (
+    "ray.dashboard.modules.dashboard_sdk",
+    "ray.dashboard.modules.job.sdk",
+    "ray._private.runtime_env.packaging",
+)
+"""Loggers of Ray's that tell of every upload."""
 TOKEN = "set RAY_AUTH_TOKEN, or RAY_AUTH_TOKEN_PATH to a file that holds it"
 
 
@@ -85,6 +92,8 @@ class JobsServer:
         with _plainly(self.address), _without(OVERRIDES):
             from ray.job_submission import JobSubmissionClient
 
+            for name in CHATTY:
+                logging.getLogger(name).setLevel(logging.WARNING)
             self._client: Any = JobSubmissionClient(self.address)
 
     def submit(

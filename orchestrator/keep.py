@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from orchestrator.errors import SweepHeld
 from orchestrator.lease import LEASE_S, lay_down
 from orchestrator.ledger import Ledger, SweepRow
-from orchestrator.supervisor import Patience
+from orchestrator.supervisor import MOST_STARTS, Patience
 
 
 def is_orphan(row: SweepRow) -> bool:
@@ -51,8 +51,8 @@ class Keeper:
         patience = self._patience.setdefault(row.name, Patience())
         pause_s = patience.pause_s(self.ledger.count_evaluations(row.name))
         if pause_s is None:
-            self._not_before[row.name] = float("inf")
-            self.say(f"{row.name}: taken up again and again without an evaluation in between; left to you")
+            if patience.starts == MOST_STARTS:
+                self.say(f"{row.name}: taken up again and again without an evaluation in between; left to you")
             return False
         # A driver that was started needs a while until it holds the lease.
         self._not_before[row.name] = self.clock() + 30.0 + pause_s

@@ -73,7 +73,13 @@ def drive(
         return send(settings, spec, address=address, as_json=as_json, workers=workers)
     limit = workers or spec.resources.workers
     executor = make_executor(address, workers=limit, in_process=in_process)
-    place = "starting in this process" if in_process else f"connecting to {address}" if address else "starting Ray"
+    place = (
+        "starting in this process"
+        if in_process
+        else f"connecting to {'Ray here' if address == 'auto' else address}"
+        if address
+        else "starting Ray"
+    )
     click.echo(f"{spec.name}: preparing the data and {place}", err=as_json)
     driver = Driver(settings, spec, executor=executor, tracker=open_tracker(settings))
     try:

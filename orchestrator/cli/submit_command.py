@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestrator.cli.options import as_json, existing_ledger, flags_given, with_settings
-from orchestrator.errors import BpttError, SweepNotFound, UserError
+from orchestrator.errors import BpttError, SpecError, SweepNotFound, UserError
 from orchestrator.settings import Settings
-from orchestrator.spec import SweepSpec, find_spec
+from orchestrator.spec import SweepSpec, find_spec, spec_from
 
 if TYPE_CHECKING:
     from orchestrator.jobs import JobsServer
@@ -54,13 +54,24 @@ def sending_options(command: Any) -> Any:
 @as_json
 @with_settings
 def command(settings: Settings, sweep: str, address: str | None, **options: Any) -> int:
-    """Send SWEEP, a sweep file or the name of a bundled sweep, to the Ray cluster whose dashboard is at URL."""
+    """Send SWEEP, a sweep file or the name of a sweep, to the Ray cluster whose dashboard is at URL."""
     from orchestrator.jobs import jobs_address
 
     address = address or settings.ray_address
     if not address:
         raise UserError("--address: missing; the dashboard of a Ray cluster is needed, as http://head:8265")
-    return send(settings, find_spec(sweep), address=jobs_address(address), **options)
+    return send(settings, spec_of(settings, sweep), address=jobs_address(address), **options)
+
+
+def spec_of(settings: Settings, sweep: str) -> SweepSpec:
+    """Return what a sweep file says, or the sweep of that name in the database."""
+    try:
+        return find_spec(sweep)
+    except SpecError:
+        ledger = visible_ledger(settings)
+        if Path(sweep).is_file() or ledger is None or sweep not in {row.name for row in ledger.all()}:
+            raise
+        return spec_from(ledger.sweep(sweep).spec)
 
 
 def send(
