@@ -31,10 +31,8 @@ def command(settings: Settings, sweep: str, wait: bool) -> None:
     again = f"go on with `bptt resume {row.name}{flags_given()}`"
     if not row.is_driven:
         state = state_of(row)
-        if lay_down(ledger, row):
-            click.echo(f"{row.name} was {state}: nobody takes it up now, until you do; {again}")
-            return
-        click.echo(f"{row.name} is not running: it is {state}" + ("" if state == "finished" else f"; {again}"))
+        until = "; until then nobody takes it up" if lay_down(ledger, row) else ""
+        click.echo(f"{row.name} is not running: it is {state}" + ("" if state == "finished" else f"; {again}{until}"))
         return
     ledger.update(row.name, stop_requested=1)
     host, pid = driver_of(row)
