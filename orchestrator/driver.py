@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +15,7 @@ from orchestrator.cost import REMEMBERED, Expectation, expect, sizes_of
 from orchestrator.errors import BpttError, LeaseLost, SpecChanged, SweepNotFound, UserError, presentable
 from orchestrator.executors.base import Executor
 from orchestrator.lease import Lease, LeaseKeeper
-from orchestrator.ledger import Ledger, SweepRow
+from orchestrator.ledger import DriverRow, Ledger, SweepRow
 from orchestrator.settings import Settings
 from orchestrator.spec import Resources, SweepSpec, difference, is_of_resources, spec_from
 from orchestrator.study import SweepStudy, has_trials
@@ -59,6 +61,7 @@ class Driver:
         self.keeper = LeaseKeeper(self.lease, limit_s=self._seconds_left())
         self.keeper.start()
         try:
+            self.ledger.enter_driver(this_driver(self.spec.name, self.lease.owner))
             self.sweep = self._open()
             self.keeper.check()
         except BaseException as error:
@@ -208,6 +211,12 @@ class Driver:
                 self.tracker.close({"state": state, "message": message, "best": None, "model": None}, 5.0)
         self.keeper.stop()
         self.lease.give_back(state, message)
+
+
+def this_driver(sweep: str, owner: str) -> DriverRow:
+    """Return who drives a sweep here: a job of a cluster, where the job's variables say so."""
+    address, job = os.environ.get("BPTT_JOBS_ADDRESS", ""), os.environ.get("BPTT_JOB", "")
+    return DriverRow(sweep, owner, owner.partition(":")[0], address, job, time.time())
 
 
 def claim(ledger: Ledger, spec: SweepSpec, lease: Lease) -> None:

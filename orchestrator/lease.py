@@ -18,6 +18,7 @@ from orchestrator.processes import own_name
 LEASE_S = 60.0
 """A driver that has not renewed its lease for so long has lost it, unless its settings say otherwise."""
 RENEW_EVERY_S = 2.0
+LAID_DOWN = "stopped by `bptt stop`"
 
 
 class Lease:
@@ -143,3 +144,16 @@ class LeaseKeeper:
         if self.lease.has_run_out():
             # The process slept (a suspended machine, SIGSTOP); what the database says counts, not what it was doing.
             patiently(self.lease.renew)
+
+
+def lay_down(ledger: Ledger, row: SweepRow) -> bool:
+    """Stop a sweep whose driver is gone, so that nobody takes it up by himself; return whether there was need to.
+
+    Raises SweepHeld where a driver has come back or taken it up.
+    """
+    if row.state not in ("running", "interrupted") or (row.state, row.message) == ("interrupted", LAID_DOWN):
+        return False
+    lease = Lease(ledger, row.name)
+    lease.take()
+    lease.give_back("interrupted", LAID_DOWN)
+    return row.state == "running"

@@ -1,4 +1,4 @@
-"""Two tables beside Optuna's in the sweeps' database: who drives which sweep, and every evaluation ever acknowledged.
+"""Three tables beside Optuna's in the sweeps' database: sweeps, who drives them, and every evaluation acknowledged.
 
 Optuna keeps trials, parameters and the reported values. What it has no place for is here: the spec, the lease of the
 driver, and the whole Progress of each evaluation, so that a sweep can be taken up from the database alone.
@@ -10,7 +10,7 @@ import contextlib
 import json
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from sqlalchemy import (
     Table,
     Text,
     create_engine,
+    func,
     make_url,
     select,
 )
@@ -68,6 +69,30 @@ evaluations = Table(
     Column("checkpoint", Text, nullable=False),
     Column("time", Float, nullable=False),
 )
+
+drivers = Table(
+    "bptt_driver",
+    metadata,
+    Column("sweep", String(63), primary_key=True),
+    Column("owner", String(200), nullable=False),
+    Column("host", String(200), nullable=False),
+    Column("address", Text, nullable=False, default=""),
+    Column("job", String(200), nullable=False, default=""),
+    Column("since", Float, nullable=False),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class DriverRow:
+    """Who drives a sweep, or drove it last."""
+
+    sweep: str
+    owner: str
+    host: str
+    address: str
+    """Of the cluster's Jobs server, as whoever submitted it knows it; empty where no job drives the sweep."""
+    job: str
+    since: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +224,28 @@ class Ledger:
             if connection.execute(mine).rowcount != 1:
                 raise LeaseLost(TAKEN_OVER.format(name))
             yield connection
+
+    def enter_driver(self, driver: DriverRow) -> None:
+        """Note who drives a sweep from now on; LeaseLost where it is not that one who holds it."""
+
+        def write() -> None:
+            with self._held(driver.sweep, driver.owner) as connection:
+                connection.execute(drivers.delete().where(drivers.c.sweep == driver.sweep))
+                connection.execute(drivers.insert().values(**asdict(driver)))
+
+        patiently(write)
+
+    def driver(self, name: str) -> DriverRow | None:
+        """Return who drives a sweep, or drove it last; None where that was never noted."""
+        with self.engine.connect() as connection:
+            row = connection.execute(select(drivers).where(drivers.c.sweep == name)).mappings().first()
+        return None if row is None else DriverRow(**row)
+
+    def count_evaluations(self, name: str) -> int:
+        """Return how many evaluations of a sweep are acknowledged."""
+        query = select(func.count()).select_from(evaluations).where(evaluations.c.sweep == name)
+        with self.engine.connect() as connection:
+            return int(connection.execute(query).scalar_one())
 
     def evaluations(self, name: str) -> dict[int, list[Progress]]:
         """Return every acknowledged evaluation of a sweep, by trial, in order."""

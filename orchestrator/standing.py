@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.ledger import Ledger, SweepRow
+from orchestrator.ledger import DriverRow, Ledger, SweepRow
 from orchestrator.spec import SweepSpec, trials_allowed
 from orchestrator.study import read_sweep
 from orchestrator.trial import TrialRecord, best_trial
@@ -23,6 +23,8 @@ class Standing:
     trials: list[TrialRecord]
     best: TrialRecord | None
     """The best of the complete trials."""
+    driver: DriverRow | None = None
+    """Who drives it, or drove it last."""
 
     @property
     def metric(self) -> str:
@@ -33,6 +35,14 @@ class Standing:
     def state(self) -> str:
         """Return the sweep's state, `dead` where its driver is gone without having said so."""
         return state_of(self.row)
+
+    @property
+    def job(self) -> dict[str, str]:
+        """Return job and address of the cluster that drives the sweep; nothing where no job does."""
+        driver = self.driver
+        if driver is None or not driver.job or driver.owner != self.row.owner:
+            return {}
+        return {"job": driver.job, "address": driver.address}
 
     @property
     def under_way(self) -> list[TrialRecord]:
@@ -58,7 +68,7 @@ class Standing:
             "workload": self.spec.workload.kind,
             "state": self.state,
             "message": self.row.message,
-            "driver": {"host": host, "pid": pid} if self.row.is_driven else None,
+            "driver": {"host": host, "pid": pid, **self.job} if self.row.is_driven else None,
             "stop_requested": self.row.is_driven and self.row.stop_requested,
             "created": self.row.created,
             "elapsed_s": round(self.row.elapsed_s, 1),
@@ -76,7 +86,8 @@ class Standing:
 def standing(ledger: Ledger, row: SweepRow) -> Standing:
     """Read how a sweep stands; SpecError where its spec can no longer be read."""
     spec, trials = read_sweep(ledger, row.name)
-    return Standing(row, spec, trials, best_trial(trials, str(spec.objective.metric), spec.objective.direction))
+    best = best_trial(trials, str(spec.objective.metric), spec.objective.direction)
+    return Standing(row, spec, trials, best, ledger.driver(row.name))
 
 
 def state_of(row: SweepRow) -> str:

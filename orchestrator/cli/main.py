@@ -20,10 +20,13 @@ COMMANDS = {
     "init": "Write a commented sweep file for a workload.",
     "validate": "Check a sweep file and show what it would run.",
     "run": "Run a sweep here, or go on with it.",
+    "submit": "Run a sweep on a cluster and leave it to itself.",
     "list": "List the sweeps there are.",
     "status": "Show how a sweep stands.",
+    "logs": "Show what the driver of a submitted sweep says.",
     "stop": "Ask a running sweep to stop; it can go on later.",
     "resume": "Go on with a sweep by its name.",
+    "keep": "Take up sweeps whose driver is gone.",
     "extend": "Give a sweep more trials or hours.",
     "report": "Report what a sweep found.",
     "horizon": "Show how far back gradients travel.",
@@ -33,6 +36,8 @@ COMMANDS = {
     "ui": "Open the MLflow UI on the right databases.",
     "doctor": "Check Ray, devices, databases, tracking and disk.",
 }
+HIDDEN = ("drive",)
+"""Commands that this project calls itself."""
 
 
 class LazyGroup(click.Group):
@@ -44,7 +49,7 @@ class LazyGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import the module of a command."""
-        if cmd_name not in COMMANDS:
+        if cmd_name not in (*COMMANDS, *HIDDEN):
             return None
         module = importlib.import_module(f"orchestrator.cli.{cmd_name}_command")
         command: click.Command = module.command

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -32,7 +33,11 @@ def driving_options(command: Any) -> Any:
     for option in (
         as_json,
         click.option("--in-process", is_flag=True, help="Train in this process instead of on Ray."),
-        click.option("--address", metavar="URL", help="A running Ray cluster.  [default: Ray on this machine]"),
+        click.option(
+            "--address",
+            metavar="ADDRESS",
+            help="A running Ray cluster: HOST:PORT for a driver here, http://HOST:PORT to submit one to its dashboard.",
+        ),
         click.option("--workers", type=click.IntRange(min=1), help="Trials at once, at most."),
     ):
         command = option(command)
@@ -55,18 +60,32 @@ def drive(
     from orchestrator.cli.live import show
     from orchestrator.driver import Driver
     from orchestrator.executors import make_executor
+    from orchestrator.jobs import is_jobs_address
+    from orchestrator.submission import DRIVEN_BY
     from orchestrator.tracking import open_tracker
 
     if in_process and address:
         raise UserError("--in-process and --address exclude each other")
-    limit = workers or spec.resources.workers
     address = address or settings.ray_address
+    if is_jobs_address(address) and not in_process:
+        from orchestrator.cli.submit_command import send
+
+        return send(settings, spec, address=address, as_json=as_json, workers=workers)
+    limit = workers or spec.resources.workers
     executor = make_executor(address, workers=limit, in_process=in_process)
-    place = "starting in this process" if in_process else f"connecting to {address}" if address else "starting Ray"
+    place = (
+        "starting in this process"
+        if in_process
+        else f"connecting to {'Ray here' if address == 'auto' else address}"
+        if address
+        else "starting Ray"
+    )
     click.echo(f"{spec.name}: preparing the data and {place}", err=as_json)
     driver = Driver(settings, spec, executor=executor, tracker=open_tracker(settings))
     try:
         with stopping_on_signals(driver), driver:
+            if os.environ.get("BPTT_JOB"):
+                click.echo(f"{spec.name}: {DRIVEN_BY} {driver.lease.owner}", err=as_json)
             show(driver, quiet=as_json)
     except KeyboardInterrupt as error:
         again = f"bptt resume {spec.name}{flags_given()}"

@@ -122,7 +122,8 @@ def state(seen: Standing, flags: str) -> str:
     row = seen.row
     if row.is_driven:
         host, pid = driver_of(row)
-        return f"running, by process {pid} on {host}" + (", asked to stop" if row.stop_requested else "")
+        job = f", job {seen.job['job']} at {seen.job['address']}" if seen.job else ""
+        return f"running, by process {pid} on {host}{job}" + (", asked to stop" if row.stop_requested else "")
     message = f" ({row.message})" if row.message not in ("", row.state) else ""
     advice = {
         "dead": f": its driver is gone; go on with `bptt resume {row.name}{flags}`",

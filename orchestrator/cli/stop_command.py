@@ -23,6 +23,7 @@ LOOK_EVERY_S = 0.5
 @with_settings
 def command(settings: Settings, sweep: str, wait: bool) -> None:
     """Ask the driver of SWEEP, a name or a sweep file, to stop after the evaluations under way."""
+    from orchestrator.lease import lay_down
     from orchestrator.standing import driver_of, state_of
 
     ledger = existing_ledger(settings)
@@ -30,7 +31,8 @@ def command(settings: Settings, sweep: str, wait: bool) -> None:
     again = f"go on with `bptt resume {row.name}{flags_given()}`"
     if not row.is_driven:
         state = state_of(row)
-        click.echo(f"{row.name} is not running: it is {state}" + ("" if state == "finished" else f"; {again}"))
+        until = "; until then nobody takes it up" if lay_down(ledger, row) else ""
+        click.echo(f"{row.name} is not running: it is {state}" + ("" if state == "finished" else f"; {again}{until}"))
         return
     ledger.update(row.name, stop_requested=1)
     host, pid = driver_of(row)

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 from orchestrator import lease as lease_module
 from orchestrator.errors import LeaseLost, SpecChanged, SweepHeld, SweepNotFound, UserError
 from orchestrator.lease import Lease, LeaseKeeper
-from orchestrator.ledger import Ledger
+from orchestrator.ledger import DriverRow, Ledger
 from workloads.protocol import Progress
 
 
@@ -178,3 +179,22 @@ def test_hours_run_out_though_renewing_takes_long(ledger: Ledger, monkeypatch: p
     assert keeper.out_of_time.wait(10)
     assert time.monotonic() - began < 1.2
     keeper.stop()
+
+
+def test_who_drives_is_noted_by_the_holder_alone(ledger: Ledger) -> None:
+    assert ledger.driver("test") is None
+    mine = DriverRow("test", "me", "vm", "http://head:8265", "bptt-test-1", 1.5)
+    ledger.enter_driver(mine)
+    with pytest.raises(LeaseLost):
+        ledger.enter_driver(replace(mine, owner="another", job=""))
+    assert ledger.driver("test") == mine
+    ledger.enter_driver(replace(mine, job="bptt-test-2"))
+    found = ledger.driver("test")
+    assert found is not None
+    assert found.job == "bptt-test-2"
+
+
+def test_evaluations_are_counted(ledger: Ledger) -> None:
+    ledger.record("test", 4, progress(0), owner="me")
+    ledger.record("test", 5, progress(0), owner="me")
+    assert (ledger.count_evaluations("test"), ledger.count_evaluations("other")) == (2, 0)

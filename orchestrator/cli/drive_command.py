@@ -1,0 +1,61 @@
+"""`bptt drive`: what a submitted job runs, in the folder that travelled. Not for typing; `bptt --help` hides it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from orchestrator.cli.run_command import drive
+from orchestrator.errors import SweepHeld, SweepNotFound, UserError
+from orchestrator.parcel import SPEC_FILE, SUBMISSION_FILE, Submission
+from orchestrator.settings import Settings
+from orchestrator.spec import SweepSpec, find_spec, spec_from
+
+
+@click.command("drive", hidden=True)
+@click.option("--supervise", is_flag=True, help="Drive in a child process, and start it again when it dies.")
+@click.option("--again", is_flag=True, help="A driver before this one died: go on as the database knows the sweep.")
+def command(supervise: bool, again: bool) -> int:
+    """Drive the sweep that was submitted, on the cluster that runs this job."""
+    submission, spec = received(Path())
+    settings = submission.load(os.environ)
+    if supervise:
+        from orchestrator.supervisor import INSIST_AFTER_S
+        from orchestrator.supervisor import supervise as keep_driven
+
+        driver = [sys.executable, "-m", "orchestrator.cli", "drive"]
+        return keep_driven(spec.name, settings.study_url, driver, insist_after_s=INSIST_AFTER_S)
+    if again:
+        spec = as_known(settings, spec)
+    try:
+        return drive(
+            settings, spec, as_json=False, in_process=False, address=settings.ray_address, workers=submission.workers
+        )
+    except SweepHeld as error:
+        if not again:
+            raise
+        click.echo(f"{error}; this driver is not needed")
+        return 0
+
+
+def received(folder: Path) -> tuple[Submission, SweepSpec]:
+    """Return what travelled; UserError where this is no folder of a submitted job."""
+    try:
+        submission = Submission(**json.loads((folder / SUBMISSION_FILE).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError("drive: this is for jobs that `bptt submit` made; here, use `bptt run`") from error
+    return submission, find_spec(str(folder / SPEC_FILE))
+
+
+def as_known(settings: Settings, spec: SweepSpec) -> SweepSpec:
+    """Return the sweep as the database has it: it may have been extended since it was submitted."""
+    from orchestrator.ledger import Ledger
+
+    try:
+        return spec_from(Ledger(settings.study_url).sweep(spec.name).spec)
+    except SweepNotFound:
+        return spec
