@@ -87,6 +87,7 @@ class LeaseKeeper:
         self.lease = lease
         self.limit_s = limit_s
         """Seconds after which the budget of hours is used up."""
+        self._began = time.monotonic()
         self.stop_requested = threading.Event()
         self.out_of_time = threading.Event()
         if limit_s <= 0:
@@ -94,6 +95,12 @@ class LeaseKeeper:
         self._done = threading.Event()
         self._lost: LeaseLost | None = None
         self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
+
+    def prolong(self, seconds: float) -> None:
+        """Raise the budget of hours."""
+        self.limit_s += seconds
+        if time.monotonic() < self._began + self.limit_s:
+            self.out_of_time.clear()
 
     def start(self) -> None:
         """Begin to renew."""
@@ -105,9 +112,8 @@ class LeaseKeeper:
         self._thread.join()
 
     def _keep(self) -> None:
-        deadline = time.monotonic() + self.limit_s
         while True:
-            left = deadline - time.monotonic()
+            left = self._began + self.limit_s - time.monotonic()
             if left <= 0:
                 self.out_of_time.set()
             if self._done.wait(min(RENEW_EVERY_S, left) if left > 0 else RENEW_EVERY_S):

@@ -1,4 +1,4 @@
-"""Two tables beside Optuna's in the sweeps' database: who drives which sweep, and every evaluation ever acknowledged.
+"""Tables beside Optuna's in the sweeps' database: drivers, evaluations acknowledged, and users' wishes.
 
 Optuna keeps trials, parameters and the reported values. What it has no place for is here: the spec, the lease of the
 driver, and the whole Progress of each evaluation, so that a sweep can be taken up from the database alone.
@@ -66,6 +66,19 @@ evaluations = Table(
     Column("metrics", Text, nullable=False),
     Column("checkpoint", Text, nullable=False),
     Column("time", Float, nullable=False),
+)
+
+
+wishes = Table(
+    "bptt_wish",
+    metadata,
+    Column("sweep", String(63), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("kind", String(20), nullable=False),
+    Column("content", Text, nullable=False),
+    Column("created", Float, nullable=False),
+    Column("state", String(20), nullable=False),
+    Column("answer", Text, nullable=False, default=""),
 )
 
 
@@ -155,7 +168,7 @@ class Ledger:
             "checkpoint": progress.checkpoint,
             "time": progress.time,
         }
-        with self._held(name, owner) as connection:
+        with self.held(name, owner) as connection:
             connection.execute(evaluations.insert().values(**row))
 
     def repoint(self, name: str, trial: int, progress: Progress, *, owner: str) -> None:
@@ -165,11 +178,11 @@ class Ledger:
             & (evaluations.c.trial == trial)
             & (evaluations.c.evaluation == progress.evaluation)
         )
-        with self._held(name, owner) as connection:
+        with self.held(name, owner) as connection:
             connection.execute(evaluations.update().where(where).values(checkpoint=progress.checkpoint))
 
     @contextlib.contextmanager
-    def _held(self, name: str, owner: str) -> Iterator[Connection]:
+    def held(self, name: str, owner: str) -> Iterator[Connection]:
         """Open a transaction in which `owner` holds the sweep to the end; LeaseLost where it does not."""
         with self.engine.begin() as connection:
             # Touching the row locks it, so that no other driver takes the sweep over between look and write.
