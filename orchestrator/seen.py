@@ -6,7 +6,7 @@ import copy
 from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
 
-from optuna.distributions import BaseDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState
 
@@ -35,6 +35,8 @@ class SeenBySamplers(InMemoryStorage):
     def asked(self) -> Iterator[None]:
         """Show trials as samplers are to see them."""
         self._is_asked = True
+        for study in self._studies.values():
+            study.param_distribution.update(self.space)  # choices that are fewer than before are refused otherwise
         try:
             yield
         finally:
@@ -59,15 +61,29 @@ class SeenBySamplers(InMemoryStorage):
         if is_old:
             if all(name in self.space and contains(self.space[name], value) for name, value in trial.params.items()):
                 seen.distributions = {name: self.space[name] for name in trial.params}
-                seen.system_attrs = {
-                    key: value for key, value in trial.system_attrs.items() if not key.startswith(OF_ITS_SPACE)
-                }
+                if not self._has_ranges_of_this_space(trial):
+                    attributes = trial.system_attrs.items()
+                    seen.system_attrs = {key: value for key, value in attributes if not key.startswith(OF_ITS_SPACE)}
             else:
                 seen.state = TrialState.FAIL
         return seen
 
     def _is_of_this_space(self, trial: FrozenTrial) -> bool:
         return all(self.space.get(name) == distribution for name, distribution in trial.distributions.items())
+
+    def _has_ranges_of_this_space(self, trial: FrozenTrial) -> bool:
+        # CMA-ES knows no choices, and in the database a trial has all that there ever were.
+        return all(
+            self.space.get(name) == distribution or isinstance(distribution, CategoricalDistribution)
+            for name, distribution in trial.distributions.items()
+        )
+
+
+def with_choices(trial: FrozenTrial, choices: Mapping[str, BaseDistribution]) -> FrozenTrial:
+    """Return a trial with all the choices that its parameters ever had: Optuna's databases take no others."""
+    widened = copy.deepcopy(trial)
+    widened.distributions = {name: choices.get(name, known) for name, known in trial.distributions.items()}
+    return widened
 
 
 def contains(distribution: BaseDistribution, value: object) -> bool:

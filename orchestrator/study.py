@@ -82,6 +82,7 @@ class SweepStudy:
         self._study_attributes = dict(self._database.get_study_system_attrs(self._durable_study))
         for key, value in self._study_attributes.items():
             self._memory.set_study_system_attr(self._memory_study, key, value)
+        self._choices: dict[str, BaseDistribution] = {}  # by parameter, as its first trial had them
         self._under_way: dict[int, Trial] = {}
         self._reporting: dict[int, Trial] = {}  # to the pruner: those under way, or what stands for them there
         self._durable: dict[int, int] = {}  # trial ids in the database by number
@@ -108,14 +109,23 @@ class SweepStudy:
                 self.study.enqueue_trial(dict(wanted), user_attrs={WISH: wish})
             trial = self.study.ask()
             chosen = suggest(trial, self.spec.space)
+        from orchestrator.seen import with_choices
+
         frozen = self._memory.get_trial(trial._trial_id)
         self._keep_study_attributes()  # first: a kill may cost a point of a sequence; none must be taken twice
         self.ledger.confirm(self.spec.name, self.owner)  # thinking of a setting may have taken longer than the lease
-        self._durable[trial.number] = self._database.create_new_trial(self._durable_study, template_trial=frozen)
+        self._know_choices(frozen)
+        template = with_choices(frozen, self._choices)
+        self._durable[trial.number] = self._database.create_new_trial(self._durable_study, template_trial=template)
         self._under_way[trial.number] = trial
         self._reporting[trial.number] = trial if self._first is None else self._first.enter(frozen)
         self._attributes[trial.number] = dict(frozen.system_attrs)
         return TrialRecord(trial.number, chosen, self.spec.params(chosen), time.time())
+
+    def _know_choices(self, trial: FrozenTrial) -> None:
+        for name, distribution in trial.distributions.items():
+            if type(distribution).__name__ == "CategoricalDistribution":
+                self._choices.setdefault(name, distribution)
 
     def records(self) -> list[TrialRecord]:
         """Return every trial there is, those that a dead driver left under way ready to go on."""
@@ -129,6 +139,7 @@ class SweepStudy:
         record = record_of(self.spec, frozen, evaluations)
         memory_id = self._memory.create_new_trial(self._memory_study, template_trial=self._as_seen(frozen, record))
         entered = None if self._first is None else self._first.enter(frozen)
+        self._know_choices(frozen)
         self._memory.is_narrowed |= any(
             self._memory.space.get(name) != distribution for name, distribution in frozen.distributions.items()
         )

@@ -59,9 +59,8 @@ class Wish:
     @property
     def words(self) -> str:
         """Return the wish and how far it has come on one line."""
-        given = {key: value for key, value in self.content.items() if key != BEFORE and value not in (None, False, 0)}
-        if self.kind in (WishKind.STOP, WishKind.PIN):
-            given = self.content
+        is_of_trial = self.kind in (WishKind.STOP, WishKind.PIN)  # trial 0 is one
+        given = {key: value for key, value in self.content.items() if key != BEFORE and (value or is_of_trial)}
         what = ", ".join(f"{key} {json.dumps(value)}" for key, value in given.items())
         return f"{self.kind} {what}: {self.answer or 'not done yet'}"
 

@@ -19,7 +19,7 @@ from orchestrator.steering import changed, check_wish
 from orchestrator.wishes import Wish, WishKind, WishState, add_wish, answer_wish, read_wish
 
 PATIENCE_S = 12.0
-"""How long a command waits for the driver's answer; the driver looks every two seconds, in-process between evaluations."""
+"""How long a command waits for an answer; a driver looks every two seconds, and in-process between evaluations."""
 LOOK_EVERY_S = 0.25
 OF_THE_SPEC = (WishKind.EXTEND, WishKind.NARROW)
 """Wishes that need no trial: they are carried out at once where nobody runs the sweep."""
