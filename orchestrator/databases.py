@@ -1,11 +1,36 @@
-"""SQLite as an embedded database that several processes read while one writes."""
+"""What the sweeps' databases have to be told, each in its own way: SQLite to be shared, all of them what time it is."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import event
+from sqlalchemy import Float, event
 from sqlalchemy.engine import Engine
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
+
+
+class database_time(FunctionElement[float]):  # noqa: N801 - a function of SQL
+    """Seconds since the epoch by the database's own clock: those of the machines that use it differ."""
+
+    type = Float()
+    inherit_cache = True
+
+
+@compiles(database_time, "sqlite")
+def _time_of_sqlite(*_: Any, **__: Any) -> str:
+    return "((julianday('now') - 2440587.5) * 86400.0)"
+
+
+@compiles(database_time, "postgresql")
+def _time_of_postgresql(*_: Any, **__: Any) -> str:
+    return "extract(epoch from clock_timestamp())::double precision"
+
+
+@compiles(database_time, "mysql")
+@compiles(database_time, "mariadb")
+def _time_of_mysql(*_: Any, **__: Any) -> str:
+    return "unix_timestamp(now(6))"
 
 
 def tune_sqlite() -> None:

@@ -49,7 +49,7 @@ class Driver:
         self.settings, self.spec = settings, spec
         self.executor, self.tracker = executor, tracker
         self.ledger = Ledger(settings.study_url)
-        self.lease = Lease(self.ledger, spec.name)
+        self.lease = Lease(self.ledger, spec.name, seconds=settings.lease_s)
         self.workload: Workload = spec.load_workload()
         self.outcome: Outcome | None = None
         self.sweep: Sweep | None = None
@@ -137,7 +137,7 @@ class Driver:
                 f"now {dataset.fingerprint}); restore them, or give the sweep another name"
             )
         if known != facts:
-            self.ledger.update(self.spec.name, dataset=facts)
+            self.ledger.update(self.spec.name, held_by=self.lease.owner, dataset=facts)
 
     def stop(self, reason: str) -> None:
         """Ask the sweep to end after the evaluations under way."""
@@ -193,7 +193,7 @@ class Driver:
             )
         )
         if uri is not None:
-            self.ledger.update(self.spec.name, model=uri)
+            self.ledger.update(self.spec.name, held_by=self.lease.owner, model=uri)
         return uri
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
@@ -235,7 +235,8 @@ def claim(ledger: Ledger, spec: SweepSpec, lease: Lease) -> SweepSpec:
         begun = has_trials(ledger, spec.name)
         refuse_changes(row, spec, fixed=begun)  # another driver may have been here in the meantime
         if row.spec != spec.plain():
-            ledger.update(spec.name, spec=spec.plain(), dataset=row.dataset if begun else {})
+            dataset = row.dataset if begun else {}
+            ledger.update(spec.name, held_by=lease.owner, spec=spec.plain(), dataset=dataset)
     except BaseException:
         lease.give_back(row.state, row.message)
         raise

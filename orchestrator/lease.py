@@ -6,23 +6,25 @@ import threading
 import time
 from dataclasses import replace
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.exc import SQLAlchemyError
 
+from orchestrator.databases import database_time
 from orchestrator.errors import LeaseLost, SweepHeld
 from orchestrator.ledger import TAKEN_OVER, Ledger, SweepRow, sweeps
+from orchestrator.patience import PATIENCE_S, is_away, patiently
 from orchestrator.processes import own_name
 
 LEASE_S = 60.0
-"""A driver that has not renewed its lease for so long has lost it."""
+"""A driver that has not renewed its lease for so long has lost it, unless its settings say otherwise."""
 RENEW_EVERY_S = 2.0
 
 
 class Lease:
     """The right to drive one sweep: held by one driver at a time, and for no longer than it is renewed."""
 
-    def __init__(self, ledger: Ledger, name: str) -> None:
-        self.ledger, self.name = ledger, name
+    def __init__(self, ledger: Ledger, name: str, *, seconds: float = LEASE_S) -> None:
+        self.ledger, self.name, self.seconds = ledger, name, seconds
         self.owner = own_name()
         self._renewed = self._renewed_at = 0.0
 
@@ -38,10 +40,9 @@ class Lease:
                 f"{self.name} is being run by process {pid} on {host}; watch it with `bptt status {self.name}`, "
                 f"stop it with `bptt stop {self.name}`"
             )
-        now = time.time()
         free = sweeps.c.owner.is_(None) if row.owner is None else sweeps.c.owner == row.owner
         free &= sweeps.c.expires == row.expires  # an owner that has just woken up and renewed it has it still
-        values = {"owner": self.owner, "expires": now + LEASE_S, "state": "running", "stop_requested": 0, "message": ""}
+        values = {"owner": self.owner, "expires": self._end(), "state": "running", "stop_requested": 0, "message": ""}
         with self.ledger.engine.begin() as connection:
             # Of two drivers that saw the same owner, the database lets one change it.
             taken = connection.execute(sweeps.update().where(sweeps.c.name == self.name, free).values(**values))
@@ -57,7 +58,7 @@ class Lease:
         """
         now = time.monotonic()
         mine = (sweeps.c.name == self.name) & (sweeps.c.owner == self.owner)
-        used = {"expires": time.time() + LEASE_S, "elapsed_s": sweeps.c.elapsed_s + (now - self._renewed)}
+        used = {"expires": self._end(), "elapsed_s": sweeps.c.elapsed_s + (now - self._renewed)}
         with self.ledger.engine.begin() as connection:
             row = connection.execute(select(sweeps.c.stop_requested).where(mine)).first()
             if row is None:
@@ -69,15 +70,22 @@ class Lease:
     def has_run_out(self) -> bool:
         """Tell whether the lease was last renewed so long ago that another driver may have it."""
         # A machine that is suspended stops the one clock and not the other.
-        return max(time.monotonic() - self._renewed, time.time() - self._renewed_at) > LEASE_S
+        return max(time.monotonic() - self._renewed, time.time() - self._renewed_at) > self.seconds
+
+    def _end(self) -> ColumnElement[float]:
+        return database_time() + self.seconds
 
     def give_back(self, state: str, message: str) -> None:
         """Leave the sweep in `state`, free for the next driver."""
         mine = (sweeps.c.name == self.name) & (sweeps.c.owner == self.owner)
         used = sweeps.c.elapsed_s + (time.monotonic() - self._renewed)
         values = {"owner": None, "expires": 0.0, "state": state, "message": message, "elapsed_s": used}
-        with self.ledger.engine.begin() as connection:
-            connection.execute(sweeps.update().where(mine).values(**values))
+
+        def write() -> None:
+            with self.ledger.engine.begin() as connection:
+                connection.execute(sweeps.update().where(mine).values(**values))
+
+        patiently(write)
 
 
 class LeaseKeeper:
@@ -88,6 +96,7 @@ class LeaseKeeper:
         self.limit_s = limit_s
         """Seconds after which the budget of hours is used up."""
         self._began = time.monotonic()
+        self.every_s = min(RENEW_EVERY_S, lease.seconds / 5)
         self.stop_requested = threading.Event()
         self.out_of_time = threading.Event()
         if limit_s <= 0:
@@ -112,11 +121,12 @@ class LeaseKeeper:
         self._thread.join()
 
     def _keep(self) -> None:
+        away_since = 0.0
         while True:
             left = self._began + self.limit_s - time.monotonic()
             if left <= 0:
                 self.out_of_time.set()
-            if self._done.wait(min(RENEW_EVERY_S, left) if left > 0 else RENEW_EVERY_S):
+            if self._done.wait(min(self.every_s, left) if left > 0 else self.every_s):
                 return
             try:
                 if self.lease.renew():
@@ -125,10 +135,13 @@ class LeaseKeeper:
                 self._lost = error
                 return
             except SQLAlchemyError as error:
-                # A database that is away for a moment is no reason to stop; one away for longer than the lease is.
-                if self.lease.has_run_out():
-                    self._lost = LeaseLost(f"the database could not be reached to renew the lease: {error}")
+                # While the database is away nobody else can take the sweep over either.
+                away_since = away_since or time.monotonic()
+                if not is_away(error) or time.monotonic() - away_since > PATIENCE_S:
+                    self._lost = LeaseLost(f"the lease could not be renewed: {error}")
                     return
+            else:
+                away_since = 0.0
 
     def check(self) -> None:
         """Raise LeaseLost where the lease is gone: nothing more may be written."""
@@ -136,4 +149,4 @@ class LeaseKeeper:
             raise self._lost
         if self.lease.has_run_out():
             # The process slept (a suspended machine, SIGSTOP); what the database says counts, not what it was doing.
-            self.lease.renew()
+            patiently(self.lease.renew)

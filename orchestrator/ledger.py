@@ -31,8 +31,9 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.schema import CreateTable
 
-from orchestrator.databases import tune_sqlite
+from orchestrator.databases import database_time, tune_sqlite
 from orchestrator.errors import LeaseLost, SpecChanged, SweepNotFound, UserError
+from orchestrator.patience import patiently
 from orchestrator.processes import is_gone
 from workloads.protocol import Progress
 
@@ -94,6 +95,9 @@ class SweepRow:
     message: str
     owner: str | None
     expires: float
+    """When the lease runs out, in seconds since the epoch by the database's clock."""
+    left_s: float
+    """Seconds until then, as the row was read; below 0 where it has run out."""
     elapsed_s: float
     """Seconds for which drivers have run it."""
     stop_requested: bool
@@ -104,7 +108,7 @@ class SweepRow:
     @property
     def is_driven(self) -> bool:
         """Tell whether a driver holds the sweep now."""
-        return self.owner is not None and self.expires > time.time() and not is_gone(self.owner)
+        return self.owner is not None and self.left_s > 0 and not is_gone(self.owner)
 
 
 class Ledger:
@@ -138,7 +142,8 @@ class Ledger:
     def all(self) -> list[SweepRow]:
         """Return every sweep, the oldest first."""
         with self.engine.connect() as connection:
-            rows = connection.execute(select(sweeps).order_by(sweeps.c.created)).mappings().all()
+            left = (sweeps.c.expires - database_time()).label("left_s")
+            rows = connection.execute(select(sweeps, left).order_by(sweeps.c.created)).mappings().all()
         return [
             SweepRow(
                 **{
@@ -151,11 +156,15 @@ class Ledger:
             for row in rows
         ]
 
-    def update(self, name: str, **values: Any) -> None:
-        """Set columns of one sweep; mappings are stored as JSON."""
+    def update(self, name: str, *, held_by: str | None = None, **values: Any) -> None:
+        """Set columns of one sweep; mappings are stored as JSON. LeaseLost where `held_by` does not own it."""
         plain = {key: json.dumps(value) if isinstance(value, Mapping) else value for key, value in values.items()}
-        with self.engine.begin() as connection:
-            connection.execute(sweeps.update().where(sweeps.c.name == name).values(**plain))
+
+        def write() -> None:
+            with self.engine.begin() if held_by is None else self.held(name, held_by) as connection:
+                connection.execute(sweeps.update().where(sweeps.c.name == name).values(**plain))
+
+        patiently(write)
 
     def record(self, name: str, trial: int, progress: Progress, *, owner: str) -> None:
         """Acknowledge one evaluation, if `owner` holds the sweep; else LeaseLost, and nothing is written."""
@@ -168,8 +177,17 @@ class Ledger:
             "checkpoint": progress.checkpoint,
             "time": progress.time,
         }
-        with self.held(name, owner) as connection:
-            connection.execute(evaluations.insert().values(**row))
+
+        def write() -> None:
+            with self.held(name, owner) as connection:
+                connection.execute(evaluations.insert().values(**row))
+
+        def write_unless_there() -> None:
+            known = self.evaluations(name).get(trial, [])
+            if not any(other.checkpoint == progress.checkpoint for other in known):
+                write()
+
+        patiently(write, again=write_unless_there)
 
     def repoint(self, name: str, trial: int, progress: Progress, *, owner: str) -> None:
         """Give an acknowledged evaluation the checkpoint of `progress`, its own being lost; what was measured stays."""
@@ -178,8 +196,12 @@ class Ledger:
             & (evaluations.c.trial == trial)
             & (evaluations.c.evaluation == progress.evaluation)
         )
-        with self.held(name, owner) as connection:
-            connection.execute(evaluations.update().where(where).values(checkpoint=progress.checkpoint))
+
+        def write() -> None:
+            with self.held(name, owner) as connection:
+                connection.execute(evaluations.update().where(where).values(checkpoint=progress.checkpoint))
+
+        patiently(write)
 
     @contextlib.contextmanager
     def held(self, name: str, owner: str) -> Iterator[Connection]:
@@ -190,12 +212,6 @@ class Ledger:
             if connection.execute(mine).rowcount != 1:
                 raise LeaseLost(TAKEN_OVER.format(name))
             yield connection
-
-    def confirm(self, name: str, owner: str) -> None:
-        """Raise LeaseLost where `owner` does not hold the sweep now."""
-        with self.engine.connect() as connection:
-            if connection.execute(select(sweeps.c.owner).where(sweeps.c.name == name)).scalar() != owner:
-                raise LeaseLost(TAKEN_OVER.format(name))
 
     def evaluations(self, name: str) -> dict[int, list[Progress]]:
         """Return every acknowledged evaluation of a sweep, by trial, in order."""

@@ -27,6 +27,7 @@ class Settings(BaseModel):
     memory_gb: float | None = Field(
         None, gt=0, description="memory of each machine that trials may take together; default: what is free"
     )
+    lease_s: float = Field(60.0, ge=2, description="seconds after which a driver that gave no sign has lost its sweep")
     ray_address: str = Field("", description="a running Ray cluster; default: Ray inside this process's machine")
 
     @classmethod

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from orchestrator.durable import DurableStudy, open_storage
 from orchestrator.errors import SweepNotFound
 from orchestrator.ledger import Ledger
 from orchestrator.pruning import FirstObjective
@@ -65,10 +66,11 @@ class SweepStudy:
         directions: list[Direction] = [spec.objective.direction or "minimize"]
         if spec.objective.cost:
             directions.append("minimize")
-        self._database, self._memory = open_storage(ledger.url), SeenBySamplers()
+        self._memory = SeenBySamplers()
         self._memory.space = distributions_of(spec)
         with quietly():
-            open_study(self._database, spec.name, directions=directions)
+            open_study(open_storage(ledger.url), spec.name, directions=directions)
+            self.durable = DurableStudy(ledger, spec.name, owner)
             self.study: Study = optuna.create_study(
                 study_name=spec.name,
                 storage=self._memory,
@@ -77,15 +79,13 @@ class SweepStudy:
                 pruner=optuna.pruners.NopPruner() if spec.objective.cost else make_pruner(spec),
             )
             self._first = FirstObjective(spec) if spec.objective.cost else None
-        self._durable_study = self._database.get_study_id_from_name(spec.name)
         self._memory_study = self._memory.get_study_id_from_name(spec.name)
-        self._study_attributes = dict(self._database.get_study_system_attrs(self._durable_study))
+        self._study_attributes = self.durable.attributes()
         for key, value in self._study_attributes.items():
             self._memory.set_study_system_attr(self._memory_study, key, value)
         self._choices: dict[str, BaseDistribution] = {}  # by parameter, as its first trial had them
         self._under_way: dict[int, Trial] = {}
         self._reporting: dict[int, Trial] = {}  # to the pruner: those under way, or what stands for them there
-        self._durable: dict[int, int] = {}  # trial ids in the database by number
         self._attributes: dict[int, dict[str, Any]] = {}  # of trials under way, as the database has them
         self._judged: dict[int, int] = {}  # evaluations at which trials were to be pruned when a driver was killed
 
@@ -113,10 +113,8 @@ class SweepStudy:
 
         frozen = self._memory.get_trial(trial._trial_id)
         self._keep_study_attributes()  # first: a kill may cost a point of a sequence; none must be taken twice
-        self.ledger.confirm(self.spec.name, self.owner)  # thinking of a setting may have taken longer than the lease
         self._know_choices(frozen)
-        template = with_choices(frozen, self._choices)
-        self._durable[trial.number] = self._database.create_new_trial(self._durable_study, template_trial=template)
+        self.durable.create(with_choices(frozen, self._choices))
         self._under_way[trial.number] = trial
         self._reporting[trial.number] = trial if self._first is None else self._first.enter(frozen)
         self._attributes[trial.number] = dict(frozen.system_attrs)
@@ -130,8 +128,7 @@ class SweepStudy:
     def records(self) -> list[TrialRecord]:
         """Return every trial there is, those that a dead driver left under way ready to go on."""
         recorded = self.ledger.evaluations(self.spec.name)
-        trials = sorted(self._database.get_all_trials(self._durable_study), key=lambda trial: trial.number)
-        return [self._take_up(frozen, recorded.get(frozen.number, [])) for frozen in trials]
+        return [self._take_up(frozen, recorded.get(frozen.number, [])) for frozen in self.durable.trials()]
 
     def _take_up(self, frozen: FrozenTrial, evaluations: list[Progress]) -> TrialRecord:
         import optuna
@@ -144,7 +141,6 @@ class SweepStudy:
             self._memory.space.get(name) != distribution for name, distribution in frozen.distributions.items()
         )
         if not frozen.state.is_finished():
-            self._durable[frozen.number] = frozen._trial_id
             self._attributes[frozen.number] = dict(frozen.system_attrs)
             if PRUNED_AT in frozen.user_attrs:
                 self._judged[frozen.number] = frozen.user_attrs[PRUNED_AT]
@@ -210,7 +206,7 @@ class SweepStudy:
         # Optuna's pruners take steps for a resource that begins at 1.
         value, step = progress.metrics[self.metric], progress.evaluation + 1
         self._reporting[number].report(value, step)
-        self._database.set_trial_intermediate_value(self._durable[number], step, value)
+        self.durable.report(number, step, value)
 
     def should_prune(self, trial: TrialRecord) -> bool:
         """Ask the pruner whether the trial's latest evaluation is worth going on from."""
@@ -221,7 +217,7 @@ class SweepStudy:
             prune = self._reporting[trial.number].should_prune()
         if prune:
             # Before anything that the pruner notes: asked again after a kill, successive halving would say otherwise.
-            self._database.set_trial_user_attr(self._durable[trial.number], PRUNED_AT, latest)
+            self.durable.note(trial.number, PRUNED_AT, latest)
         self._keep_attributes(trial.number)  # successive halving remembers its rungs there
         return prune
 
@@ -244,29 +240,26 @@ class SweepStudy:
 
     def wishes_met(self) -> dict[int, int]:
         """Return the trials begun because the user wanted their settings, by the number of the wish."""
-        trials = self._database.get_all_trials(self._durable_study, deepcopy=False)
+        trials = self.durable.trials()
         return {trial.user_attrs[WISH]: trial.number for trial in trials if WISH in trial.user_attrs}
 
     def _note(self, trial: TrialRecord, key: str, value: Any) -> None:
-        self.ledger.confirm(self.spec.name, self.owner)
-        self._database.set_trial_user_attr(self._durable[trial.number], key, value)
+        self.durable.note(trial.number, key, value)
 
     def tell(self, trial: TrialRecord, state: TrialState, reason: str = "", *, traceback: str = "") -> None:
         """End a trial, with the reason kept beside it."""
-        self.ledger.confirm(self.spec.name, self.owner)
-        durable = self._durable[trial.number]
         # The state in the database comes last, and only beside it do these count: a kill before it leaves the trial
         # under way, and it may end otherwise the next time.
         notes = {"state": str(state), "reason": reason, "traceback": traceback}
         for key, note in notes.items():
             if note and (key != "state" or state is not TrialState.COMPLETE):
-                self._database.set_trial_user_attr(durable, key, note)
+                self.durable.note(trial.number, key, note)
         told, values = self._tell_samplers(trial, state)
         self._memory.paused.discard(trial.number)
         self._keep_attributes(trial.number)
         self._keep_study_attributes()
-        self._database.set_trial_state_values(durable, told, values)
-        for known in (self._under_way, self._reporting, self._durable, self._attributes):
+        self.durable.end(trial.number, told, values)
+        for known in (self._under_way, self._reporting, self._attributes):
             del known[trial.number]
         trial.state, trial.reason, trial.ended = state, reason, time.time()
 
@@ -301,14 +294,14 @@ class SweepStudy:
             noted |= trial.storage.get_trial_system_attrs(trial._trial_id)
         for key, value in noted.items():
             if key not in known or known[key] != value:
-                self._database.set_trial_system_attr(self._durable[number], key, value)
+                self.durable.keep(number, key, value)
                 known[key] = value
 
     def _keep_study_attributes(self) -> None:
         known = self._study_attributes
         for key, value in self._memory.get_study_system_attrs(self._memory_study).items():
             if key not in known or known[key] != value:
-                self._database.set_study_system_attr(self._durable_study, key, value)
+                self.durable.keep_for_study(key, value)
                 known[key] = value
 
 
@@ -376,19 +369,6 @@ def load_study(ledger: Ledger, name: str) -> Study:
         return optuna.load_study(study_name=name, storage=open_storage(ledger.url))
     except KeyError as error:
         raise SweepNotFound(f"{name} has no trials yet") from error
-
-
-def open_storage(url: str) -> optuna.storages.BaseStorage:
-    """Return Optuna's storage on the sweeps' database."""
-    import optuna
-    from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
-
-    try:
-        return optuna.storages.get_storage(url)
-    except (IntegrityError, OperationalError, ProgrammingError):
-        # Another process was making the tables of a new database at the same moment; by now it has.
-        time.sleep(1.0)
-        return optuna.storages.get_storage(url)
 
 
 @contextmanager

@@ -69,6 +69,8 @@ class Interval:
     updates: int = 0
     sequence_steps: int = 0
     seconds: float = 0.0
+    has_looked: bool = False
+    """Whether a horizon was measured."""
 
 
 class TrainingRun:
@@ -128,6 +130,7 @@ class TrainingRun:
         looks = self.source.truncation.looks
         if self.looks < len(looks) and self.sequence_steps >= looks[self.looks] * self.hyperparameters.sequence_steps:
             self.looks += 1
+            self.interval.has_looked = True
             horizon = self.measure_horizon(self.looks)
             if horizon is not None:
                 self.source.look(horizon)
@@ -153,7 +156,8 @@ class TrainingRun:
         Raises Diverged where a validation metric is not finite.
         """
         interval = self.interval
-        self.measure_horizon()
+        if not interval.has_looked:
+            self.measure_horizon()
         shown = {
             "learning_rate": float(self.optimizer.param_groups[0]["lr"]),
             "sequence_steps_per_second": interval.sequence_steps / max(interval.seconds, 1e-9),

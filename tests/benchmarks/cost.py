@@ -26,7 +26,7 @@ SETTINGS = 50
 MEMORY_BAR, TIME_BAR = 0.10, 0.25
 MOST_WORK, MOST_OUTPUTS = 60e9, 4e7
 """Multiplications by weights in one update, and numbers that it gives, at most: more would only take longer."""
-TRAINED_WORK, FEWEST_UPDATES, MOST_UPDATES = 20e9, 3, 60
+TRAINED_WORK, FEWEST_UPDATES, MOST_UPDATES = 20e9, 8, 60
 """Multiplications between two evaluations, as far as the bounds on updates allow."""
 GRID: dict[str, list[Any]] = {
     "hidden_size": [32, 64, 128, 256, 512],

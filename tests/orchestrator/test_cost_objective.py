@@ -208,7 +208,7 @@ def test_a_trial_under_way_when_its_driver_was_killed_goes_on_and_a_verdict_on_i
     for trial, loss in ((second, 9.0), (third, 0.0)):
         study.record(trial, Progress(0, 100, {"valid_loss": loss, "sequence_steps_per_second": 10.0}, "x", 1.0))
     assert (study.should_prune(second), study.should_prune(third)) == (True, False)
-    monkeypatch.setattr(study._database, "set_trial_state_values", lambda *_: 1 / 0)
+    monkeypatch.setattr(study.durable.storage, "set_trial_state_values", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         study.tell(second, TrialState.PRUNED, "not promising")
     again = SweepStudy(ledger, spec, lease.owner)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, OperationalError
 
 from orchestrator import lease as lease_module
 from orchestrator.errors import LeaseLost, SpecChanged, SweepHeld, SweepNotFound, UserError
@@ -102,20 +103,57 @@ def test_a_dead_driver_of_this_machine_loses_its_lease_at_once(ledger: Ledger) -
     Lease(ledger, "test").take()
 
 
-def test_a_lease_that_ran_out_on_another_machine_can_be_taken(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = Lease(ledger, "test")
+def test_a_lease_that_ran_out_on_another_machine_can_be_taken(ledger: Ledger) -> None:
+    first = Lease(ledger, "test", seconds=0.5)
     first.owner = "elsewhere:1:2:3:x"
     first.take()
     second = Lease(ledger, "test")
     with pytest.raises(SweepHeld, match="process 1 on elsewhere"):
         second.take()
-    later = time.time() + lease_module.LEASE_S + 1
-    monkeypatch.setattr(time, "time", lambda: later)
+    time.sleep(0.6)
     second.take()
     with pytest.raises(LeaseLost):
         first.renew()
     first.give_back("finished", "")  # changes nothing
     assert ledger.sweep("test").owner == second.owner
+
+
+@pytest.mark.parametrize("hours", [-5, 5])
+def test_a_clock_that_is_wrong_takes_nothing_from_anyone(
+    ledger: Ledger, hours: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = Lease(ledger, "test")
+    first.owner = "elsewhere:1:2:3:x"
+    first.take()
+    there = time.time() + hours * 3600
+    monkeypatch.setattr(time, "time", lambda: there)
+    with pytest.raises(SweepHeld):
+        Lease(ledger, "test").take()
+    first.give_back("interrupted", "")
+    second = Lease(ledger, "test")
+    second.take()
+    monkeypatch.undo()
+    assert ledger.sweep("test").is_driven
+    assert 55 < ledger.sweep("test").left_s <= 60
+
+
+def test_a_database_away_for_a_while_takes_no_lease(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    lease = Lease(ledger, "test", seconds=0.5)
+    lease.take()
+    renew, tries = lease.renew, iter(range(100))
+
+    def renew_later() -> bool:
+        if next(tries) < 10:
+            raise OperationalError("", {}, Exception("connection refused"))
+        return renew()
+
+    monkeypatch.setattr(lease, "renew", renew_later)
+    keeper = LeaseKeeper(lease, limit_s=math.inf)
+    keeper.start()
+    time.sleep(0.7)
+    keeper.check()
+    keeper.stop()
+    assert ledger.sweep("test").left_s > 0
 
 
 def test_renewing_counts_the_time_and_hears_a_request_to_stop(ledger: Ledger) -> None:

@@ -28,11 +28,11 @@ def test_a_kill_before_a_trial_was_written_leaves_nothing_of_it_and_the_next_dri
         study = SweepStudy(ledger, spec, lease.owner)
         assert study.records() == []
         if kill:
-            wrote = study._database.create_new_trial
-            monkeypatch.setattr(study._database, "create_new_trial", lambda *_, **__: 1 / 0)
+            wrote = study.durable.storage.create_new_trial
+            monkeypatch.setattr(study.durable.storage, "create_new_trial", lambda *_, **__: 1 / 0)
             with pytest.raises(ZeroDivisionError):
                 study.ask()
-            monkeypatch.setattr(study._database, "create_new_trial", wrote)
+            monkeypatch.setattr(study.durable.storage, "create_new_trial", wrote)
             asked.append(study._memory.get_all_trials(0)[0].params)
         else:
             asked.append(dict(study.ask().chosen))
@@ -49,7 +49,9 @@ def test_what_samplers_and_pruners_note_is_there_for_the_next_driver(
         budget={"trials": 9, "evaluations": 9},
     )
     driver = drive(spec)
-    kept = SweepStudy(Ledger(sweep_settings.study_url), spec, "me")
+    ledger = Ledger(sweep_settings.study_url)
+    ledger.update("test", owner="me")
+    kept = SweepStudy(ledger, spec, "me")
     kept.records()
     before, after = swept(driver).study, kept
     notes = [study._memory.get_study_system_attrs(study._memory_study) for study in (before, after)]
@@ -88,7 +90,7 @@ def test_a_trial_killed_in_the_middle_of_being_told_may_end_otherwise(
     claim(ledger, spec, lease)
     study = SweepStudy(ledger, spec, lease.owner)
     trial = study.ask()
-    monkeypatch.setattr(study._database, "set_trial_state_values", lambda *_: 1 / 0)
+    monkeypatch.setattr(study.durable.storage, "set_trial_state_values", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         study.tell(trial, TrialState.OUT_OF_MEMORY, "a terabyte was asked for")
     again = SweepStudy(ledger, spec, lease.owner)

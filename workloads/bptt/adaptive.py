@@ -2,9 +2,10 @@
 
 Aicher, Foti and Fox (2019), "Adaptively truncating backpropagation through time to control gradient bias": from time
 to time measure how gradients decay, and take the smallest truncation length whose estimated relative bias is at most
-delta (their kappa(delta)). The estimate is `workloads.bptt.horizon`'s.
+delta (their kappa(delta)). The estimate is `workloads.bptt.horizon`'s; in their paper every loss is followed back over
+the whole truncation length, here it is the mean over a window's losses, of which only the last goes back so far.
 
-Too long a window costs time, but too short a one hides that it is too short: gradients do not show what they never
+Too long a window costs updates, but too short a one hides that it is too short: gradients do not show what they never
 reach. So training begins with the longest length allowed, and the horizons that a length is chosen by are the last few
 together: that of a network that has not learnt yet to remember is the horizon of its initial weights.
 """
@@ -19,16 +20,17 @@ from workloads.bptt.fixed import FixedTruncation
 from workloads.bptt.horizon import Horizon, together
 from workloads.bptt.truncation import Reach, Truncation
 
-LOOKS = 25
-"""Horizons measured in a training, evenly spaced by sequence steps."""
-REMEMBERED = 5
-"""Of which the last so many choose."""
+REMEMBERED = 3
+"""So many horizons choose, the last ones."""
+FIRST_LOOKS = tuple(number / 100 for number in range(1, REMEMBERED + 1))
+"""Parts of the budget at which the first are measured: long windows cost most where a training learns fastest."""
+LATER_LOOKS = tuple(number / 10 for number in range(1, 10))
 
 
 class AdaptiveTruncation(Truncation):
     """`truncation: adaptive`."""
 
-    looks = tuple(number / LOOKS for number in range(1, LOOKS))
+    looks = FIRST_LOOKS + LATER_LOOKS
 
     def __init__(self, seed: int, *, longest: int, bias: float, k1: int | None = None) -> None:
         super().__init__(seed)
@@ -41,8 +43,8 @@ class AdaptiveTruncation(Truncation):
         """Choose anew, once enough has been seen."""
         self.seen = [*self.seen, horizon][-REMEMBERED:]
         if len(self.seen) == REMEMBERED:
-            shortest = together(self.seen).shortest(self.allowed)
-            self.truncation_length = self.longest if shortest is None else min(shortest, self.longest)
+            together_seen = together(self.seen)
+            self.truncation_length = together_seen.shortest_window(self.longest, k1=self.k1, bias=self.allowed)
 
     def _fixed(self) -> FixedTruncation:
         return FixedTruncation(self._seed, truncation_length=self.truncation_length, k1=self.k1)

@@ -122,6 +122,19 @@ class Horizon:
         """
         return None if self.explodes else self.edge or self.shortest()
 
+    def shortest_window(self, longest: int, *, k1: int | None = None, bias: float = ALLOWED_BIAS) -> int:
+        """Return the shortest window of at most `longest` steps, whose losses' mean bias is at most `bias`.
+
+        Of a window's losses only the last reaches all of it: the first of its k1 new ones (all are new where k1 is
+        None or no less) goes back over what stands before it. Where no window is long enough it is `longest`.
+        """
+        biases = np.cumsum([0.0, *(self.bias(distance) for distance in range(1, longest + 1))])
+        for length in range(1, longest):
+            new = min(k1 or length, length)
+            if biases[length] - biases[length - new] <= bias * new:
+                return length
+        return longest
+
     def shortest(self, bias: float = ALLOWED_BIAS) -> int | None:
         """Return the shortest truncation length whose estimated bias is at most `bias`; None where none is known."""
         far = self.distances[-1]

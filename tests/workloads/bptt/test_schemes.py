@@ -163,16 +163,27 @@ def horizon_of(lost: Callable[[int], float]) -> Horizon:
 def test_adaptive_begins_with_the_longest_and_then_follows_the_last_horizons_together() -> None:
     truncation = AdaptiveTruncation(0, longest=64, bias=0.1)
     short, long = horizon_of(lambda k: 0.8**k), horizon_of(lambda k: 1.0 if k < 30 else 0.0)
-    enough = math.ceil(math.log(0.1) / math.log(0.8))
+    # The losses of a window lose 0.8, 0.8 ** 2, ... of their gradients.
+    enough = next(k for k in range(1, 64) if 4 * (1 - 0.8**k) <= 0.1 * k)
     for _ in range(REMEMBERED):
         assert truncation.reach(1000).new == 64
         truncation.look(short)
-    assert truncation.reach(1000).new == enough
+    assert truncation.reach(1000).new == enough == 40
     truncation.look(long)
-    assert truncation.reach(1000).new == 30
+    assert truncation.reach(1000).new == 64
     for _ in range(REMEMBERED):
         truncation.look(short)
     assert truncation.facts() == {"truncation_length": enough}
+
+
+@pytest.mark.parametrize("k1", [1, 4])
+def test_adaptive_counts_the_losses_that_windows_with_a_past_have(k1: int) -> None:
+    truncation = AdaptiveTruncation(0, longest=64, bias=0.1, k1=k1)
+    for _ in range(REMEMBERED):
+        truncation.look(horizon_of(lambda k: 0.8**k))
+    length = truncation.truncation_length
+    mean = [sum(0.8**k for k in range(end - k1 + 1, end + 1)) / k1 for end in (length - 1, length)]
+    assert mean[0] > 0.1 >= mean[1]
 
 
 def test_adaptive_never_exceeds_the_longest_and_keeps_it_where_nothing_decays() -> None:

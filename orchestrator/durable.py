@@ -1,0 +1,113 @@
+"""The Optuna study in the sweeps' database: written by the driver that holds the lease alone, and read when a sweep is
+taken up.
+
+Each write is one transaction that ends only while the driver holds the sweep: one that slept through its lease
+writes nothing when it wakes. A database that is away is waited for; what may have been written before the connection
+broke is not written twice.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import event, make_url, select
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
+
+from orchestrator.errors import LeaseLost
+from orchestrator.ledger import TAKEN_OVER, Ledger, sweeps
+from orchestrator.patience import patiently
+
+if TYPE_CHECKING:
+    from optuna.storages import RDBStorage
+    from optuna.trial import FrozenTrial, TrialState
+
+
+class DurableStudy:
+    """One sweep's trials in the database, by their numbers."""
+
+    def __init__(self, ledger: Ledger, name: str, owner: str) -> None:
+        self.storage = open_storage(ledger.url)
+        self._id = self.storage.get_study_id_from_name(name)
+        self._trials: dict[int, int] = {}  # ids of those under way
+        fence(self.storage.engine, name, owner)
+
+    def trials(self) -> list[FrozenTrial]:
+        """Return every trial, in the order of their numbers; those under way can be written from then on."""
+        found = sorted(self.storage.get_all_trials(self._id), key=lambda trial: trial.number)
+        self._trials |= {trial.number: trial._trial_id for trial in found if not trial.state.is_finished()}
+        return found
+
+    def attributes(self) -> dict[str, Any]:
+        """Return what samplers and pruners noted on the study."""
+        return dict(self.storage.get_study_system_attrs(self._id))
+
+    def create(self, trial: FrozenTrial) -> None:
+        """Enter a trial whole."""
+
+        def enter() -> int:
+            return self.storage.create_new_trial(self._id, template_trial=trial)
+
+        def enter_unless_there() -> int:
+            there = [other for other in self.storage.get_all_trials(self._id) if other.number == trial.number]
+            return there[0]._trial_id if there else enter()
+
+        self._trials[trial.number] = patiently(enter, again=enter_unless_there)
+
+    def report(self, number: int, step: int, value: float) -> None:
+        """Report a trial's value at a step of the pruner's."""
+        patiently(lambda: self.storage.set_trial_intermediate_value(self._trials[number], step, value))
+
+    def note(self, number: int, key: str, value: Any) -> None:
+        """Note something on a trial, for people and for this driver's successors."""
+        patiently(lambda: self.storage.set_trial_user_attr(self._trials[number], key, value))
+
+    def keep(self, number: int, key: str, value: Any) -> None:
+        """Keep what a sampler or pruner noted on a trial."""
+        patiently(lambda: self.storage.set_trial_system_attr(self._trials[number], key, value))
+
+    def keep_for_study(self, key: str, value: Any) -> None:
+        """Keep what a sampler noted on the study."""
+        patiently(lambda: self.storage.set_study_system_attr(self._id, key, value))
+
+    def end(self, number: int, state: TrialState, values: Sequence[float] | None) -> None:
+        """End a trial."""
+        trial = self._trials[number]
+
+        def tell() -> None:
+            self.storage.set_trial_state_values(trial, state, values)
+
+        def tell_unless_told() -> None:
+            if not self.storage.get_trial(trial).state.is_finished():
+                tell()
+
+        patiently(tell, again=tell_unless_told)
+        del self._trials[number]
+
+
+def fence(engine: Engine, name: str, owner: str) -> None:
+    """Let transactions end only while `owner` holds the sweep; LeaseLost comes out of those that may not."""
+    # Where several write at once, a share of the row's lock keeps others from taking the sweep before the end.
+    holder = select(sweeps.c.owner).where(sweeps.c.name == name).with_for_update(read=True)
+
+    def check(connection: Connection) -> None:
+        if connection.execute(holder).scalar() != owner:
+            raise LeaseLost(TAKEN_OVER.format(name))
+
+    event.listen(engine, "commit", check)
+
+
+def open_storage(url: str) -> RDBStorage:
+    """Return Optuna's storage on the sweeps' database."""
+    from optuna.storages import RDBStorage
+
+    # A server that was restarted has closed the connections that are kept open here.
+    options: dict[str, Any] = {"pool_pre_ping": make_url(url).get_backend_name() != "sqlite"}
+    try:
+        return RDBStorage(url, engine_kwargs=options)
+    except (IntegrityError, OperationalError, ProgrammingError):
+        # Another process was making the tables of a new database at the same moment; by now it has.
+        time.sleep(1.0)
+        return RDBStorage(url, engine_kwargs=options)
