@@ -18,10 +18,12 @@ from orchestrator.lease import Lease, LeaseKeeper
 from orchestrator.ledger import DriverRow, Ledger, SweepRow
 from orchestrator.settings import Settings
 from orchestrator.spec import Resources, SweepSpec, difference, is_of_resources, spec_from
+from orchestrator.steering import Steering
 from orchestrator.study import SweepStudy, has_trials
 from orchestrator.sweep import Event, Sweep
 from orchestrator.tracking.base import Model, Tracker
 from orchestrator.trial import Job, TrialRecord, best_trial
+from orchestrator.wishes import specs_before
 from workloads.protocol import Dataset, Workload
 
 TRACKING_PATIENCE_S = 60.0
@@ -57,7 +59,10 @@ class Driver:
         """What the user should know of the costs predicted."""
 
     def __enter__(self) -> Driver:
-        claim(self.ledger, self.spec, self.lease)
+        given = self.spec
+        self.spec = claim(self.ledger, given, self.lease)
+        if self.spec.plain() != given.plain():
+            self.notes.append(f"goes on as it was steered since its file: {'; '.join(difference(given, self.spec))}")
         self.keeper = LeaseKeeper(self.lease, limit_s=self._seconds_left())
         self.keeper.start()
         try:
@@ -83,11 +88,15 @@ class Driver:
         study = SweepStudy(self.ledger, self.spec, self.lease.owner)
         checkpoints = CheckpointStorage(self.settings.checkpoints).within(self.spec.name)
         trials = study.records()
-        self.tracker.open(self.spec, dataset, trials)
-        sweep = Sweep(study, self.executor, self.tracker, checkpoints, self.keeper, trials=trials)
+        self.tracker.open(as_it_began(self.ledger, self.spec), dataset, trials)
+        steering = Steering(self.ledger, self.spec.name, self.lease.owner)
+        sweep = Sweep(study, self.executor, self.tracker, checkpoints, self.keeper, steering, trials=trials)
+        for _ in steering.listen(sweep, now=True):  # a wish may be for more than a sweep that is complete has
+            pass
+        self.spec = study.spec
         if not sweep.is_complete and not self.keeper.out_of_time.is_set():
             expected = self._expect(dataset)
-            sweep.room, self.notes = expected.room, expected.notes
+            sweep.room, self.notes = expected.room, [*self.notes, *expected.notes]
             self.executor.open(self._job(dataset, checkpoints.folder, expected.resources))
         return sweep
 
@@ -219,9 +228,10 @@ def this_driver(sweep: str, owner: str) -> DriverRow:
     return DriverRow(sweep, owner, owner.partition(":")[0], address, job, time.time())
 
 
-def claim(ledger: Ledger, spec: SweepSpec, lease: Lease) -> None:
+def claim(ledger: Ledger, spec: SweepSpec, lease: Lease) -> SweepSpec:
     """Enter the sweep in the database, or recognise it there, and take its lease; SpecChanged shows what is different.
 
+    Returns the spec to go on with: that of the database where `spec` is what it was before the user steered it.
     Resources may differ, since a sweep may go on elsewhere; and so may anything while it has no trials, since then
     the file was only being put right. Raises SweepHeld where another driver has the lease.
     """
@@ -231,9 +241,10 @@ def claim(ledger: Ledger, spec: SweepSpec, lease: Lease) -> None:
         ledger.create(spec.name, spec.plain())
     else:
         # Before the lease is asked for, so that a changed file is refused as one while another driver runs the sweep.
-        refuse_changes(row, spec, fixed=row.is_driven)
+        refuse_changes(row, as_steered(ledger, row, spec), fixed=row.is_driven)
     row = lease.take()
     try:
+        spec = as_steered(ledger, row, spec)
         begun = has_trials(ledger, spec.name)
         refuse_changes(row, spec, fixed=begun)  # another driver may have been here in the meantime
         if row.spec != spec.plain():
@@ -242,6 +253,21 @@ def claim(ledger: Ledger, spec: SweepSpec, lease: Lease) -> None:
     except BaseException:
         lease.give_back(row.state, row.message)
         raise
+    return spec
+
+
+def as_steered(ledger: Ledger, row: SweepRow, spec: SweepSpec) -> SweepSpec:
+    """Return the spec of the database, with the resources of `spec`, where `spec` is one that was steered since."""
+    for before in specs_before(ledger, row.name):
+        if all(is_of_resources(line.partition(":")[0]) for line in difference(spec_from(before), spec)):
+            return spec_from({**row.spec, "resources": spec.plain()["resources"]})
+    return spec
+
+
+def as_it_began(ledger: Ledger, spec: SweepSpec) -> SweepSpec:
+    """Return the spec with the space that the sweep had at first: MLflow's params cannot change."""
+    first = next(iter(specs_before(ledger, spec.name)), None)
+    return spec if first is None else spec.model_copy(update={"space": spec_from(first).space})
 
 
 def refuse_changes(row: SweepRow, spec: SweepSpec, *, fixed: bool) -> None:
@@ -250,5 +276,5 @@ def refuse_changes(row: SweepRow, spec: SweepSpec, *, fixed: bool) -> None:
     if changes and fixed:
         raise SpecChanged(
             f"{spec.name} exists with another spec ({'; '.join(changes)}); give this one another name, or use "
-            "`bptt extend` for more trials"
+            "`bptt extend` for more trials and `bptt narrow` for a narrower space"
         )

@@ -96,6 +96,7 @@ class LeaseKeeper:
         self.lease = lease
         self.limit_s = limit_s
         """Seconds after which the budget of hours is used up."""
+        self._began = time.monotonic()
         self.every_s = min(RENEW_EVERY_S, lease.seconds / 5)
         self.stop_requested = threading.Event()
         self.out_of_time = threading.Event()
@@ -104,6 +105,12 @@ class LeaseKeeper:
         self._done = threading.Event()
         self._lost: LeaseLost | None = None
         self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
+
+    def prolong(self, seconds: float) -> None:
+        """Raise the budget of hours."""
+        self.limit_s += seconds
+        if time.monotonic() < self._began + self.limit_s:
+            self.out_of_time.clear()
 
     def start(self) -> None:
         """Begin to renew."""
@@ -115,9 +122,9 @@ class LeaseKeeper:
         self._thread.join()
 
     def _keep(self) -> None:
-        deadline, away_since = time.monotonic() + self.limit_s, 0.0
+        away_since = 0.0
         while True:
-            left = deadline - time.monotonic()
+            left = self._began + self.limit_s - time.monotonic()
             if left <= 0:
                 self.out_of_time.set()
             if self._done.wait(min(self.every_s, left) if left > 0 else self.every_s):

@@ -1,4 +1,4 @@
-"""Three tables beside Optuna's in the sweeps' database: sweeps, who drives them, and every evaluation acknowledged.
+"""Tables beside Optuna's in the sweeps' database: sweeps, their drivers, evaluations acknowledged, and users' wishes.
 
 Optuna keeps trials, parameters and the reported values. What it has no place for is here: the spec, the lease of the
 driver, and the whole Progress of each evaluation, so that a sweep can be taken up from the database alone.
@@ -95,6 +95,19 @@ class DriverRow:
     since: float
 
 
+wishes = Table(
+    "bptt_wish",
+    metadata,
+    Column("sweep", String(63), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("kind", String(20), nullable=False),
+    Column("content", Text, nullable=False),
+    Column("created", Float, nullable=False),
+    Column("state", String(20), nullable=False),
+    Column("answer", Text, nullable=False, default=""),
+)
+
+
 @dataclass(frozen=True, slots=True)
 class SweepRow:
     """One sweep as the database knows it."""
@@ -173,7 +186,7 @@ class Ledger:
         plain = {key: json.dumps(value) if isinstance(value, Mapping) else value for key, value in values.items()}
 
         def write() -> None:
-            with self.engine.begin() if held_by is None else self._held(name, held_by) as connection:
+            with self.engine.begin() if held_by is None else self.held(name, held_by) as connection:
                 connection.execute(sweeps.update().where(sweeps.c.name == name).values(**plain))
 
         patiently(write)
@@ -191,7 +204,7 @@ class Ledger:
         }
 
         def write() -> None:
-            with self._held(name, owner) as connection:
+            with self.held(name, owner) as connection:
                 connection.execute(evaluations.insert().values(**row))
 
         def write_unless_there() -> None:
@@ -210,13 +223,13 @@ class Ledger:
         )
 
         def write() -> None:
-            with self._held(name, owner) as connection:
+            with self.held(name, owner) as connection:
                 connection.execute(evaluations.update().where(where).values(checkpoint=progress.checkpoint))
 
         patiently(write)
 
     @contextlib.contextmanager
-    def _held(self, name: str, owner: str) -> Iterator[Connection]:
+    def held(self, name: str, owner: str) -> Iterator[Connection]:
         """Open a transaction in which `owner` holds the sweep to the end; LeaseLost where it does not."""
         with self.engine.begin() as connection:
             # Touching the row locks it, so that no other driver takes the sweep over between look and write.
@@ -229,7 +242,7 @@ class Ledger:
         """Note who drives a sweep from now on; LeaseLost where it is not that one who holds it."""
 
         def write() -> None:
-            with self._held(driver.sweep, driver.owner) as connection:
+            with self.held(driver.sweep, driver.owner) as connection:
                 connection.execute(drivers.delete().where(drivers.c.sweep == driver.sweep))
                 connection.execute(drivers.insert().values(**asdict(driver)))
 

@@ -51,6 +51,7 @@ def make_pruner(spec: SweepSpec) -> BasePruner:
     warmup = max(evaluations // 10, 1)
     made: dict[str, Any] = {
         "none": pruners.NopPruner,
+        "promotion": pruners.NopPruner,  # pauses trials instead of ending them: `orchestrator/promotion.py`
         "median": lambda: pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=warmup),
         "percentile": lambda: pruners.PercentilePruner(25.0, n_startup_trials=4, n_warmup_steps=warmup),
         "successive_halving": lambda: pruners.SuccessiveHalvingPruner(min_resource=warmup, reduction_factor=3),

@@ -20,7 +20,7 @@ from orchestrator.space import Parameter, Scalar, Space, Whole, corners, in_orde
 from workloads.protocol import Workload
 
 SAMPLERS = ("tpe", "random", "qmc", "gp", "grid", "cmaes")
-PRUNERS = ("none", "median", "percentile", "successive_halving", "hyperband", "patient")
+PRUNERS = ("none", "median", "percentile", "successive_halving", "promotion", "hyperband", "patient")
 ONE_OBJECTIVE_SAMPLERS = ("cmaes",)
 """Samplers of Optuna's that cannot search with two objectives."""
 AUTO = "auto"
@@ -61,7 +61,9 @@ class Search(Block):
     """How the space is searched."""
 
     sampler: Literal["tpe", "random", "qmc", "gp", "grid", "cmaes"] = "tpe"
-    pruner: Literal["none", "median", "percentile", "successive_halving", "hyperband", "patient"] = "median"
+    pruner: Literal["none", "median", "percentile", "successive_halving", "promotion", "hyperband", "patient"] = (
+        "median"
+    )
     seed: Whole = Field(0, ge=0, lt=2**31)
 
 

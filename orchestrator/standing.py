@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.ledger import DriverRow, Ledger, SweepRow
 from orchestrator.spec import SweepSpec, trials_allowed
 from orchestrator.study import read_sweep
 from orchestrator.trial import TrialRecord, best_trial
+from orchestrator.wishes import Wish, open_wishes
 from orchestrator.wording import count_states
 
 
@@ -25,6 +26,14 @@ class Standing:
     """The best of the complete trials."""
     driver: DriverRow | None = None
     """Who drives it, or drove it last."""
+
+    wishes: list[Wish] = field(default_factory=list)
+    """Those that nobody has carried out yet."""
+
+    @property
+    def wanted(self) -> list[str]:
+        """Return the wishes in words."""
+        return [wish.words for wish in self.wishes]
 
     @property
     def metric(self) -> str:
@@ -79,6 +88,7 @@ class Standing:
             "cost": self.spec.objective.cost,
             "best": self.best and plain_trial(self.best, self.metric),
             "under_way": [plain_trial(trial, self.metric) for trial in self.under_way],
+            "wishes": [wish.plain() for wish in self.wishes],
             "model": self.row.model,
         }
 
@@ -87,7 +97,7 @@ def standing(ledger: Ledger, row: SweepRow) -> Standing:
     """Read how a sweep stands; SpecError where its spec can no longer be read."""
     spec, trials = read_sweep(ledger, row.name)
     best = best_trial(trials, str(spec.objective.metric), spec.objective.direction)
-    return Standing(row, spec, trials, best, ledger.driver(row.name))
+    return Standing(row, spec, trials, best, ledger.driver(row.name), open_wishes(ledger, row.name))
 
 
 def state_of(row: SweepRow) -> str:

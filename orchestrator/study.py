@@ -6,7 +6,7 @@ import copy
 import math
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,6 +22,7 @@ from orchestrator.trial import COSTS, TrialRecord, TrialState
 
 if TYPE_CHECKING:
     import optuna
+    from optuna.distributions import BaseDistribution
     from optuna.study import Study
     from optuna.trial import FrozenTrial, Trial
 
@@ -31,6 +32,11 @@ Direction = Literal["minimize", "maximize"]
 
 PRUNED_AT = "pruned_at"
 """The evaluation at which a trial is pruned, noted before it is."""
+PAUSED_AT = "paused_at"
+"""The evaluations that a trial had when it was paused, for those who look; 0 when it went on."""
+PINNED = "pinned"
+WISH = "wish"
+"""The number of the wish by which the user wanted a trial's setting."""
 VERDICT = "trainable"
 """The constraint of Optuna's that an infeasible trial breaks."""
 BLIND_TO_INFEASIBLE = ("gp", "cmaes")
@@ -52,13 +58,16 @@ class SweepStudy:
     def __init__(self, ledger: Ledger, spec: SweepSpec, owner: str) -> None:
         import optuna
 
+        from orchestrator.seen import SeenBySamplers
+
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.ledger, self.spec, self.owner = ledger, spec, owner
         self.metric = str(spec.objective.metric)
         directions: list[Direction] = [spec.objective.direction or "minimize"]
         if spec.objective.cost:
             directions.append("minimize")
-        self._memory = optuna.storages.InMemoryStorage()
+        self._memory = SeenBySamplers()
+        self._memory.space = distributions_of(spec)
         with quietly():
             open_study(open_storage(ledger.url), spec.name, directions=directions)
             self.durable = DurableStudy(ledger, spec.name, owner)
@@ -74,6 +83,7 @@ class SweepStudy:
         self._study_attributes = self.durable.attributes()
         for key, value in self._study_attributes.items():
             self._memory.set_study_system_attr(self._memory_study, key, value)
+        self._choices: dict[str, BaseDistribution] = {}  # by parameter, as its first trial had them
         self._under_way: dict[int, Trial] = {}
         self._reporting: dict[int, Trial] = {}  # to the pruner: those under way, or what stands for them there
         self._attributes: dict[int, dict[str, Any]] = {}  # of trials under way, as the database has them
@@ -84,21 +94,36 @@ class SweepStudy:
         """Return how many trials the sweep may have: its budget, or fewer where a grid holds no more."""
         return trials_allowed(self.spec)
 
-    def ask(self) -> TrialRecord:
-        """Begin a new trial with the sampler's next setting."""
-        with quietly():
+    def respec(self, spec: SweepSpec) -> None:
+        """Go on with another budget, or in a narrower space; the caller has written it to the database."""
+        self._memory.is_narrowed |= spec.space != self.spec.space
+        self.spec, self._memory.space = spec, distributions_of(spec)
+
+    def ask(self, wanted: Mapping[str, Any] | None = None, *, wish: int | None = None) -> TrialRecord:
+        """Begin a new trial with the sampler's next setting; what is `wanted` by the user's `wish` is not sampled."""
+        with quietly(), self._memory.asked():
             # The sampler is not in the database. Seeded by the trial's number, it draws the same
             # settings whether or not the driver was replaced in between.
             self.study.sampler = make_sampler(self.spec, self._memory.get_n_trials(self._memory_study))
+            if wanted is not None:
+                self.study.enqueue_trial(dict(wanted), user_attrs={WISH: wish})
             trial = self.study.ask()
             chosen = suggest(trial, self.spec.space)
+        from orchestrator.seen import with_choices
+
         frozen = self._memory.get_trial(trial._trial_id)
         self._keep_study_attributes()  # first: a kill may cost a point of a sequence; none must be taken twice
-        self.durable.create(frozen)
+        self._know_choices(frozen)
+        self.durable.create(with_choices(frozen, self._choices))
         self._under_way[trial.number] = trial
         self._reporting[trial.number] = trial if self._first is None else self._first.enter(frozen)
         self._attributes[trial.number] = dict(frozen.system_attrs)
         return TrialRecord(trial.number, chosen, self.spec.params(chosen), time.time())
+
+    def _know_choices(self, trial: FrozenTrial) -> None:
+        for name, distribution in trial.distributions.items():
+            if type(distribution).__name__ == "CategoricalDistribution":
+                self._choices.setdefault(name, distribution)
 
     def records(self) -> list[TrialRecord]:
         """Return every trial there is, those that a dead driver left under way ready to go on."""
@@ -111,6 +136,10 @@ class SweepStudy:
         record = record_of(self.spec, frozen, evaluations)
         memory_id = self._memory.create_new_trial(self._memory_study, template_trial=self._as_seen(frozen, record))
         entered = None if self._first is None else self._first.enter(frozen)
+        self._know_choices(frozen)
+        self._memory.is_narrowed |= any(
+            self._memory.space.get(name) != distribution for name, distribution in frozen.distributions.items()
+        )
         if not frozen.state.is_finished():
             self._attributes[frozen.number] = dict(frozen.system_attrs)
             if PRUNED_AT in frozen.user_attrs:
@@ -192,6 +221,31 @@ class SweepStudy:
         self._keep_attributes(trial.number)  # successive halving remembers its rungs there
         return prune
 
+    def pause(self, trial: TrialRecord) -> None:
+        """Note that a trial waits to be promoted. To Optuna it is under way; samplers see it as one that was pruned."""
+        trial.state = TrialState.PAUSED
+        self._memory.paused.add(trial.number)
+        self._note(trial, PAUSED_AT, len(trial.evaluations))
+
+    def go_on(self, trial: TrialRecord) -> None:
+        """Note that a paused trial is under way again."""
+        trial.state = TrialState.RUNNING
+        self._memory.paused.discard(trial.number)
+        self._note(trial, PAUSED_AT, 0)
+
+    def pin(self, trial: TrialRecord) -> None:
+        """Note that a trial is to be trained to its end."""
+        trial.pinned = True
+        self._note(trial, PINNED, True)
+
+    def wishes_met(self) -> dict[int, int]:
+        """Return the trials begun because the user wanted their settings, by the number of the wish."""
+        trials = self.durable.trials()
+        return {trial.user_attrs[WISH]: trial.number for trial in trials if WISH in trial.user_attrs}
+
+    def _note(self, trial: TrialRecord, key: str, value: Any) -> None:
+        self.durable.note(trial.number, key, value)
+
     def tell(self, trial: TrialRecord, state: TrialState, reason: str = "", *, traceback: str = "") -> None:
         """End a trial, with the reason kept beside it."""
         # The state in the database comes last, and only beside it do these count: a kill before it leaves the trial
@@ -201,6 +255,7 @@ class SweepStudy:
             if note and (key != "state" or state is not TrialState.COMPLETE):
                 self.durable.note(trial.number, key, note)
         told, values = self._tell_samplers(trial, state)
+        self._memory.paused.discard(trial.number)
         self._keep_attributes(trial.number)
         self._keep_study_attributes()
         self.durable.end(trial.number, told, values)
@@ -250,11 +305,19 @@ class SweepStudy:
                 known[key] = value
 
 
+def distributions_of(spec: SweepSpec) -> dict[str, BaseDistribution]:
+    """Return the space as Optuna has it."""
+    return {name: parameter.distribution() for name, parameter in spec.space.items()}
+
+
 def record_of(spec: SweepSpec, frozen: FrozenTrial, evaluations: list[Progress]) -> TrialRecord:
     """Return what is known of a trial as it stands in the database; changes nothing."""
     chosen = dict(frozen.params)
     started = frozen.datetime_start.timestamp() if frozen.datetime_start else 0.0
     record = TrialRecord(frozen.number, chosen, spec.params(chosen), started, list(evaluations))
+    record.pinned = bool(frozen.user_attrs.get(PINNED))
+    if not frozen.state.is_finished() and evaluations and frozen.user_attrs.get(PAUSED_AT) == len(evaluations):
+        record.state = TrialState.PAUSED
     if frozen.state.is_finished():
         record.ended = frozen.datetime_complete.timestamp() if frozen.datetime_complete else None
         record.state = _STATES[frozen.state.name]

@@ -19,7 +19,9 @@ from orchestrator.checkpoints import CheckpointStorage
 from orchestrator.errors import BpttError
 from orchestrator.executors.base import Executor
 from orchestrator.lease import LeaseKeeper
+from orchestrator.promotion import Promotion
 from orchestrator.room import Room
+from orchestrator.steering import Steering
 from orchestrator.study import SweepStudy
 from orchestrator.tracking.base import Tracker
 from orchestrator.trial import (
@@ -49,6 +51,7 @@ class Happening(StrEnum):
     STARTED = "started"
     RESUMED = "resumed"
     EVALUATED = "evaluated"
+    PAUSED = "paused"
     ENDED = "ended"
     LOST = "lost"
     MOVED = "moved"
@@ -75,6 +78,7 @@ class Sweep:
     tracker: Tracker
     checkpoints: CheckpointStorage
     keeper: LeaseKeeper
+    steering: Steering
     room: Room = field(default_factory=Room)
     """The memory that trials share: one that can never fit is told so and not started, and one that does not fit beside
     those under way waits."""
@@ -97,6 +101,11 @@ class Sweep:
         """Tell whether every trial of the budget has ended."""
         return len(self.trials) >= self.study.trials_allowed and all(trial.state.is_final for trial in self.trials)
 
+    @property
+    def promotion(self) -> Promotion:
+        """Return who goes on from a rung where `search.pruner` is `promotion`; elsewhere there are no rungs."""
+        return Promotion.of(self.study.spec)
+
     def run(self) -> Iterator[Event]:
         """Train until the budget is used up or someone says stop, yielding at everything that happens.
 
@@ -104,13 +113,16 @@ class Sweep:
         """
         for trial in [trial for trial in self.trials if not trial.state.is_final]:
             # A driver may have been killed between an evaluation and what followed from it.
+            trial.state = TrialState.RUNNING
             if (ended := self._decide(trial)) is not None:
                 yield ended
             else:
                 self.waiting.append(trial)
         while True:
             self._listen()
+            yield from self.steering.listen(self, now=not self.under_way)
             yield from self._fill_slots()
+            yield from self._end_paused()
             if not self.under_way and (self.stopping or self.is_complete):
                 for number in list(self.part_way):
                     self._drop_part_way(number)  # nobody else will know of it
@@ -141,12 +153,8 @@ class Sweep:
 
     def _fill_slots(self) -> Iterator[Event]:
         while not self.stopping and len(self.under_way) < self.executor.slots:
-            if self.waiting:
-                trial = self.waiting.popleft()
-            elif len(self.trials) < self.study.trials_allowed:
-                trial = self.study.ask()
-                self.trials.append(trial)
-            else:
+            trial = self._next()
+            if trial is None:
                 return
             if not trial.evaluations and (reason := self.room.refuses(trial.params)):
                 yield self._end(trial, TrialState.OUT_OF_MEMORY, reason)
@@ -160,6 +168,51 @@ class Sweep:
             self.executor.start(Assignment(trial.number, trial.params, resume_from))
             self.tracker.changed(trial)
             yield Event(Happening.RESUMED if resume_from else Happening.STARTED, trial)
+
+    def _next(self) -> TrialRecord | None:
+        """Choose what is trained next: what was begun, what the user wants, what is promoted, what is new."""
+        if self.waiting:
+            return self.waiting.popleft()
+        may_begin = len(self.trials) < self.study.trials_allowed
+        if may_begin and (wanted := self.steering.begin_wanted(self.study)) is not None:
+            self.trials.append(wanted)
+            return wanted
+        if (promoted := self.promotion.next(self.trials)) is not None:
+            self.study.go_on(promoted)
+            return promoted
+        if not may_begin:
+            return None
+        self.trials.append(self.study.ask())
+        return self.trials[-1]
+
+    def _end_paused(self) -> Iterator[Event]:
+        """End the trials that wait for a promotion which can no longer come, but for one if none is complete."""
+        may_begin = len(self.trials) < self.study.trials_allowed
+        if self.under_way or self.waiting or self.stopping or may_begin or self.promotion.next(self.trials):
+            return
+        is_any_complete = any(trial.state is TrialState.COMPLETE for trial in self.trials)
+        if not is_any_complete and (best := self.promotion.last_resort(self.trials)) is not None:
+            self.study.go_on(best)
+            self.waiting.append(best)
+            return
+        for trial in [trial for trial in self.trials if trial.state is TrialState.PAUSED]:
+            yield self._end(trial, TrialState.PRUNED, f"not promoted after {self._reached(trial)}")
+
+    def _reached(self, trial: TrialRecord) -> str:
+        return f"{len(trial.evaluations)} of {self.study.spec.budget.evaluations} evaluations"
+
+    def end(self, trial: TrialRecord, state: TrialState, reason: str) -> Event:
+        """End a trial wherever it stands, in the middle of an evaluation too; its worker is free at once."""
+        self.waiting = deque(other for other in self.waiting if other is not trial)
+        return self._end(trial, state, reason)
+
+    def take_up(self) -> None:
+        """Let every trial go on that is neither under way nor paused, after a reason to stop that holds no more."""
+        self.stopping, self.is_out_of_time = "", False
+        known = {*self.under_way, *(trial.number for trial in self.waiting)}
+        for trial in self.trials:
+            if trial.state is TrialState.RUNNING and trial.number not in known:
+                self.waiting.append(trial)
 
     def _handle(self, trial: TrialRecord, reply: Reply) -> Iterator[Event]:
         match reply:
@@ -210,15 +263,17 @@ class Sweep:
             yield ended
 
     def _decide(self, trial: TrialRecord) -> Event | None:
-        """End the trial if its latest evaluation is its last or not worth going on from."""
+        """End or pause the trial if its latest evaluation is its last or not worth going on from."""
         if trial.last is None:
             return None
-        evaluations = self.study.spec.budget.evaluations
-        if trial.last.evaluation + 1 >= evaluations:
+        if trial.last.evaluation + 1 >= self.study.spec.budget.evaluations:
             return self._end(trial, TrialState.COMPLETE)
-        if self.study.should_prune(trial):
-            reason = f"not promising after {trial.last.evaluation + 1} of {evaluations} evaluations"
-            return self._end(trial, TrialState.PRUNED, reason)
+        if self.study.should_prune(trial) and not trial.pinned:
+            return self._end(trial, TrialState.PRUNED, f"not promising after {self._reached(trial)}")
+        if self.promotion.pauses(trial, self.trials):
+            self._release(trial)
+            self.study.pause(trial)
+            return Event(Happening.PAUSED, trial, f"not among the best third after {self._reached(trial)}")
         return None
 
     def _end(self, trial: TrialRecord, state: TrialState, reason: str = "", *, traceback: str = "") -> Event:

@@ -14,6 +14,8 @@ class TrialState(StrEnum):
     """How a trial stands. The last four are kinds of not working, told apart because their cures differ."""
 
     RUNNING = "running"
+    PAUSED = "paused"
+    """Waits to be among the best of its rung (`pruner: promotion`). Not final: it goes on from its checkpoint."""
     COMPLETE = "complete"
     PRUNED = "pruned"
     DIVERGED = "diverged"
@@ -25,7 +27,7 @@ class TrialState(StrEnum):
     @property
     def is_final(self) -> bool:
         """Tell whether nothing more will happen to the trial."""
-        return self not in (TrialState.RUNNING, TrialState.LOST)
+        return self not in (TrialState.RUNNING, TrialState.PAUSED, TrialState.LOST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +116,8 @@ class TrialRecord:
     state: TrialState = TrialState.RUNNING
     reason: str = ""
     ended: float | None = None
+    pinned: bool = False
+    """Whether the user wants it trained to its end, whatever the pruner says."""
 
     @property
     def last(self) -> Progress | None:

@@ -13,16 +13,16 @@ from orchestrator.spec import StrictLoader
 from workloads.options import allowed_types, tuple_item_type
 
 
-def split_assignments(given: Sequence[str]) -> dict[str, str]:
+def split_assignments(given: Sequence[str], option: str = "--set ") -> dict[str, str]:
     """Return the texts by name; UserError where one has no name, or a name comes twice."""
     texts: dict[str, str] = {}
     for assignment in given:
         name, equals, text = assignment.partition("=")
         name = name.strip()
         if not equals or not name:
-            raise UserError(f"--set {assignment}: name=value is needed, as in --set hidden_size=256")
+            raise UserError(f"{option}{assignment}: name=value is needed, as in {option}hidden_size=256")
         if name in texts:
-            raise UserError(f"--set {name}: given twice")
+            raise UserError(f"{option}{name}: given twice")
         texts[name] = text
     return texts
 

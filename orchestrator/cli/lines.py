@@ -56,6 +56,8 @@ def describe(event: Event, sweep: Sweep) -> str | None:
             return f"trial {trial.number} lost its worker ({event.message}) after {reached}; it will be taken up again"
         case Happening.MOVED:
             return f"trial {trial.number} leaves its worker ({event.message}) after {reached}; it goes on elsewhere"
+        case Happening.PAUSED:
+            return f"trial {trial.number} is paused: {event.message}"
         case Happening.EVALUATED:
             return f"trial {trial.number}, {reached}: {metric} {number(trial.value(metric))}"
         case Happening.ENDED:

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from orchestrator.cli.lines import describe
 from orchestrator.cli.pace import Pace
+from orchestrator.spec import SweepSpec
 from orchestrator.sweep import Event, Happening, Sweep
 from orchestrator.trial import TrialRecord, best_trial
 from orchestrator.wording import count, duration, in_view_order, number, setting, states, value_of
@@ -27,8 +28,12 @@ class Screen:
     def __init__(self, sweep: Sweep, console: Console, *, watch: str = "", pace: Pace | None = None) -> None:
         self.sweep, self.console, self.watch = sweep, console, watch
         self.pace = pace or Pace()
-        self.spec = sweep.study.spec
         self.slots = 0
+
+    @property
+    def spec(self) -> SweepSpec:
+        """Return the spec as it is now: it may be steered."""
+        return self.sweep.study.spec
 
     def live(self) -> Live:
         """Return the context in which the view is on the screen; it is gone behind it."""

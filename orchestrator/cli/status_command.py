@@ -15,6 +15,7 @@ from orchestrator.pages import Block, Facts, Heading, Table
 from orchestrator.settings import Settings
 from orchestrator.spec import trials_allowed
 from orchestrator.standing import Standing, driver_of, standing
+from orchestrator.trial import TrialState
 from orchestrator.wording import count, duration, number, setting, states
 
 EPILOG = """\b
@@ -109,10 +110,11 @@ def page_of(seen: Standing, flags: str = "") -> list[Block]:
     if seen.best is not None:
         facts.append(("best", f"{seen.metric} {number(seen.best.value(seen.metric))}, trial {seen.best.number}"))
         facts.append(("", setting(seen.best.chosen)))
+    facts += [("wanted" if index == 0 else "", line) for index, line in enumerate(seen.wanted)]
     if row.model:
         facts.append(("model", row.model))
     page: list[Block] = [Heading(f"{row.name}: {seen.spec.workload.kind}"), Facts(facts)]
-    if seen.under_way:
+    if any(trial.state is not TrialState.PAUSED for trial in seen.under_way):
         page.append(under_way(seen))
     return page
 
@@ -134,7 +136,7 @@ def state(seen: Standing, flags: str) -> str:
 
 
 def under_way(seen: Standing) -> Table:
-    """Return the trials that have begun and not ended."""
+    """Return the trials that have begun and not ended, without those that are paused."""
     evaluations = seen.spec.budget.evaluations
     return Table(
         ("trial", "evaluations", seen.metric, "setting"),
@@ -146,5 +148,6 @@ def under_way(seen: Standing) -> Table:
                 setting(trial.chosen),
             )
             for trial in seen.under_way
+            if trial.state is not TrialState.PAUSED
         ],
     )

@@ -6,28 +6,41 @@ import time
 
 import click
 
-from orchestrator.cli.options import existing_ledger, find_sweep, flags_given, with_settings
+from orchestrator.cli.options import as_json, existing_ledger, find_sweep, flags_given, with_settings
+from orchestrator.cli.wishing import tell, want
+from orchestrator.errors import UserError
 from orchestrator.settings import Settings
+from orchestrator.wishes import WishKind
 
 EPILOG = """\b
 Examples:
   bptt stop demo
-  bptt stop demo --wait && bptt extend demo --trials 10
+  bptt stop demo --wait
+  bptt stop demo --trial 7     end a hopeless trial; its worker takes another
 """
 LOOK_EVERY_S = 0.5
 
 
-@click.command("stop", epilog=EPILOG, short_help="Ask a running sweep to stop; it can go on later.")
+@click.command("stop", epilog=EPILOG, short_help="Ask a running sweep to stop, or end one trial.")
 @click.argument("sweep", metavar="SWEEP")
 @click.option("--wait", is_flag=True, help="Return when it has stopped.")
+@click.option(
+    "--trial", type=click.IntRange(min=0), metavar="N", help="End this trial alone, at once; the sweep goes on."
+)
+@as_json
 @with_settings
-def command(settings: Settings, sweep: str, wait: bool) -> None:
-    """Ask the driver of SWEEP, a name or a sweep file, to stop after the evaluations under way."""
+def command(settings: Settings, sweep: str, wait: bool, trial: int | None, as_json: bool) -> None:
+    """Ask the driver of SWEEP, a name or a sweep file, to stop after the evaluations under way; it can go on later."""
     from orchestrator.lease import lay_down
     from orchestrator.standing import driver_of, state_of
 
     ledger = existing_ledger(settings)
     row = find_sweep(ledger, sweep)
+    if trial is not None:
+        tell(ledger, row.name, want(ledger, row.name, WishKind.STOP, {"trial": trial}), as_json=as_json)
+        return
+    if as_json:
+        raise UserError("--json is for --trial; `bptt status --json` says how the sweep stands")
     again = f"go on with `bptt resume {row.name}{flags_given()}`"
     if not row.is_driven:
         state = state_of(row)

@@ -44,7 +44,7 @@ def group(seen: Standing, label: str, members: Sequence[TrialRecord], lengths: M
 
 def find_reasons(trials: Sequence[TrialRecord]) -> list[Reason]:
     """Put together the trials that did not work, by state and reason; pruned ones worked."""
-    working = (TrialState.RUNNING, TrialState.LOST, TrialState.COMPLETE, TrialState.PRUNED)
+    working = (TrialState.RUNNING, TrialState.PAUSED, TrialState.LOST, TrialState.COMPLETE, TrialState.PRUNED)
     found: dict[tuple[str, str], list[int]] = {}
     for trial in trials:
         if trial.state not in working:

@@ -185,7 +185,7 @@ class MlflowTracker:
             self._finished.discard(number)
             if number not in shown:
                 self._written.pop(number, None)
-            if number not in shown or trial.state.is_final:
+            if number not in shown or trial.state.is_final or trial.state is TrialState.PAUSED:
                 self._mark(trial)
         self._is_open = True
 
@@ -202,7 +202,7 @@ class MlflowTracker:
         # The loop may end the trial at this very moment: the end is read first, all that led to it after.
         ended, state, reason = trial.ended, trial.state, trial.reason
         if ended is None:
-            state, reason = TrialState.RUNNING, ""
+            state, reason = TrialState.PAUSED if state is TrialState.PAUSED else TrialState.RUNNING, ""
         written = self._written.get(trial.number, 0)
         fresh = trial.evaluations[written:]
         runs.write(replace(trial, evaluations=fresh, state=state, reason=reason, ended=ended))

@@ -60,6 +60,7 @@ class SweepRuns:
         states = {
             number_of(run): "" if run.info.status == "RUNNING" else run.data.tags.get("bptt.state", "") for run in runs
         }
+        self._shown = {number_of(run): run.data.tags.get("bptt.state", "") for run in runs}
         self._ended = sum(map(bool, states.values()))
         for number, state in states.items():
             self._improve(state, number)
@@ -150,7 +151,9 @@ class SweepRuns:
         """Show a trial as it stands; `trial.evaluations` may be only those that were not written before."""
         from mlflow.entities import Metric, Param, RunTag
 
-        tags = state_tags(trial) if trial.state.is_final and trial.number in self._children else {}
+        # Paused trials and those that go on change their tag too; a new run is made with it.
+        has_changed = trial.state.is_final or self._shown.get(trial.number, trial.state) != trial.state
+        tags = state_tags(trial) if has_changed and trial.number in self._children else {}
         run_id = self._children.get(trial.number) or self._create(trial)
         params: list[Param] = []
         if trial.number not in self._begun:
@@ -162,6 +165,7 @@ class SweepRuns:
         ]
         self.client.log_batch(run_id, metrics, params, [RunTag(key, value) for key, value in tags.items()])
         self._begun.add(trial.number)
+        self._shown[trial.number] = str(trial.state)
         if trial.evaluations:
             self._values[trial.number] = trial.value(self._metric)
         if trial.state.is_final and trial.ended is not None:

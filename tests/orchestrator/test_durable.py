@@ -108,7 +108,7 @@ def test_what_was_committed_before_a_connection_broke_is_not_written_twice(
 def test_an_evaluation_whose_acknowledgement_was_cut_off_is_there_once(
     ledger: Ledger, lease: Lease, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    held, breaks = ledger._held, iter([True])
+    held, breaks = ledger.held, iter([True])
 
     class BreaksAtTheEnd:
         def __init__(self, *arguments: str) -> None:
@@ -122,7 +122,7 @@ def test_an_evaluation_whose_acknowledgement_was_cut_off_is_there_once(
             if next(breaks, False):
                 raise AWAY
 
-    monkeypatch.setattr(ledger, "_held", BreaksAtTheEnd)
+    monkeypatch.setattr(ledger, "held", BreaksAtTheEnd)
     ledger.record("test", 0, evaluation(0), owner=lease.owner)
     assert ledger.evaluations("test") == {0: [evaluation(0)]}
 

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.cli.extend_command import extend
-from orchestrator.errors import SweepHeld, UserError
-from orchestrator.lease import Lease
+from orchestrator.cli.wishing import want
+from orchestrator.errors import UserError
 from orchestrator.ledger import Ledger
 from orchestrator.settings import Settings
 from orchestrator.spec import SweepSpec, spec_from
 from orchestrator.standing import standing
+from orchestrator.wishes import WishKind
 from tests.fakes import KIND
 from tests.orchestrator.cli.conftest import Bptt
 from tests.orchestrator.conftest import make_spec
@@ -88,12 +88,14 @@ def test_a_running_sweep_is_stopped_from_another_terminal(
     with start("run", path, "--in-process") as process:
         wait_for_evaluations(process, sweep_settings, 1)
         held = bptt("run", path, "--in-process")
-        refused = bptt("extend", "test", "--trials", 1)
+        extended = bptt("extend", "test", "--trials", 1)
+        refused = bptt("extend", "test", "--trials", 1, "--run")
         answer = bptt("stop", "test", "--wait")
         out, err = process.communicate(timeout=20)
     assert (held.status, refused.status) == (2, 2)
     assert f"by process {process.pid}" in held.err
-    assert "bptt stop test" in refused.err
+    assert extended.out == "test now has 101 trials\n"
+    assert refused.err == "bptt: --run: test is being run already; without --run its driver is told\n"
     assert answer.status == 0
     assert f"asked process {process.pid} on" in answer.out
     assert "test has stopped (interrupted); go on with `bptt resume test`" in answer.out
@@ -154,10 +156,15 @@ def test_an_extended_sweep_runs_the_trials_added(bptt: Bptt, sweep_file: SweepFi
     assert "test finished: 9 trials (9 complete)" in at_once.err
 
 
+def extend(ledger: Ledger, trials: int, hours: float | None) -> SweepSpec:
+    want(ledger, "recorded", WishKind.EXTEND, {"trials": trials, "hours": hours})
+    return spec_from(ledger.sweep("recorded").spec)
+
+
 def test_hours_are_added_to_hours(sweep_settings: Settings) -> None:
     spec = spec_with(budget={"trials": 3, "sequence_steps": 40_000, "evaluations": 4, "hours": 0.5})
     ledger = record_sweep(sweep_settings, [], spec=spec)
-    extended = extend(ledger, "recorded", trials=2, hours=1.5)
+    extended = extend(ledger, 2, 1.5)
     assert (extended.budget.trials, extended.budget.hours) == (5, 2.0)
     row = ledger.sweep("recorded")
     assert spec_from(row.spec) == extended
@@ -179,7 +186,7 @@ def test_a_budget_that_cannot_be_is_refused_and_changes_nothing(
     ledger = record_sweep(sweep_settings, [])
     before = ledger.sweep("recorded")
     with pytest.raises(UserError, match=words):
-        extend(ledger, "recorded", trials=trials, hours=hours)
+        extend(ledger, trials, hours)
     after = ledger.sweep("recorded")
     assert (after.spec, after.state, after.is_driven) == (before.spec, before.state, False)
 
@@ -188,14 +195,7 @@ def test_a_grid_that_is_tried_whole_cannot_be_extended(sweep_settings: Settings)
     space = {"cell_type": ["rnn", "gru"], "truncation_length": [8, 16]}
     spec = spec_with(space=space, search={"sampler": "grid"})
     with pytest.raises(UserError, match="the grid of recorded has 4 settings"):
-        extend(record_sweep(sweep_settings, [], spec=spec), "recorded", trials=1, hours=None)
-
-
-def test_a_sweep_that_is_driven_is_not_extended(sweep_settings: Settings) -> None:
-    ledger = record_sweep(sweep_settings, [])
-    Lease(ledger, "recorded").take()
-    with pytest.raises(SweepHeld, match="bptt stop recorded"):
-        extend(ledger, "recorded", trials=1, hours=None)
+        extend(record_sweep(sweep_settings, [], spec=spec), 1, None)
 
 
 def test_extending_by_nothing_is_refused(bptt: Bptt, sweep_settings: Settings) -> None:

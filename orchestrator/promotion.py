@@ -1,0 +1,81 @@
+"""Successive halving that resumes: `search.pruner: promotion`.
+
+ASHA of Li et al. (2020), "A system for massively parallel hyperparameter tuning", Algorithm 2. A trial that reaches a
+rung and is not among the best third there is paused, not ended; its worker takes a paused trial that has come to be
+among them, or else a new one. Everything follows from the evaluations acknowledged: nothing is to be remembered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from orchestrator.spec import SweepSpec
+from orchestrator.trial import TrialRecord, TrialState
+
+REDUCTION = 3
+"""Of so many trials on a rung, one is promoted; each rung is so many times as far as the one below."""
+
+
+def rungs_of(evaluations: int) -> tuple[int, ...]:
+    """Return after how many evaluations trials are compared, the lowest first.
+
+    From the highest of them trials are trained to their end; with fewer than three evaluations there is none.
+    """
+    lowest = max(evaluations // 10, 1)
+    found = []
+    while lowest * REDUCTION <= evaluations:
+        found.append(lowest)
+        lowest *= REDUCTION
+    return tuple(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Promotion:
+    """Who goes on from a rung."""
+
+    metric: str
+    is_maximized: bool
+    rungs: tuple[int, ...]
+    """Evaluations after which trials are compared."""
+
+    @classmethod
+    def of(cls, spec: SweepSpec) -> Promotion:
+        """Return the rungs of a sweep; without any where its pruner is another."""
+        rungs = rungs_of(spec.budget.evaluations) if spec.search.pruner == "promotion" else ()
+        return cls(str(spec.objective.metric), spec.objective.direction == "maximize", rungs)
+
+    def best(self, rung: int, trials: Sequence[TrialRecord]) -> list[TrialRecord]:
+        """Return the trials that may go on from a rung: of all that ever reached it, the best third, rounded down."""
+        there = [trial for trial in trials if len(trial.evaluations) >= rung]
+        return self._ranked(rung, there)[: len(there) // REDUCTION]
+
+    def _ranked(self, rung: int, trials: Sequence[TrialRecord]) -> list[TrialRecord]:
+        sign = -1.0 if self.is_maximized else 1.0
+        return sorted(trials, key=lambda trial: (sign * trial.evaluations[rung - 1].metrics[self.metric], trial.number))
+
+    def pauses(self, trial: TrialRecord, trials: Sequence[TrialRecord]) -> bool:
+        """Tell whether a trial is on a rung and not among the best there."""
+        reached = len(trial.evaluations)
+        if trial.pinned or reached not in self.rungs:
+            return False
+        return all(trial is not other for other in self.best(reached, trials))
+
+    def next(self, trials: Sequence[TrialRecord]) -> TrialRecord | None:
+        """Return the paused trial that is to go on now, of the highest rung that has one; None where none is."""
+        for rung in reversed(self.rungs):
+            for trial in self.best(rung, trials):
+                if trial.state is TrialState.PAUSED and len(trial.evaluations) == rung:
+                    return trial
+        return None
+
+    def last_resort(self, trials: Sequence[TrialRecord]) -> TrialRecord | None:
+        """Return the best paused trial of the highest rung that has one.
+
+        A sweep of few trials may fill no rung so far that any is promoted from it; its result is trained all the same.
+        """
+        for rung in reversed(self.rungs):
+            paused = [trial for trial in trials if trial.state is TrialState.PAUSED and len(trial.evaluations) == rung]
+            if paused:
+                return self._ranked(rung, paused)[0]
+        return None

@@ -1,0 +1,94 @@
+"""What samplers see of a sweep's trials, where that differs from what is."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Container, Iterator, Mapping
+from contextlib import contextmanager
+
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.storages import InMemoryStorage
+from optuna.trial import FrozenTrial, TrialState
+
+OF_ITS_SPACE = "cma:"
+"""Attributes in which CMA-ES keeps a distribution over the space that it was asked in."""
+
+
+class SeenBySamplers(InMemoryStorage):
+    """A study in memory that samplers see a little otherwise while they are asked; pruners see it as it is.
+
+    - A paused trial may never go on. To TPE a running one counts as bad, so it is shown as one that was pruned.
+    - In a space that was narrowed, trials within it are shown as if they had been drawn from it: samplers learn only
+      from parameters whose ranges have always been the same. Those outside of it are shown as failed, which samplers
+      do not look at. CMA-ES begins anew there, for its state belongs to the ranges it came from.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.paused: set[int] = set()
+        self.space: Mapping[str, BaseDistribution] = {}
+        """The space now."""
+        self.is_narrowed = False
+        self._is_asked = False
+
+    @contextmanager
+    def asked(self) -> Iterator[None]:
+        """Show trials as samplers are to see them."""
+        self._is_asked = True
+        for study in self._studies.values():
+            study.param_distribution.update(self.space)  # choices that are fewer than before are refused otherwise
+        try:
+            yield
+        finally:
+            self._is_asked = False
+
+    def get_all_trials(
+        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        """Return the trials, as Optuna asks for them."""
+        if not self._is_asked or not (self.paused or self.is_narrowed):
+            return super().get_all_trials(study_id, deepcopy, states)
+        trials = [self._seen(trial) for trial in super().get_all_trials(study_id, deepcopy)]
+        return [trial for trial in trials if states is None or trial.state in states]
+
+    def _seen(self, trial: FrozenTrial) -> FrozenTrial:
+        is_old = self.is_narrowed and bool(trial.params) and not self._is_of_this_space(trial)
+        if trial.number not in self.paused and not is_old:
+            return trial
+        seen = copy.copy(trial)
+        if trial.number in self.paused:
+            seen.state = TrialState.PRUNED
+        if is_old:
+            if all(name in self.space and contains(self.space[name], value) for name, value in trial.params.items()):
+                seen.distributions = {name: self.space[name] for name in trial.params}
+                if not self._has_ranges_of_this_space(trial):
+                    attributes = trial.system_attrs.items()
+                    seen.system_attrs = {key: value for key, value in attributes if not key.startswith(OF_ITS_SPACE)}
+            else:
+                seen.state = TrialState.FAIL
+        return seen
+
+    def _is_of_this_space(self, trial: FrozenTrial) -> bool:
+        return all(self.space.get(name) == distribution for name, distribution in trial.distributions.items())
+
+    def _has_ranges_of_this_space(self, trial: FrozenTrial) -> bool:
+        # CMA-ES knows no choices, and in the database a trial has all that there ever were.
+        return all(
+            self.space.get(name) == distribution or isinstance(distribution, CategoricalDistribution)
+            for name, distribution in trial.distributions.items()
+        )
+
+
+def with_choices(trial: FrozenTrial, choices: Mapping[str, BaseDistribution]) -> FrozenTrial:
+    """Return a trial with all the choices that its parameters ever had: Optuna's databases take no others."""
+    widened = copy.deepcopy(trial)
+    widened.distributions = {name: choices.get(name, known) for name, known in trial.distributions.items()}
+    return widened
+
+
+def contains(distribution: BaseDistribution, value: object) -> bool:
+    """Tell whether a distribution can give a value."""
+    try:
+        return bool(distribution._contains(distribution.to_internal_repr(value)))
+    except ValueError:  # a choice that is none of this distribution's
+        return False
