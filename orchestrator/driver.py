@@ -14,6 +14,7 @@ from orchestrator.errors import BpttError, LeaseLost, SpecChanged, SweepNotFound
 from orchestrator.executors.base import Executor
 from orchestrator.lease import Lease, LeaseKeeper
 from orchestrator.ledger import Ledger, SweepRow
+from orchestrator.retention import Retention
 from orchestrator.settings import Settings
 from orchestrator.spec import Resources, SweepSpec, difference, is_of_resources, spec_from
 from orchestrator.study import SweepStudy, has_trials
@@ -81,7 +82,8 @@ class Driver:
         checkpoints = CheckpointStorage(self.settings.checkpoints).within(self.spec.name)
         trials = study.records()
         self.tracker.open(self.spec, dataset, trials)
-        sweep = Sweep(study, self.executor, self.tracker, checkpoints, self.keeper, trials=trials)
+        retention = Retention(self.spec, checkpoints, self.settings.keep)
+        sweep = Sweep(study, self.executor, self.tracker, checkpoints, self.keeper, retention, trials=trials)
         if not sweep.is_complete and not self.keeper.out_of_time.is_set():
             expected = self._expect(dataset)
             sweep.room, self.notes = expected.room, expected.notes
