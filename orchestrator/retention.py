@@ -1,7 +1,7 @@
 """Which checkpoints a sweep leaves behind, and when the others go.
 
-The database is the truth: what it says of the trials decides, and files are deleted only after it does, so that a kill at
-any moment leaves too many files, never too few.
+The database is the truth: what it says of the trials decides, and files are deleted only after it does, so that a kill
+at any moment leaves too many files, never too few.
 """
 
 from __future__ import annotations
