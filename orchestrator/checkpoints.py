@@ -23,7 +23,7 @@ Result = TypeVar("Result")
 
 PATIENCE_S = 60.0
 """How long an object store is waited for that answers that it is busy (500, 503) or does not answer at all."""
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 15.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 10.0
 """Between two tries; within each, pyarrow tries on its own for some seconds."""
 PASSING = re.compile(
     r"HTTP status (5\d\d|429)|NETWORK_CONNECTION|SLOW_DOWN|SERVICE_UNAVAILABLE|INTERNAL_FAILURE|THROTTLING"
@@ -130,10 +130,10 @@ class CheckpointStorage:
         return content
 
     def is_there(self) -> bool:
-        """Tell whether the folder exists; an object store has no folders, and is there."""
-        if not self._is_local:
-            return True
-        return bool(self._files.get_file_info(self._root).type == fs.FileType.Directory)
+        """Tell whether the folder exists, or the bucket: an object store has no folders."""
+        place = self._root if self._is_local else self._root.partition("/")[0]
+        found = patiently(lambda: self._files.get_file_info(place))
+        return bool(found.type == fs.FileType.Directory)
 
     def delete(self, uri: str) -> bool:
         """Remove a file, if that can be done now; return whether it is gone. One that stays does no harm."""

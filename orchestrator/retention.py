@@ -79,7 +79,7 @@ class Retention:
 
     def ended(self, trials: Sequence[TrialRecord], trial: TrialRecord) -> None:
         """Delete what a trial that has ended, in the database too, leaves behind or makes needless of others."""
-        for progress in trial.evaluations[-CHECKPOINTS_KEPT:-1]:
+        for progress in trial.evaluations[-1 - CHECKPOINTS_KEPT : -1]:  # one more than that was there until now
             self.checkpoints.delete(progress.checkpoint)
         self._held.add(trial.number)
         kept = worth_keeping(self.spec, trials, self.keep)

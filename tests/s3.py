@@ -66,7 +66,9 @@ def serving(monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     try:
         import boto3
 
-        boto3.client("s3", endpoint_url=f"http://{store.endpoint}", region_name="us-east-1").create_bucket(Bucket=BUCKET)
+        boto3.client("s3", endpoint_url=f"http://{store.endpoint}", region_name="us-east-1").create_bucket(
+            Bucket=BUCKET
+        )
         yield store
     finally:
         server.shutdown()
