@@ -2,28 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
-from pathlib import Path
-from urllib.parse import quote, quote_plus, unquote, unquote_plus
-
-SECRETS = (
-    "BPTT_STUDY_URL",
-    "BPTT_TRACKING_URI",
-    "BPTT_CHECKPOINTS",
-    "BPTT_ARTIFACTS",
-    "MLFLOW_TRACKING_URI",
-    "MLFLOW_TRACKING_PASSWORD",
-    "MLFLOW_TRACKING_TOKEN",
-    "AWS_SECRET_ACCESS_KEY",
-    "AWS_SESSION_TOKEN",
-    "RAY_AUTH_TOKEN",
-)
-"""Variables that are secret, or URLs in which a password stands."""
-SHORTEST = 6
-"""Characters. A shorter password would be masked in the middle of ordinary words."""
-_hidden: set[str] = set()
 
 
 def presentable(text: str) -> str:
@@ -32,43 +11,9 @@ def presentable(text: str) -> str:
 
 
 def masked(text: str) -> str:
-    """Mask every secret known to this process, and the passwords of URLs, known or not.
-
-    Better too much than too little, for a password may hold a slash or an @.
-    """
-    for secret in sorted(_hidden | _secrets_of_environment(), key=len, reverse=True):
-        text = text.replace(secret, "***")
+    """Mask the passwords of URLs; better too much than too little, for a password may hold a slash or an @."""
     text = re.sub(r"(://[^\s/:@]*):\S*@", r"\1:***@", text)
     return re.sub(r"(?i)([?&](?:ssl)?(?:password|token|secret\w*|\w*_key)=)[^&\s'\"]+", r"\1***", text)
-
-
-def hide(secret: str) -> None:
-    """Mask a secret, or the password in a URL, from now on in whatever this process says."""
-    _hidden.update(_forms(secret))
-
-
-def _forms(value: str) -> set[str]:
-    """Return what has to be masked of a secret or of a URL: the password as it is, encoded and decoded."""
-    if "://" in value:
-        found = re.search(r"://[^\s/:@]*:(\S*)@", value)
-        passwords = {found[1]} if found else set()
-        passwords |= set(re.findall(r"(?i)[?&](?:ssl)?(?:password|token|secret\w*|\w*_key)=([^&\s]+)", value))
-    else:
-        passwords = {value}
-    forms = {form(password) for password in passwords for form in (str, quote, quote_plus, unquote, unquote_plus)}
-    forms |= {quote(form, safe="") for form in forms} | {repr(form)[1:-1] for form in forms}
-    return {form for form in forms if len(form) >= SHORTEST}
-
-
-def _secrets_of_environment() -> set[str]:
-    # Read anew each time: a worker has no settings, but the environment; and it is done only where something is said.
-    found: set[str] = set()
-    for name in SECRETS:
-        found |= _forms(os.environ.get(name, ""))
-    if file := os.environ.get("RAY_AUTH_TOKEN_PATH"):
-        with contextlib.suppress(OSError, ValueError):
-            found |= _forms(Path(file).expanduser().read_text(encoding="utf-8").strip())
-    return found
 
 
 class BpttError(Exception):

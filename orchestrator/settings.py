@@ -7,18 +7,17 @@ what BPTT_STUDY_URL would say, and so for every other setting.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from orchestrator.errors import SECRETS, UserError, hide, masked
+from orchestrator.errors import UserError
 
 PREFIX, IN_FILE = "BPTT_", "_FILE"
-OTHERS_SECRETS = tuple(name for name in SECRETS if name.startswith(("MLFLOW_", "AWS_"))) + ("AWS_ACCESS_KEY_ID",)
-"""What libraries read from the environment themselves, and what may stand in a file too. Ray has its own way:
-RAY_AUTH_TOKEN_PATH."""
+OTHERS_SECRETS = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
+"""What libraries read from the environment themselves, and what may stand in a file too."""
 
 Keep = Literal["best", "all"]
 """Of which ended trials the last checkpoint stays: of the best (with `objective.cost`, of the front), or of all."""
@@ -52,8 +51,6 @@ class Settings(BaseModel):
         variables = {name: PREFIX + name.upper() for name in cls.model_fields}
         known = {name: value for name, variable in variables.items() if (value := given(environ, variable))}
         known |= {name: value for name, value in (flags or {}).items() if value is not None}
-        for name in ("study_url", "tracking_uri", "artifacts", "checkpoints"):
-            hide(str(known.get(name, "")))
         try:
             return cls(**known).complete()
         except ValidationError as error:
@@ -63,10 +60,6 @@ class Settings(BaseModel):
                 # What stands in a file may be secret, and is not shown.
                 raise UserError(f"{variable}{IN_FILE}: {file}: {first['msg']}") from None
             raise UserError(f"{variable}: {first['input']!r}: {first['msg']}") from error
-
-    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
-        """Show no password."""
-        return [(name, masked(value) if isinstance(value, str) else value) for name, value in super().__repr_args__()]
 
     def complete(self) -> Settings:
         """Fill in the defaults that follow from the runs folder."""

@@ -14,7 +14,6 @@ from typing import Any
 
 import workloads
 from orchestrator.checkpoints import CheckpointStorage
-from orchestrator.errors import masked
 from orchestrator.trial import (
     Assignment,
     CheckpointLost,
@@ -129,8 +128,8 @@ def plain(progress: Progress) -> Progress:
 
 def explain(error: Exception) -> Failure | StorageFault | CheckpointLost:
     """Sort what went wrong in a trial by what it means for the sweep."""
-    first_line = masked((str(error).strip() or type(error).__name__).splitlines()[0])[:500]
-    text = masked("".join(traceback.format_exception(error)))
+    first_line = (str(error).strip() or type(error).__name__).splitlines()[0][:500]
+    text = "".join(traceback.format_exception(error))
     if isinstance(error, StorageFailed):
         return StorageFault(first_line)
     if isinstance(error, UnusableCheckpoint):

@@ -8,14 +8,13 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-import traceback
 from pathlib import Path
 from typing import Any
 
 import click
 
 from orchestrator import __version__
-from orchestrator.errors import BpttError, masked, presentable
+from orchestrator.errors import BpttError, presentable
 
 COMMANDS = {
     "init": "Write a commented sweep file for a workload.",
@@ -107,8 +106,7 @@ def run(arguments: list[str] | None = None) -> int:
         return 0
     except Exception as error:
         if os.environ.get("BPTT_DEBUG"):
-            click.echo(masked(traceback.format_exc()), err=True)
-            return 1
+            raise
         complain(f"unexpected {type(error).__name__}: {error}; set BPTT_DEBUG=1 for the traceback")
         return 1
     return outcome if isinstance(outcome, int) else 0

@@ -138,13 +138,11 @@ def closed_by_signals() -> Iterator[None]:
 def server(settings: Settings, host: str, port: int, log: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
     """Run the MLflow server in a process group of its own, and end the whole group behind the block."""
     arguments = [
+        *("--backend-store-uri", settings.tracking_uri),
+        *("--default-artifact-root", settings.artifacts),
+        *("--artifacts-destination", settings.artifacts),
         *("--host", host, "--port", str(port), "--workers", "1"),
     ]
-    stores = {  # not as arguments, which every user of the machine can read
-        "MLFLOW_BACKEND_STORE_URI": settings.tracking_uri,
-        "MLFLOW_DEFAULT_ARTIFACT_ROOT": settings.artifacts,
-        "MLFLOW_ARTIFACTS_DESTINATION": settings.artifacts,
-    }
     quiet = {
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -152,7 +150,7 @@ def server(settings: Settings, host: str, port: int, log: IO[bytes]) -> Iterator
     }
     process = subprocess.Popen(
         [sys.executable, "-m", "mlflow", "server", *arguments],
-        env={**os.environ, **stores, **quiet},
+        env={**os.environ, **quiet},
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=subprocess.STDOUT,

@@ -16,7 +16,6 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrator.errors import presentable
 from orchestrator.settings import Settings
 from orchestrator.tracking.client import QUIET
 from orchestrator.tracking.register import Winner
@@ -105,7 +104,7 @@ def serve() -> None:
         try:
             reply = ("", getattr(runs, method)(*arguments))
         except Exception as error:  # noqa: BLE001 - the process's boundary
-            reply = (f"{type(error).__name__}: {presentable(str(error))[:500]}", None)
+            reply = (f"{type(error).__name__}: {' '.join(str(error).split())[:500]}", None)
         pickle.dump(reply, replies)
         replies.flush()
 

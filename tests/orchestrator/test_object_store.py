@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -35,7 +37,7 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[s3.Store]:
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Let no pause be waited for, and return their lengths."""
     made: list[float] = []
-    monkeypatch.setattr(checkpoints.time, "sleep", made.append)
+    monkeypatch.setattr(checkpoints, "time", SimpleNamespace(sleep=made.append, monotonic=lambda: 0.0, time=time.time))
     return made
 
 
@@ -90,7 +92,7 @@ def test_a_store_that_is_busy_for_a_while_is_waited_for(status: int, store: s3.S
     assert storage.read(uri) == b"content"
     store.faults = [status] * 25
     assert [file.name for file in storage.files()] == ["x"]
-    assert len(pauses) >= 3
+    assert len(pauses) >= 3  # at least one in each
 
 
 def test_pauses_grow_and_end_after_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,8 +106,7 @@ def test_pauses_grow_and_end_after_a_minute(monkeypatch: pytest.MonkeyPatch) -> 
         clock[0] += 6.0  # as long as pyarrow tries
         raise OSError("AWS Error UNKNOWN (HTTP status 503) during HeadObject operation")
 
-    monkeypatch.setattr(checkpoints.time, "sleep", sleep)
-    monkeypatch.setattr(checkpoints.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(checkpoints, "time", SimpleNamespace(sleep=sleep, monotonic=lambda: clock[0]))
     with pytest.raises(OSError, match=r"tried for 5\d s: .*503"):
         checkpoints.patiently(busy)
     assert pauses == [1.0, 2.0, 4.0, 8.0, 10.0]
@@ -142,7 +143,7 @@ def test_a_store_that_stays_away_stops_the_sweep_and_loses_nothing(
     settings, spec = on(store, tmp_path), make_spec(budget={"trials": 2, "sequence_steps": 3000, "evaluations": 3})
     monkeypatch.setattr(checkpoints, "PATIENCE_S", 1.0)
     driver = Driver(settings, spec, executor=LocalExecutor(1), tracker=NoTracker())
-    with pytest.raises(BpttError, match="nothing is lost") as caught, driver:
+    with pytest.raises(BpttError, match="nothing is lost") as caught, driver:  # noqa: PT012 - it ends there
         for event in driver.run():
             store.is_down = store.is_down or event.happening is Happening.EVALUATED
     assert "503" in str(caught.value)

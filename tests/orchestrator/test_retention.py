@@ -1,138 +1,104 @@
-"""What a sweep leaves behind, and what `bptt clean` removes."""
+"""What a sweep leaves behind: enough to go on and to predict, and no more."""
 
 from __future__ import annotations
 
-import json
-import os
-import time
+from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from orchestrator.checkpoints import CheckpointStorage
 from orchestrator.driver import Driver
 from orchestrator.executors.local import LocalExecutor
-from orchestrator.lease import Lease
-from orchestrator.ledger import Ledger
+from orchestrator.retention import superseded, worth_keeping
 from orchestrator.settings import Settings
+from orchestrator.study import read_sweep
+from orchestrator.sweep import Event, Happening
 from orchestrator.tracking.base import NoTracker
-from tests.orchestrator.cli.conftest import Bptt
+from orchestrator.trial import TrialState, best_trial
 from tests.orchestrator.conftest import Drive, make_spec, swept
+from tests.orchestrator.recorded import Recorded, record_sweep, spec_with
 
 
-def kept(settings: Settings, sweep: str = "test") -> list[str]:
-    return [file.name for file in CheckpointStorage(settings.checkpoints).within(sweep).files()]
+def files_of(settings: Settings) -> Counter[str]:
+    """Return the number of checkpoints by trial."""
+    folder = Path(settings.checkpoints.removeprefix("file://")) / "test"
+    return Counter(path.parent.name for path in folder.rglob("*") if path.is_file())
 
 
-def run(settings: Settings, spec: Any, *, evaluations: int | None = None) -> Driver:
-    """Drive a sweep, to its end or until that many evaluations are there."""
-    seen = 0
-    with Driver(settings, spec, executor=LocalExecutor(2), tracker=NoTracker()) as driver:
+def test_while_it_runs_a_sweep_keeps_the_best_and_what_goes_on(sweep_settings: Settings) -> None:
+    driver = Driver(sweep_settings, make_spec(), executor=LocalExecutor(2), tracker=NoTracker())
+    with driver:
+        for event in driver.run():
+            best = best_trial(swept(driver).trials, "valid_loss", "minimize")
+            if event.happening is Happening.TICK:
+                ended = {f"trial-{trial.number:05d}" for trial in swept(driver).trials if trial.state.is_final}
+                there = files_of(sweep_settings)
+                assert {name for name in there if name in ended} == ({f"trial-{best.number:05d}"} if best else set())
+                assert all(count <= 3 for count in there.values())  # two, and one that is not acknowledged yet
+    assert best is not None
+    assert files_of(sweep_settings) == {f"trial-{best.number:05d}": 1}
+    folder = Path(sweep_settings.checkpoints.removeprefix("file://")) / "test"
+    assert len(list(folder.iterdir())) == 1  # no empty folders
+
+
+def test_every_trials_last_checkpoint_stays_where_that_is_wanted(sweep_settings: Settings) -> None:
+    settings = sweep_settings.model_copy(update={"keep": "all"})
+    with Driver(settings, make_spec(), executor=LocalExecutor(2), tracker=NoTracker()) as driver:
         for _ in driver.run():
-            seen = sum(len(trial.evaluations) for trial in swept(driver).trials)
-            if evaluations is not None and seen >= evaluations:
-                break
-    return driver
+            pass
+    assert files_of(settings) == {f"trial-{number:05d}": 1 for number in range(6)}
 
 
-def test_a_sweep_leaves_the_checkpoint_of_its_best_trial_alone(drive: Drive, sweep_settings: Settings) -> None:
-    driver = drive(make_spec())
-    best = swept(driver).best
-    assert best is not None
-    assert best.last is not None
-    storage = CheckpointStorage(sweep_settings.checkpoints).within("test")
-    assert kept(sweep_settings) == [storage.name_of(best.last.checkpoint)]
-    assert storage.read(best.last.checkpoint) == b"5"
+def test_a_stopped_sweep_keeps_the_last_two_of_what_goes_on(drive: Drive, sweep_settings: Settings) -> None:
+    def third(event: Event) -> bool:
+        return event.trial is not None and len(event.trial.evaluations) == 3
+
+    drive(make_spec(), LocalExecutor(1), until=third)
+    assert files_of(sweep_settings) == {"trial-00000": 2}
 
 
-def test_all_ended_trials_keep_their_last_where_that_is_asked_for(sweep_settings: Settings) -> None:
-    run(sweep_settings.model_copy(update={"keep": "all"}), make_spec())
-    assert [name.partition("/")[0] for name in kept(sweep_settings)] == [f"trial-{number:05d}" for number in range(6)]
-
-
-def test_an_unfinished_trial_keeps_its_last_two(sweep_settings: Settings) -> None:
-    driver = run(sweep_settings, make_spec(), evaluations=7)
-    for trial in swept(driver).trials:
-        if not trial.state.is_final and len(trial.evaluations) > 1:
-            assert sum(f"trial-{trial.number:05d}/" in name for name in kept(sweep_settings)) == 2
-
-
-def test_the_next_driver_deletes_what_a_killed_one_did_not(
-    sweep_settings: Settings, monkeypatch: pytest.MonkeyPatch
+def test_what_a_killed_driver_had_not_deleted_goes_when_the_sweep_is_taken_up(
+    drive: Drive, sweep_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with monkeypatch.context() as patched:
-        patched.setattr(CheckpointStorage, "delete", lambda *_: False)  # as if killed before each deletion
-        run(sweep_settings, make_spec(), evaluations=20)
-        assert len(kept(sweep_settings)) >= 20
-    run(sweep_settings, make_spec())
-    assert len(kept(sweep_settings)) == 1
+    def fourth_ended(event: Event) -> bool:
+        return event.happening is Happening.ENDED and event.trial is not None and event.trial.number == 3
+
+    with monkeypatch.context() as undeletable:
+        undeletable.setattr(CheckpointStorage, "delete", lambda *_: False)
+        drive(make_spec(), LocalExecutor(1), until=fourth_ended)
+    assert sum(files_of(sweep_settings).values()) >= 20
+    trials = swept(drive(make_spec(), LocalExecutor(1))).trials
+    winner = best_trial(trials, "valid_loss", "minimize")
+    assert winner is not None
+    assert files_of(sweep_settings) == {f"trial-{winner.number:05d}": 1}
 
 
-def age(settings: Settings, name: str, hours: float = 24) -> None:
-    path = Path(settings.checkpoints.removeprefix("file://"), name)
-    past = time.time() - hours * 3600
-    os.utime(path, (past, past))
+def recorded(value: float, memory: float, state: TrialState | None = TrialState.COMPLETE) -> Recorded:
+    return Recorded("lstm", 16, [2.0, value], state, metrics={"peak_memory_mb": memory})
 
 
-def place(settings: Settings, name: str, hours: float = 24) -> None:
-    folder, _, file = name.rpartition("/")
-    CheckpointStorage(settings.checkpoints).within(folder).write(file, b"1")
-    age(settings, name, hours)
+TRIALS = [
+    recorded(1.0, 300.0),
+    recorded(1.5, 100.0),
+    recorded(1.4, 200.0),
+    recorded(1.6, 250.0),  # beaten in both
+    recorded(0.5, 50.0, TrialState.PRUNED),  # not trained to its end
+    recorded(0.4, 50.0, None),
+]
 
 
-def test_cleaning_removes_orphans_and_superseded_files_and_nothing_else(
-    bptt: Bptt, drive: Drive, sweep_settings: Settings
-) -> None:
-    drive(make_spec())
-    (best,) = kept(sweep_settings)
-    place(sweep_settings, "test/trial-00004/evaluation-0.ckpt")
-    place(sweep_settings, "test/trial-00004/evaluation-9.ckpt.77.part")
-    place(sweep_settings, "test/trial-00004/evaluation-new.ckpt", hours=0)
-    place(sweep_settings, "gone/trial-00000/evaluation-1.ckpt")
-    place(sweep_settings, "mine/notes.txt")
-    planned = json.loads(bptt("clean", "--dry-run", "--json").out)
-    assert {each["sweep"]: each["removable"]["files"] for each in planned} == {"gone": 0, "test": 2}
-    assert len(kept(sweep_settings)) == 4
-    answer = bptt("clean")
-    assert answer.status == 0
-    assert "removed 2 files" in answer.out
-    assert kept(sweep_settings) == sorted([best, "trial-00004/evaluation-new.ckpt"])
-    assert kept(sweep_settings, "gone") == ["trial-00000/evaluation-1.ckpt"]
-    assert bptt("clean", "gone", "--orphans").status == 0
-    assert kept(sweep_settings, "gone") == []
-    assert kept(sweep_settings, "mine") == ["notes.txt"]
-    assert "nothing to remove" in bptt("clean").out
+@pytest.mark.parametrize(("cost", "kept"), [(None, {0}), ("memory", {0, 1, 2})])
+def test_the_front_is_kept_where_trials_have_a_cost(cost: str | None, kept: set[int], sweep_settings: Settings) -> None:
+    spec = spec_with(objective={"metric": "valid_loss", "cost": cost}, search={"sampler": "random"})
+    ledger = record_sweep(sweep_settings, TRIALS, spec=spec, state="interrupted")
+    spec, trials = read_sweep(ledger, spec.name)
+    assert worth_keeping(spec, trials, "best") == kept
+    assert worth_keeping(spec, trials, "all") == {0, 1, 2, 3, 4}
+    assert len(list(superseded(spec, trials, "all"))) == 5
+    assert len(list(superseded(spec, trials, "best"))) == 10 - len(kept)  # the last trial has not ended
 
 
-def test_cleaning_leaves_what_a_driven_sweep_may_need(bptt: Bptt, sweep_settings: Settings) -> None:
-    run(sweep_settings.model_copy(update={"keep": "all"}), make_spec())
-    place(sweep_settings, "test/trial-00000/evaluation-orphan.ckpt")
-    before = kept(sweep_settings)
-    lease = Lease(Ledger(sweep_settings.study_url), "test")
-    lease.take()
-    try:
-        assert "nothing to remove" in bptt("clean").out
-        assert kept(sweep_settings) == before
-    finally:
-        lease.give_back("interrupted")
-    assert bptt("clean").status == 0
-    assert len(kept(sweep_settings)) == 1
-
-
-def test_cleaning_a_sweep_that_is_nowhere_is_refused_in_one_line(bptt: Bptt, drive: Drive) -> None:
-    drive(make_spec())
-    answer = bptt("clean", "nowhere")
-    assert (answer.status, answer.err) == (2, "bptt: no sweep is called nowhere; there are test\n")
-
-
-def test_a_trial_whose_checkpoint_was_not_kept_is_told_of(bptt: Bptt, drive: Drive) -> None:
-    best = swept(drive(make_spec())).best
-    assert best is not None
-    other = (best.number + 1) % 6
-    answer = bptt("predict", "test", "--trial", other)
-    assert answer.status == 2
-    assert "checkpoint was not kept" in answer.err
-    assert f"the best is trial {best.number}" in answer.err
-    assert "has no such trial; there are 0 to 5" in bptt("predict", "test", "--trial", 77).err
-    assert bptt("predict", "test", "--trial", best.number, "--json").status == 0
+def test_where_nothing_is_complete_nothing_that_ended_is_kept(sweep_settings: Settings) -> None:
+    ledger = record_sweep(sweep_settings, [recorded(1.0, 1.0, TrialState.PRUNED)])
+    assert worth_keeping(*read_sweep(ledger, "recorded"), "best") == set()

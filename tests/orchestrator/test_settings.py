@@ -52,7 +52,7 @@ def test_a_file_that_cannot_be_read_or_is_empty_is_named(tmp_path: Path) -> None
     for name, why in [
         ("none", "cannot be read: No such file"),
         ("empty", "is empty"),
-        ("binary", "cannot be read: it is not"),
+        ("binary", "cannot be read: it is not UTF-8"),
     ]:
         with pytest.raises(UserError, match=f"BPTT_CHECKPOINTS_FILE: .*{name} ?{why}"):
             Settings.load(environ={"BPTT_CHECKPOINTS_FILE": str(tmp_path / name)})
