@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -19,11 +20,8 @@ class Store:
     """The server's address, and the faults it has yet to give."""
 
     port: int = 0
-    faults: list[int] = field(default_factory=list)
-    """HTTP statuses that the next requests are answered with, one each."""
-    is_down: bool = False
-    """Whether every request is answered with 503."""
-    requests: int = 0
+    fault: int | None = None
+    """The HTTP status that every request is answered with, if it is not None."""
 
     @property
     def endpoint(self) -> str:
@@ -51,8 +49,7 @@ def serving(monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     store, backend = Store(), DomainDispatcherApplication(create_backend_app)
 
     def answer(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
-        store.requests += 1
-        fault = 503 if store.is_down else store.faults.pop(0) if store.faults else None
+        fault = store.fault
         if fault is None:
             return backend(environ, start)
         environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
@@ -66,6 +63,7 @@ def serving(monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     try:
         import boto3
 
+        urlopen(Request(f"http://{store.endpoint}/moto-api/reset", method="POST")).close()  # it is one for the process
         boto3.client("s3", endpoint_url=f"http://{store.endpoint}", region_name="us-east-1").create_bucket(
             Bucket=BUCKET
         )
