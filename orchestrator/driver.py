@@ -16,6 +16,7 @@ from orchestrator.errors import BpttError, LeaseLost, SpecChanged, SweepNotFound
 from orchestrator.executors.base import Executor
 from orchestrator.lease import Lease, LeaseKeeper
 from orchestrator.ledger import DriverRow, Ledger, SweepRow
+from orchestrator.retention import Retention
 from orchestrator.settings import Settings
 from orchestrator.spec import Resources, SweepSpec, difference, is_of_resources, spec_from
 from orchestrator.steering import Steering
@@ -90,7 +91,8 @@ class Driver:
         trials = study.records()
         self.tracker.open(as_it_began(self.ledger, self.spec), dataset, trials)
         steering = Steering(self.ledger, self.spec.name, self.lease.owner)
-        sweep = Sweep(study, self.executor, self.tracker, checkpoints, self.keeper, steering, trials=trials)
+        retention = Retention(self.spec, checkpoints, self.settings.keep)
+        sweep = Sweep(study, self.executor, self.tracker, checkpoints, self.keeper, steering, retention, trials=trials)
         for _ in steering.listen(sweep, now=True):  # a wish may be for more than a sweep that is complete has
             pass
         self.spec = study.spec

@@ -1,17 +1,26 @@
-"""Where things are kept: flags first, then BPTT_* variables, then defaults under ./bptt-runs."""
+"""Where things are kept: flags first, then BPTT_* variables, then defaults under ./bptt-runs.
+
+What is secret may stand in a file, as Docker and Kubernetes mount it: BPTT_STUDY_URL_FILE names the file that holds
+what BPTT_STUDY_URL would say, and so for every other setting.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from orchestrator.errors import UserError
 
-PREFIX = "BPTT_"
+PREFIX, IN_FILE = "BPTT_", "_FILE"
+OTHERS_SECRETS = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
+"""What libraries read from the environment themselves, and what may stand in a file too."""
+
+Keep = Literal["best", "all"]
+"""Of which ended trials the last checkpoint stays: of the best (with `objective.cost`, of the front), or of all."""
 
 
 class Settings(BaseModel):
@@ -27,22 +36,30 @@ class Settings(BaseModel):
     memory_gb: float | None = Field(
         None, gt=0, description="memory of each machine that trials may take together; default: what is free"
     )
+    keep: Keep = Field("best", description="of which ended trials the last checkpoint stays: of the best, or of all")
     lease_s: float = Field(60.0, ge=2, description="seconds after which a driver that gave no sign has lost its sweep")
     ray_address: str = Field("", description="a running Ray cluster; default: Ray inside this process's machine")
 
     @classmethod
     def load(cls, flags: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None) -> Settings:
         """Read settings; UserError names the variable that is wrong."""
-        environ = os.environ if environ is None else environ
-        known = {
-            name: environ[PREFIX + name.upper()] for name in cls.model_fields if environ.get(PREFIX + name.upper())
-        }
+        if environ is None:
+            environ = os.environ
+            for name in OTHERS_SECRETS:
+                if value := given(environ, name):
+                    os.environ[name] = value
+        variables = {name: PREFIX + name.upper() for name in cls.model_fields}
+        known = {name: value for name, variable in variables.items() if (value := given(environ, variable))}
         known |= {name: value for name, value in (flags or {}).items() if value is not None}
         try:
             return cls(**known).complete()
         except ValidationError as error:
             first = error.errors()[0]
-            raise UserError(f"{PREFIX}{str(first['loc'][0]).upper()}: {first['input']!r}: {first['msg']}") from error
+            variable = variables[str(first["loc"][0])]
+            if not environ.get(variable) and (file := environ.get(variable + IN_FILE)):
+                # What stands in a file may be secret, and is not shown.
+                raise UserError(f"{variable}{IN_FILE}: {file}: {first['msg']}") from None
+            raise UserError(f"{variable}: {first['input']!r}: {first['msg']}") from error
 
     def complete(self) -> Settings:
         """Fill in the defaults that follow from the runs folder."""
@@ -56,3 +73,23 @@ class Settings(BaseModel):
                 "checkpoints": self.checkpoints or (runs / "checkpoints").as_uri(),
             }
         )
+
+
+def given(environ: Mapping[str, str], variable: str) -> str:
+    """Return what a variable says, or the file that VARIABLE_FILE names, without white space round it; else nothing.
+
+    Raises UserError where the two say different things, or where the file cannot be read or is empty.
+    """
+    value, file = environ.get(variable, ""), environ.get(variable + IN_FILE, "")
+    if not file:
+        return value
+    try:
+        content = Path(file).expanduser().read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise UserError(f"{variable}{IN_FILE}: {file} cannot be read: {reason}") from error
+    if not content:
+        raise UserError(f"{variable}{IN_FILE}: {file} is empty")
+    if value and value != content:
+        raise UserError(f"{variable} and {variable}{IN_FILE} are both given; unset one of them")
+    return content

@@ -20,6 +20,7 @@ from orchestrator.errors import BpttError
 from orchestrator.executors.base import Executor
 from orchestrator.lease import LeaseKeeper
 from orchestrator.promotion import Promotion
+from orchestrator.retention import CHECKPOINTS_KEPT, Retention
 from orchestrator.room import Room
 from orchestrator.steering import Steering
 from orchestrator.study import SweepStudy
@@ -41,8 +42,6 @@ MOST_LOSSES = 3
 """Workers that may die on one trial before it makes an evaluation; after that it is told as failed."""
 HOPELESS_START, HOPELESS_ROW = 5, 10
 """Trials that may fail at the start of a sweep in which nothing was ever evaluated, and in a row at any time."""
-CHECKPOINTS_KEPT = 2
-"""The last ones of a trial under way: the one acknowledged, and the one before. An ended trial keeps its last."""
 
 
 class Happening(StrEnum):
@@ -79,6 +78,7 @@ class Sweep:
     checkpoints: CheckpointStorage
     keeper: LeaseKeeper
     steering: Steering
+    retention: Retention
     room: Room = field(default_factory=Room)
     """The memory that trials share: one that can never fit is told so and not started, and one that does not fit beside
     those under way waits."""
@@ -111,6 +111,7 @@ class Sweep:
 
         Raises LeaseLost where another driver took over, and BpttError where no trial can be trained at all.
         """
+        self.retention.begin(self.trials)
         for trial in [trial for trial in self.trials if not trial.state.is_final]:
             # A driver may have been killed between an evaluation and what followed from it.
             trial.state = TrialState.RUNNING
@@ -280,8 +281,7 @@ class Sweep:
         self._release(trial)
         self._drop_part_way(trial.number)
         self.study.tell(trial, state, reason, traceback=traceback)
-        if len(trial.evaluations) > 1:
-            self.checkpoints.delete(trial.evaluations[-2].checkpoint)
+        self.retention.ended(self.trials, trial)
         self.tracker.changed(trial)
         self._give_up_if_hopeless(trial)
         return Event(Happening.ENDED, trial, reason)
@@ -332,8 +332,10 @@ class Sweep:
 
     def _catch_up(self, trial: TrialRecord, progress: Progress) -> Iterator[Event]:
         """Take the checkpoint of an evaluation that was acknowledged before; what was measured then stays."""
+        lost = trial.evaluations[progress.evaluation].checkpoint
         self.study.repoint(trial, progress)
         self._drop_part_way(trial.number)
+        self.checkpoints.delete(lost)  # torn or altered, it may still be there
         del self.losses[trial.number]
         if progress.evaluation >= CHECKPOINTS_KEPT:
             self.checkpoints.delete(trial.evaluations[progress.evaluation - CHECKPOINTS_KEPT].checkpoint)

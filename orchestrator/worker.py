@@ -178,9 +178,11 @@ class WatchedStorage:
             raise StorageFailed(f"{name} cannot be written: {error}") from error
 
     def read(self, uri: str) -> bytes:
-        """Return what was stored; UnusableCheckpoint where it alone is gone, StorageFailed where all may be."""
+        """Return what was stored; UnusableCheckpoint where it is gone or altered, StorageFailed where all may be."""
         try:
             return self._storage.read(uri)
+        except UnusableCheckpoint:
+            raise
         except FileNotFoundError as error:
             if self._whole.is_there():
                 raise UnusableCheckpoint(f"{uri} is gone") from error

@@ -37,6 +37,7 @@ COMMANDS = {
     "predict": "Use a sweep's registered model.",
     "data": "List, describe and fetch the data known by name.",
     "ui": "Open the MLflow UI on the right databases.",
+    "clean": "Remove checkpoints that no sweep needs.",
     "doctor": "Check Ray, devices, databases, tracking and disk.",
 }
 HIDDEN = ("drive",)
@@ -73,7 +74,8 @@ Examples:
   bptt ui                                 every run in MLflow
 
 Settings come from flags, then BPTT_* variables (BPTT_RUNS, BPTT_STUDY_URL, BPTT_TRACKING_URI, BPTT_CHECKPOINTS,
-BPTT_RAY_ADDRESS, BPTT_DATA), then defaults under ./bptt-runs.
+BPTT_RAY_ADDRESS, BPTT_KEEP, BPTT_DATA), or files that BPTT_STUDY_URL_FILE and so on name, then defaults under
+./bptt-runs.
 """
 
 

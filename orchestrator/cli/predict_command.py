@@ -30,6 +30,7 @@ Examples:
   bptt predict weather history.csv -o forecast.csv
   bptt predict digits recording.wav --set beam_width=8
   bptt predict models:/weather/2 history.parquet --json
+  bptt predict demo --trial 12 --prompt 'The for'   another trial than the winner, where its checkpoint was kept
   bptt predict bptt-runs/train/memory-20250101-120000 - < sequences.jsonl
 
 Answers are a table on a terminal, CSV in a pipe, and with --json one JSON object a row.
@@ -43,6 +44,7 @@ Answers are a table on a terminal, CSV in a pipe, and with --json one JSON objec
     "--prompt", "prompts", multiple=True, metavar="TEXT", help="A text to continue or translate, not INPUT; repeatable."
 )
 @click.option("--set", "given", multiple=True, metavar="NAME=VALUE", help="An option of the model; repeatable.")
+@click.option("--trial", type=click.IntRange(min=0), metavar="N", help="This trial of the sweep, not its winner.")
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write it there (.csv, .jsonl, .parquet)."
 )
@@ -55,6 +57,7 @@ def command(
     *,
     prompts: tuple[str, ...],
     given: tuple[str, ...],
+    trial: int | None,
     output: Path | None,
     as_json: bool,
 ) -> None:
@@ -67,7 +70,7 @@ def command(
         raise UserError("--prompt and INPUT exclude each other")
     # Read before the model is: what is wrong with it shows at once.
     table = read_table(source) if source is not None else None
-    found = find_model(settings, model)
+    found = find_model(settings, model, trial=trial)
     example, defaults = found.example()
     options = read_options(given, defaults)
     if prompts:

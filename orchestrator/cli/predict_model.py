@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from orchestrator.cli.options import existing_ledger, find_sweep
 from orchestrator.cli.trained import MODEL, TrainedFolder
 from orchestrator.errors import UserError
 from orchestrator.settings import Settings
@@ -91,9 +92,14 @@ class RegisteredModel:
         return self._loaded.predict(table, options)
 
 
-def find_model(settings: Settings, name: str) -> Usable:
-    """Return the model called `name`: a path of `bptt train`, a sweep or a URI; UserError where there is none."""
+def find_model(settings: Settings, name: str, *, trial: int | None = None) -> Usable:
+    """Return the model called `name`: a path of `bptt train`, a sweep or a URI; UserError where there is none.
+
+    With `trial` it is that of one trial of the sweep, out of its last checkpoint.
+    """
     path = Path(name)
+    if trial is not None:
+        return of_trial(settings, name, trial)
     if path.suffix == ".ckpt" or path.is_file():
         if not (path.parent / MODEL).is_file():
             raise UserError(f"MODEL: {name}: there is no {MODEL} beside it; a sweep's model goes by the sweep's name")
@@ -103,3 +109,29 @@ def find_model(settings: Settings, name: str) -> Usable:
     from orchestrator.tracking.model import load_predictions
 
     return RegisteredModel(load_predictions(settings, name))
+
+
+def of_trial(settings: Settings, sweep: str, number: int) -> TrainedModel:
+    """Return the model in a trial's last checkpoint; UserError where there is none, or where it was not kept."""
+    from orchestrator.checkpoints import CheckpointStorage
+    from orchestrator.standing import standing
+
+    ledger = existing_ledger(settings)
+    seen = standing(ledger, find_sweep(ledger, sweep))
+    trial = next((trial for trial in seen.trials if trial.number == number), None)
+    if trial is None:
+        there = f"there are 0 to {len(seen.trials) - 1}" if seen.trials else "there are none yet"
+        raise UserError(f"--trial {number}: {seen.row.name} has no such trial; {there}")
+    if trial.last is None:
+        raise UserError(f"--trial {number}: it has no evaluation, and so no checkpoint ({trial.state})")
+    storage = CheckpointStorage(settings.checkpoints).within(seen.row.name)
+    try:
+        return TrainedModel(seen.spec.load_workload().predictor(storage.read(trial.last.checkpoint)))
+    except FileNotFoundError as error:
+        best = "" if seen.best is None else f"; the best is trial {seen.best.number}"
+        raise UserError(
+            f"--trial {number}: its checkpoint was not kept ({trial.state}){best}; with BPTT_KEEP=all a sweep keeps "
+            "the last one of every trial"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"--trial {number}: {error}") from error

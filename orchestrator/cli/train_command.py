@@ -22,7 +22,7 @@ from orchestrator.errors import BpttError, Interrupted, UserError
 from orchestrator.settings import Settings
 from orchestrator.trial import Failure, TrialState
 from orchestrator.worker import explain
-from workloads.protocol import Dataset, Diverged, Progress, Workload
+from workloads.protocol import Dataset, Diverged, Progress, UnusableCheckpoint, Workload
 
 EPILOG = """\b
 Examples:
@@ -131,6 +131,9 @@ def train(folder: TrainedFolder, workload: Workload, dataset: Dataset, *, thread
     except KeyboardInterrupt as error:
         again = f"bptt train {shlex.quote(folder.kind)} --out {shlex.quote(str(shown(folder.path)))} --resume"
         raise Interrupted(f"interrupted after {view.position(evaluations)}; go on with: {again}") from error
+    except UnusableCheckpoint as error:
+        best = f"`bptt predict {shlex.quote(str(shown(folder.path)))}` uses the best one if that is whole"
+        raise BpttError(f"{error}; training cannot go on from it: begin another run ({best})") from error
     except Diverged as error:
         raise BpttError(f"diverged: {error}; a lower learning_rate or max_grad_norm may help") from error
     except (RuntimeError, MemoryError) as error:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import workloads
-from orchestrator.checkpoints import CheckpointStorage
+from orchestrator.checkpoints import CheckpointStorage, unseal
 from orchestrator.errors import UserError
 from workloads.protocol import Dataset, Predictor, Progress, Workload
 
@@ -133,7 +133,7 @@ class TrainedFolder:
                 raise UserError(f"{self.path} has no checkpoint yet; go on with `bptt train --resume`")
             checkpoint = self.checkpoint(best)
         try:
-            return self.workload().predictor(checkpoint.read_bytes())
+            return self.workload().predictor(unseal(checkpoint.read_bytes(), checkpoint.name))
         except OSError as error:
             raise UserError(f"{checkpoint} cannot be read: {error.strerror}") from error
         except ValueError as error:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
+from orchestrator.pareto import undominated
 from orchestrator.report.evidence import Front, Point
 from orchestrator.report.values import complete_values, sign
 from orchestrator.standing import Standing
@@ -23,16 +22,3 @@ def find_fronts(seen: Standing) -> list[Front]:
         if points:
             fronts.append(Front(kind, undominated(points, sign(seen)), len(points)))
     return fronts
-
-
-def undominated(points: Sequence[Point], sign: float) -> list[Point]:
-    """Return the points that none beats, the cheapest first; `sign` times the value is the smaller the better.
-
-    A point is beaten by one that is as good at least in both ways, and better in one. Equal points beat each other not.
-    """
-    front: list[Point] = []
-    for point in sorted(points, key=lambda point: (point.cost, sign * point.value, point.trial)):
-        same = bool(front) and (front[-1].cost, front[-1].value) == (point.cost, point.value)
-        if not front or same or sign * point.value < sign * front[-1].value:
-            front.append(point)
-    return front

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -199,10 +200,14 @@ def test_stopping_does_not_change_what_is_sampled(drive: Drive, tmp_path: Path) 
         assert [trial.chosen for trial in swept(stopped).trials] == [trial.chosen for trial in swept(whole).trials]
 
 
-def test_only_the_last_checkpoint_of_an_ended_trial_is_kept(drive: Drive) -> None:
-    for trial in swept(drive(make_spec(budget={"trials": 2, "evaluations": 5}))).trials:
-        there = [Path(progress.checkpoint.removeprefix("file://")).exists() for progress in trial.evaluations]
-        assert there == [False, False, False, False, True]
+def test_only_the_last_checkpoint_of_the_best_trial_is_kept(drive: Drive) -> None:
+    spec = make_spec(space={"quality": {"choice": [1.0]}}, budget={"trials": 2, "evaluations": 5})
+    first, second = (
+        [Path(progress.checkpoint.removeprefix("file://")).exists() for progress in trial.evaluations]
+        for trial in swept(drive(spec)).trials
+    )
+    assert first == [False, False, False, False, True]
+    assert second == [False, False, False, False, False]  # as good as the best is not better
 
 
 def test_a_full_disk_stops_the_sweep_and_costs_no_trial(
@@ -272,7 +277,46 @@ def test_a_trial_whose_last_checkpoints_are_gone_goes_on_from_an_older_one_or_an
     again = {1: 1, 2: 4}[lost]
     assert len(list(marks.iterdir())) - trained == 10 - sum(map(len, before.values())) + again
     kept = [path for path in (sweep_settings.runs / "checkpoints").rglob("*") if path.is_file()]
-    assert len(kept) == 2
+    assert len(kept) == 1
+
+
+def torn(content: bytes) -> bytes:
+    return content[:-1]
+
+
+def flipped(content: bytes) -> bytes:
+    return bytes([content[0] ^ 4]) + content[1:]  # 4 evaluations were trained, or 0
+
+
+@pytest.mark.parametrize("harm", [torn, flipped])
+@pytest.mark.parametrize("harmed", [1, 2])
+def test_a_trial_whose_last_checkpoints_are_altered_ends_as_if_they_were_not(
+    harmed: int, harm: Callable[[bytes], bytes], drive: Drive, sweep_settings: Settings
+) -> None:
+    budget = {"trials": 2, "sequence_steps": 6000, "evaluations": 6}
+    seen = 0
+
+    def fourth(event: Event) -> bool:
+        nonlocal seen
+        seen += event.happening is Happening.EVALUATED
+        return seen == 4
+
+    whole = drive(make_spec(name="whole", budget=budget), LocalExecutor(1))
+    drive(make_spec(budget=budget), LocalExecutor(1), until=fourth)
+    ledger = Ledger(sweep_settings.study_url)
+    for progress in ledger.evaluations("test")[0][-harmed:]:
+        path = Path(progress.checkpoint.removeprefix("file://"))
+        path.write_bytes(harm(path.read_bytes()))
+    lost = []
+    driver = drive(make_spec(budget=budget), LocalExecutor(1), until=lambda event: lost.append(event))
+    messages = [event.message for event in lost if event.happening is Happening.LOST]
+    assert len(messages) == harmed
+    assert all("is not a whole checkpoint" in message for message in messages)
+    for mine, theirs in zip(swept(driver).trials, swept(whole).trials, strict=True):
+        assert mine.state is theirs.state is TrialState.COMPLETE
+        assert [progress.metrics for progress in mine.evaluations] == [p.metrics for p in theirs.evaluations]
+    files = [path for path in (sweep_settings.runs / "checkpoints" / "test").rglob("*") if path.is_file()]
+    assert len(files) == 1
 
 
 class LeavingExecutor(LocalExecutor):

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.pages import plain
+from orchestrator.pareto import undominated
 from orchestrator.report import make_report
 from orchestrator.report.evidence import Point
-from orchestrator.report.fronts import undominated
 from orchestrator.report.words import page_of
 from orchestrator.settings import Settings
 from orchestrator.trial import TrialState
