@@ -44,5 +44,5 @@ def test_a_stream_that_breaks_again_and_again_is_given_up() -> None:
 
 
 def test_where_nothing_listens_is_said_at_once() -> None:
-    with pytest.raises(UserError, match="address: http://127.0.0.1:9 cannot be reached"):
+    with pytest.raises(UserError, match=r"address: http://127\.0\.0\.1:9 cannot be reached"):
         JobsServer("http://127.0.0.1:9")
