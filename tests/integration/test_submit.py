@@ -21,12 +21,14 @@ import pytest
 import yaml
 
 from orchestrator.ledger import Ledger
+from orchestrator.standing import standing
 from orchestrator.study import read_sweep
 from tests import fakes
 
 pytestmark = pytest.mark.slow
 
 TOKEN, SECRET = "0123456789abcdef" * 2, "hunter2hunter2"
+SLOW = {"kind": "scripted_workload:Scripted", "pause_s": 1.0}
 TRIALS, EVALUATIONS = 4, 5
 
 
@@ -180,9 +182,9 @@ class Terminal:
         return Ledger(f"sqlite:///{self.shared}/study.db")
 
     def status(self, name: str) -> dict[str, Any]:
-        code, out, err = self.bptt("status", name, "--json")
-        assert code == 0, err
-        return dict(json.loads(out))
+        """Return how a sweep stands, as `bptt status --json` has it; that itself takes seconds on a busy machine."""
+        ledger = self.ledger()
+        return standing(ledger, ledger.sweep(name)).plain()
 
     def wait_for(self, name: str, condition: Callable[[dict[str, Any]], bool], timeout_s: float = 120) -> None:
         end = time.monotonic() + timeout_s
@@ -201,11 +203,12 @@ class Terminal:
 
 
 @pytest.fixture
-def terminal(head: Head, tmp_path: Path) -> Terminal:
+def terminal(head: Head, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Terminal:
     folder, shared = tmp_path / "typed here", tmp_path / "shared"
     folder.mkdir()
     shared.mkdir()
     shutil.copy(fakes.__file__, folder / "scripted_workload.py")
+    monkeypatch.syspath_prepend(str(folder))
     return Terminal(head, folder, shared)
 
 
@@ -223,9 +226,15 @@ def test_a_submitted_sweep_runs_to_its_end_and_is_followed_from_another_folder(
     code, out, err = terminal.submit(terminal.write("sent"), BPTT_CHECKPOINTS=f"s3://key:{SECRET}@bucket/x")
     assert (code, err) == (0, ""), out
     assert "sent: its driver runs on the cluster" in out
-    elsewhere = Terminal(terminal.head, tmp_path, terminal.shared)
-    driver = elsewhere.status("sent")["driver"]
-    assert (driver["job"], driver["address"]) == ("bptt-sent-1", terminal.head.address)
+    (tmp_path / "elsewhere").mkdir()
+    shutil.copy(fakes.__file__, tmp_path / "elsewhere" / "scripted_workload.py")
+    elsewhere = Terminal(terminal.head, tmp_path / "elsewhere", terminal.shared)
+    code, out, err = elsewhere.bptt("status", "sent", "--watch")
+    assert (code, err) == (0, "")
+    assert out.startswith("sent ")
+    driver = terminal.ledger().driver("sent")
+    assert driver is not None
+    assert (driver.job, driver.address) == ("bptt-sent-1", terminal.head.address)
     code, out, err = elsewhere.bptt("logs", "sent", "-f")
     assert (code, err) == (0, "")
     assert "[4/4] trial 3 complete" in out
@@ -240,14 +249,14 @@ def test_a_submitted_sweep_runs_to_its_end_and_is_followed_from_another_folder(
 
 
 def test_two_terminals_that_submit_at_once_make_one_job(terminal: Terminal) -> None:
-    sweep = terminal.write("twice")
+    sweep = terminal.write("twice", workload=SLOW)
     wanted = ("submit", sweep, "--address", terminal.head.address, "--allow-local", "--runs", str(terminal.shared))
     typed = [terminal.start(*wanted, "--json") for _ in range(2)]
     answers = [json.loads(each.communicate(timeout=200)[0]) for each in typed]
     assert [each.returncode for each in typed] == [0, 0]
     assert sorted(answer["submitted"] for answer in answers) == [False, True]
     assert {answer["job"] for answer in answers} == {"bptt-twice-1"}
-    terminal.write("twice", search={"sampler": "random", "pruner": "none", "seed": 4})
+    terminal.write("twice", workload=SLOW, search={"sampler": "random", "pruner": "none", "seed": 4})
     code, out, err = terminal.submit(sweep)
     assert (code, out) == (2, "")
     assert "search.seed: 3 -> 4" in err
@@ -257,7 +266,7 @@ def test_two_terminals_that_submit_at_once_make_one_job(terminal: Terminal) -> N
 
 
 def test_a_driver_killed_on_the_cluster_is_followed_by_another(terminal: Terminal) -> None:
-    assert terminal.submit(terminal.write("killed"))[0] == 0
+    assert terminal.submit(terminal.write("killed", workload=SLOW))[0] == 0
     for more in (2, 9):
         terminal.wait_for("killed", evaluated(more))
         os.kill(terminal.status("killed")["driver"]["pid"], signal.SIGKILL)
@@ -268,7 +277,7 @@ def test_a_driver_killed_on_the_cluster_is_followed_by_another(terminal: Termina
 
 
 def test_a_stopped_sweep_goes_on_when_it_is_submitted_by_name(terminal: Terminal, tmp_path: Path) -> None:
-    assert terminal.submit(terminal.write("stopped"))[0] == 0
+    assert terminal.submit(terminal.write("stopped", workload=SLOW))[0] == 0
     terminal.wait_for("stopped", evaluated(1))
     assert terminal.bptt("stop", "stopped", "--wait")[0] == 0
     assert terminal.status("stopped")["state"] == "interrupted"
@@ -294,7 +303,7 @@ def test_a_job_stopped_through_ray_gives_its_lease_back(terminal: Terminal) -> N
 
 
 def test_a_sweep_whose_job_is_gone_is_taken_up_by_whoever_keeps_it(terminal: Terminal) -> None:
-    assert terminal.submit(terminal.write("orphan"))[0] == 0
+    assert terminal.submit(terminal.write("orphan", workload=SLOW))[0] == 0
     terminal.wait_for("orphan", evaluated(1))
     driver = terminal.status("orphan")["driver"]["pid"]
     os.killpg(os.getpgid(driver), signal.SIGKILL)  # the supervisor too
