@@ -9,7 +9,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from orchestrator.errors import UserError
+from orchestrator.errors import UserError, masked
+from orchestrator.secrets import remember_url
 
 PREFIX = "BPTT_"
 
@@ -43,6 +44,14 @@ class Settings(BaseModel):
         except ValidationError as error:
             first = error.errors()[0]
             raise UserError(f"{PREFIX}{str(first['loc'][0]).upper()}: {first['input']!r}: {first['msg']}") from error
+
+    def model_post_init(self, _context: Any) -> None:
+        """Keep what is secret in the URLs from whatever is printed and recorded."""
+        for url in (self.study_url, self.tracking_uri, self.artifacts, self.checkpoints):
+            remember_url(url)
+
+    def __repr_args__(self) -> Any:
+        return [(name, masked(value) if isinstance(value, str) else value) for name, value in super().__repr_args__()]
 
     def complete(self) -> Settings:
         """Fill in the defaults that follow from the runs folder."""

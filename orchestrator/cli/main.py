@@ -8,13 +8,14 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
 import click
 
 from orchestrator import __version__
-from orchestrator.errors import BpttError, presentable
+from orchestrator.errors import BpttError, masked, presentable
 
 COMMANDS = {
     "init": "Write a commented sweep file for a workload.",
@@ -102,9 +103,10 @@ def run(arguments: list[str] | None = None) -> int:
         # The reader of a pipe has seen enough; Python must not complain of that when it flushes at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the last boundary
         if os.environ.get("BPTT_DEBUG"):
-            raise
+            click.echo(masked(traceback.format_exc()), err=True)
+            return 1
         complain(f"unexpected {type(error).__name__}: {error}; set BPTT_DEBUG=1 for the traceback")
         return 1
     return outcome if isinstance(outcome, int) else 0
