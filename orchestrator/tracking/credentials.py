@@ -1,4 +1,4 @@
-"""Whether a tracking server lets this user in: asked before a sweep starts, since a wrong password is soon put right."""
+"""Whether a tracking server lets this user in: asked before a sweep starts, since a wrong password is soon mended."""
 
 from __future__ import annotations
 
