@@ -96,7 +96,9 @@ def test_a_connection_cut_at_commit_writes_nothing_twice(
             commit(dialect, connection)
         if struck:
             postgres_server.execute(f"SELECT pg_terminate_backend({connection.driver_connection.info.backend_pid})")
-            connection.driver_connection.execute("SELECT 1")  # raises what a commit into a connection that is gone raises
+            connection.driver_connection.execute(
+                "SELECT 1"
+            )  # raises what a commit into a connection that is gone raises
         commit(dialect, connection)
 
     monkeypatch.setattr(PGDialect_psycopg, "do_commit", break_off)
