@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -104,6 +105,9 @@ def run(arguments: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:  # noqa: BLE001 - the last boundary
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+            complain(f"{str(error.filename)[:60]}...: too long for the name of a file or a sweep; give a shorter one")
+            return 2
         if os.environ.get("BPTT_DEBUG"):
             click.echo(masked(traceback.format_exc()), err=True)
             return 1
@@ -114,4 +118,5 @@ def run(arguments: list[str] | None = None) -> int:
 
 def complain(message: str) -> None:
     """Write one line to stderr."""
-    click.echo("bptt: " + presentable(message), err=True)
+    # A name given in bytes that are no UTF-8 cannot be written as it is.
+    click.echo("bptt: " + presentable(message).encode(errors="backslashreplace").decode(), err=True)

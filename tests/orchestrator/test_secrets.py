@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 import pytest
 from hypothesis import given
@@ -45,7 +45,7 @@ def forget() -> Iterator[None]:
 def shapes(secret: str) -> set[str]:
     """Return a secret in the forms in which it must not appear; made apart from those that the code knows."""
     encoded = base64.b64encode(secret.encode()).decode().rstrip("=")
-    return {secret, quote(secret, safe=""), quote(secret), secret.replace(" ", "+"), encoded}
+    return {secret, quote(secret, safe=""), quote(secret), quote_plus(secret), encoded}
 
 
 def assert_no_secret(text: str, where: str) -> None:
