@@ -21,9 +21,10 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from orchestrator.checkpoints import CheckpointStorage
-from orchestrator.errors import BpttError
+from orchestrator.errors import BpttError, masked, presentable
 from orchestrator.presence import presence
 from orchestrator.settings import Settings
+from orchestrator.tracking.credentials import ADVICE, refusal
 from workloads.data.catalogue import ENTRIES, data_root
 
 OK, WARNING, FAILURE = "ok", "warning", "failure"
@@ -49,6 +50,10 @@ class Finding:
     message: str
     advice: str = ""
     """What to do, where something is to be done."""
+
+    def __post_init__(self) -> None:
+        for field in ("message", "advice"):
+            object.__setattr__(self, field, masked(getattr(self, field)))
 
 
 def check_python(_settings: Settings) -> Iterable[Finding]:
@@ -150,6 +155,8 @@ def check_server(uri: str) -> Finding:
     except (OSError, ValueError) as error:
         advice = "start it, or correct BPTT_TRACKING_URI; sweeps go on without it and log later"
         return Finding("tracking", FAILURE, f"{uri} cannot be reached: {one_line(error)}", advice)
+    if why := refusal(uri):  # health is everybody's to ask
+        return Finding("tracking", FAILURE, why, ADVICE)
     return Finding("tracking", OK, f"{uri} answers")
 
 
@@ -308,4 +315,4 @@ CHECKS: dict[str, Check] = {
 
 def one_line(error: object) -> str:
     """Return the message of an error, fit for one line."""
-    return " ".join(str(error).split())[:300]
+    return presentable(str(error))[:300]

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-import re
+from orchestrator.secrets import masked
+
+__all__ = [
+    "BpttError",
+    "Interrupted",
+    "LeaseLost",
+    "SpecChanged",
+    "SpecError",
+    "SweepHeld",
+    "SweepNotFound",
+    "UserError",
+    "masked",
+    "presentable",
+]
 
 
 def presentable(text: str) -> str:
     """Return a text that may hold what a user gave as one line, without passwords."""
     return masked(" ".join(text.split()))
-
-
-def masked(text: str) -> str:
-    """Mask the passwords of URLs; better too much than too little, for a password may hold a slash or an @."""
-    text = re.sub(r"(://[^\s/:@]*):\S*@", r"\1:***@", text)
-    return re.sub(r"(?i)([?&](?:ssl)?(?:password|token|secret\w*|\w*_key)=)[^&\s'\"]+", r"\1***", text)
 
 
 class BpttError(Exception):

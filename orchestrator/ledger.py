@@ -36,9 +36,12 @@ from orchestrator.databases import database_time, tune_sqlite
 from orchestrator.errors import LeaseLost, SpecChanged, SweepNotFound, UserError
 from orchestrator.patience import patiently
 from orchestrator.processes import is_gone
+from orchestrator.secrets import password_of
 from workloads.protocol import Progress
 
 TAKEN_OVER = "another driver has taken {} over; this one stops and writes nothing more"
+
+AT_SIGN = "the database cannot be opened; an @ in its password is written %40, a / %2F, a : %3A"
 
 metadata = MetaData()
 
@@ -283,4 +286,6 @@ def open_database(url: str) -> Engine:
         with engine.connect():
             return engine
     except (SQLAlchemyError, ImportError, OSError, ValueError) as error:
-        raise UserError(f"study_url: {url}: {' '.join(str(error).split())[:200]}") from error
+        # What the driver says may hold a part of a password that was cut at its @.
+        why = AT_SIGN if "@" in password_of(url) else " ".join(str(error).split())[:200]
+        raise UserError(f"study_url: {url}: {why}") from error

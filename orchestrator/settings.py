@@ -13,7 +13,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from orchestrator.errors import UserError
+from orchestrator.errors import UserError, masked
+from orchestrator.secrets import remember_url
 
 PREFIX, IN_FILE = "BPTT_", "_FILE"
 OTHERS_SECRETS = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
@@ -60,6 +61,14 @@ class Settings(BaseModel):
                 # What stands in a file may be secret, and is not shown.
                 raise UserError(f"{variable}{IN_FILE}: {file}: {first['msg']}") from None
             raise UserError(f"{variable}: {first['input']!r}: {first['msg']}") from error
+
+    def model_post_init(self, _context: Any) -> None:
+        """Keep what is secret in the URLs from whatever is printed and recorded."""
+        for url in (self.study_url, self.tracking_uri, self.artifacts, self.checkpoints):
+            remember_url(url)
+
+    def __repr_args__(self) -> Any:
+        return [(name, masked(value) if isinstance(value, str) else value) for name, value in super().__repr_args__()]
 
     def complete(self) -> Settings:
         """Fill in the defaults that follow from the runs folder."""

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from orchestrator.durable import DurableStudy, open_storage
-from orchestrator.errors import SweepNotFound
+from orchestrator.errors import SweepNotFound, masked
 from orchestrator.ledger import Ledger
 from orchestrator.pruning import FirstObjective
 from orchestrator.search import make_pruner, make_sampler
@@ -248,6 +248,7 @@ class SweepStudy:
 
     def tell(self, trial: TrialRecord, state: TrialState, reason: str = "", *, traceback: str = "") -> None:
         """End a trial, with the reason kept beside it."""
+        reason, traceback = masked(reason), masked(traceback)
         # The state in the database comes last, and only beside it do these count: a kill before it leaves the trial
         # under way, and it may end otherwise the next time.
         notes = {"state": str(state), "reason": reason, "traceback": traceback}

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from orchestrator.errors import masked
 from workloads.protocol import Dataset, Progress
 
 
@@ -48,6 +49,11 @@ class Failure:
     """One line for people."""
     traceback: str = ""
 
+    def __post_init__(self) -> None:
+        # Both are recorded and shown; what a library says of itself may hold its keys.
+        object.__setattr__(self, "reason", masked(self.reason))
+        object.__setattr__(self, "traceback", masked(self.traceback))
+
 
 @dataclass(frozen=True, slots=True)
 class Finished:
@@ -60,12 +66,18 @@ class StorageFault:
 
     reason: str
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "reason", masked(self.reason))
+
 
 @dataclass(frozen=True, slots=True)
 class CheckpointLost:
     """The checkpoint that a trial was to be resumed from is gone or torn; an older one may not be."""
 
     reason: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "reason", masked(self.reason))
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +100,8 @@ class Job:
     kind: str
     options: Mapping[str, Any]
     dataset: Dataset
-    checkpoints: str
+    checkpoints: str = field(repr=False)
+    """URI of their folder; the keys of an object store may be in it."""
     cpus: float = 1.0
     gpus: float = 0.0
     memory_gb: float | None = None

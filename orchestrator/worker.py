@@ -18,6 +18,7 @@ from typing import Any
 import workloads
 from orchestrator.checkpoints import CheckpointStorage
 from orchestrator.machine import own_memory_here
+from orchestrator.secrets import remember_url
 from orchestrator.trial import (
     Assignment,
     CheckpointLost,
@@ -51,6 +52,7 @@ class Worker:
     def prepare(self, job: Job) -> None:
         """Take over what is the same for all trials of a sweep."""
         self._job = job
+        remember_url(job.checkpoints)
         import torch
 
         torch.set_num_threads(max(math.floor(job.cpus), 1))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 
 import workloads
 from orchestrator.settings import Settings
+from tests import postgres
 from workloads.protocol import Dataset, Left, Progress, Workload
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -97,3 +98,27 @@ def text_file(tmp_path: Path) -> Path:
     path = tmp_path / "text.txt"
     path.write_text("the quick brown fox jumps over the lazy dog. " * 200)
     return path
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[postgres.PostgresServer]:
+    if not postgres.is_installed():
+        pytest.skip("PostgreSQL's server is not installed")
+    pytest.importorskip("psycopg")
+    with postgres.serving() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_url(postgres_server: postgres.PostgresServer) -> str:
+    """A database that tests share."""
+    return postgres_server.new_database()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database of its own, once of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/new folder/study.db"
+    server: postgres.PostgresServer = request.getfixturevalue("postgres_server")
+    return server.new_database()

@@ -5,16 +5,18 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
 import click
 
 from orchestrator import __version__
-from orchestrator.errors import BpttError, presentable
+from orchestrator.errors import BpttError, masked, presentable
 
 COMMANDS = {
     "init": "Write a commented sweep file for a workload.",
@@ -112,9 +114,13 @@ def run(arguments: list[str] | None = None) -> int:
         # The reader of a pipe has seen enough; Python must not complain of that when it flushes at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the last boundary
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+            complain(f"{str(error.filename)[:60]}...: too long for the name of a file or a sweep; give a shorter one")
+            return 2
         if os.environ.get("BPTT_DEBUG"):
-            raise
+            click.echo(masked(traceback.format_exc()), err=True)
+            return 1
         complain(f"unexpected {type(error).__name__}: {error}; set BPTT_DEBUG=1 for the traceback")
         return 1
     return outcome if isinstance(outcome, int) else 0
@@ -122,4 +128,5 @@ def run(arguments: list[str] | None = None) -> int:
 
 def complain(message: str) -> None:
     """Write one line to stderr."""
-    click.echo("bptt: " + presentable(message), err=True)
+    # A name given in bytes that are no UTF-8 cannot be written as it is.
+    click.echo("bptt: " + presentable(message).encode(errors="backslashreplace").decode(), err=True)

@@ -62,7 +62,7 @@ def existing_ledger(settings: Settings) -> Ledger:
             raise SweepNotFound(f"there are no sweeps yet: {url.database or 'memory'} does not exist; see `bptt run`")
         return Ledger(settings.study_url)
     except (SQLAlchemyError, ValueError) as error:
-        raise UserError(f"study_url: {' '.join(str(error).split())[:200]}") from error
+        raise UserError(f"study_url: {settings.study_url}: it is no URL of a database") from error
 
 
 def shown_url(settings: Settings) -> str:

@@ -19,7 +19,7 @@ from typing import IO
 import click
 
 from orchestrator.cli.options import flags_given, with_settings
-from orchestrator.errors import BpttError, UserError
+from orchestrator.errors import BpttError, UserError, masked
 from orchestrator.settings import Settings
 from orchestrator.tracking.client import is_database, sqlite_file
 
@@ -50,7 +50,7 @@ def command(settings: Settings, host: str, port: int, no_browser: bool) -> None:
     uri = settings.tracking_uri
     if uri.startswith(("http://", "https://")):
         page = uri.rstrip("/") + PAGE
-        click.echo(f"MLflow is at {page}")
+        click.echo(f"MLflow is at {masked(page)}")
         visit(page, no_browser)
         return
     check_database(settings)
@@ -137,12 +137,13 @@ def closed_by_signals() -> Iterator[None]:
 @contextmanager
 def server(settings: Settings, host: str, port: int, log: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
     """Run the MLflow server in a process group of its own, and end the whole group behind the block."""
-    arguments = [
-        *("--backend-store-uri", settings.tracking_uri),
-        *("--default-artifact-root", settings.artifacts),
-        *("--artifacts-destination", settings.artifacts),
-        *("--host", host, "--port", str(port), "--workers", "1"),
-    ]
+    arguments = ["--host", host, "--port", str(port), "--workers", "1"]
+    # Not as arguments, which everyone on this machine can see: URLs may hold passwords.
+    stores = {
+        "MLFLOW_BACKEND_STORE_URI": settings.tracking_uri,
+        "MLFLOW_DEFAULT_ARTIFACT_ROOT": settings.artifacts,
+        "MLFLOW_ARTIFACTS_DESTINATION": settings.artifacts,
+    }
     quiet = {
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -150,7 +151,7 @@ def server(settings: Settings, host: str, port: int, log: IO[bytes]) -> Iterator
     }
     process = subprocess.Popen(
         [sys.executable, "-m", "mlflow", "server", *arguments],
-        env={**os.environ, **quiet},
+        env={**os.environ, **quiet, **stores},
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=subprocess.STDOUT,

@@ -7,9 +7,12 @@ from orchestrator.tracking.base import NoTracker, Tracker
 
 
 def open_tracker(settings: Settings) -> Tracker:
-    """Return the tracker that the settings ask for."""
+    """Return the tracker that the settings ask for; UserError where its server refuses the user."""
     if settings.tracking_uri == "none":
         return NoTracker()
+    from orchestrator.tracking.credentials import check_credentials
+
+    check_credentials(settings.tracking_uri)
     from orchestrator.tracking.mlflow import MlflowTracker
 
     return MlflowTracker(settings)

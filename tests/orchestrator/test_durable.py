@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,6 +23,11 @@ from tests.orchestrator.conftest import make_spec
 from workloads.protocol import Progress
 
 AWAY = OperationalError("insert", {}, Exception("server closed the connection unexpectedly"))
+
+
+@pytest.fixture
+def sweep_settings(database_url: str, tmp_path: Path) -> Settings:
+    return Settings.load({"runs": tmp_path / "runs", "study_url": database_url}, environ={})
 
 
 @pytest.fixture

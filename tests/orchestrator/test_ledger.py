@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from sqlalchemy.exc import IntegrityError, OperationalError
@@ -21,8 +20,8 @@ from workloads.protocol import Progress
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Ledger:
-    made = Ledger(f"sqlite:///{tmp_path}/new folder/study.db")
+def ledger(database_url: str) -> Ledger:
+    made = Ledger(database_url)
     made.create("test", {"name": "test"})
     made.update("test", owner="me")
     return made

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from orchestrator.driver import claim
@@ -13,6 +15,11 @@ from orchestrator.sweep import Happening
 from orchestrator.trial import TrialState
 from tests.orchestrator.conftest import Drive, make_spec, swept
 from workloads.protocol import Progress
+
+
+@pytest.fixture
+def sweep_settings(database_url: str, tmp_path: Path) -> Settings:
+    return Settings.load({"runs": tmp_path / "runs", "study_url": database_url}, environ={})
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random", "qmc"])
