@@ -118,9 +118,11 @@ class Worker:
         return self._free_gpu()
 
     def _free_gpu(self) -> str:
-        import torch
+        if self._job is None or not self._job.gpus:
+            return ""
+        import torch  # not before: an interrupt may have cut its first import off, and a second one would abort
 
-        if self._job is None or not self._job.gpus or not torch.cuda.is_available():
+        if not torch.cuda.is_available():
             return ""
         gc.collect()  # a generator that failed stands in a cycle with its own traceback
         torch.cuda.empty_cache()

@@ -44,7 +44,7 @@ def test_a_driver_that_slept_through_its_lease_writes_nothing(tmp_path: Path) ->
         "workload": {"kind": "memory", "task": "copy", "lag": 3},
         "space": {"hidden_size": [8, 16]},
         "train": {"truncation_length": 8, "batch_size": 8},
-        "budget": {"trials": TRIALS, "sequence_steps": 200_000, "evaluations": EVALUATIONS},
+        "budget": {"trials": TRIALS, "sequence_steps": 60_000, "evaluations": EVALUATIONS},
         "search": {"sampler": "random", "pruner": "none", "seed": 1},
     }
     (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(spec))

@@ -185,7 +185,9 @@ def test_what_pruners_note_of_two_objectives_is_there_for_the_next_driver(
         for trial in load_study(Ledger(sweep_settings.study_url), "test").trials
     ]
     assert any(rungs)
-    kept = SweepStudy(Ledger(sweep_settings.study_url), spec, "me")
+    ledger = Ledger(sweep_settings.study_url)
+    ledger.update("test", owner="me")
+    kept = SweepStudy(ledger, spec, "me")
     kept.records()
     assert kept._first is not None
     assert [

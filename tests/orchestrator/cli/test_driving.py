@@ -127,7 +127,7 @@ def test_a_second_interrupt_stops_at_once(sweep_file: SweepFile, sweep_settings:
         assert process.stderr.readline().startswith("stopping")
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=25)  # less than the evaluation takes
-    assert process.returncode == 130
+    assert process.returncode == 130, err
     assert err.splitlines()[-1] == "bptt: test stopped at once; go on with `bptt resume test`"
     assert json.loads(bptt("status", "test", "--json").out)["state"] == "interrupted"
 
