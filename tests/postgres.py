@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 USER, PASSWORD = "bptt", "p@ss/w%40:r+d"
 NEEDED = ("initdb", "pg_ctl", "postgres")
-SETTINGS = "\nfsync = off\nsynchronous_commit = off\nfull_page_writes = off\nmax_connections = 60\n"
+SETTINGS = "\nfsync = off\nsynchronous_commit = off\nfull_page_writes = off\nmax_connections = 300\n"
 
 
 def is_installed() -> bool:

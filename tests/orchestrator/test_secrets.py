@@ -139,19 +139,16 @@ def dump(server: PostgresServer, url: str) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("place", [["--in-process"], ["--workers", "1"]], ids=["in process", "on Ray"])
-def test_no_secret_is_left_anywhere_by_a_sweep(
-    place: list[str], postgres_server: PostgresServer, tmp_path: Path
-) -> None:
+def test_no_secret_is_left_anywhere_by_a_sweep(postgres_server: PostgresServer, tmp_path: Path) -> None:
     (tmp_path / "sweep.yaml").write_text(SPEC.format(kind=KIND))
     study, tracking = postgres_server.new_database(), postgres_server.new_database()
     well = {"BPTT_STUDY_URL": study, "BPTT_TRACKING_URI": tracking}
     store = f"s3://{quote(KEY_ID, safe='')}:{quote(KEY, safe='')}@bucket/x?endpoint_override=127.0.0.1:1&scheme=http"
     wrong = postgres_server.url("nowhere", password="wro/ng@" + PASSWORD)
     runs = {
-        "well": (well, 1, ["run", "sweep.yaml", *place]),  # Scripted's predictions cannot be registered
+        "well": (well, 0, ["run", "sweep.yaml", "--in-process"]),
         "report": (well, 0, ["report", "planted"]),
-        "refused database": ({**well, "BPTT_STUDY_URL": wrong}, 2, ["run", "sweep.yaml", *place]),
+        "refused database": ({**well, "BPTT_STUDY_URL": wrong}, 2, ["run", "sweep.yaml", "--in-process"]),
         "doctor": ({**well, "BPTT_STUDY_URL": wrong, "BPTT_CHECKPOINTS": store}, 1, ["doctor"]),
     }
     for name, (environment, status, arguments) in runs.items():
@@ -159,11 +156,12 @@ def test_no_secret_is_left_anywhere_by_a_sweep(
         assert_no_secret(said, f"what was said: {name}")
         assert_no_secret(titles, f"process titles: {name}")
         assert "wro/ng" not in said
-        assert code in (0, status), said
+        assert code == status, said
     for url in (study, tracking):
         assert_no_secret(dump(postgres_server, url), "the database")
     _, trials = read_sweep(Ledger(study), "planted")
     assert {trial.state for trial in trials} >= {TrialState.FAILED}  # so that tracebacks are among what was looked at
     for file in tmp_path.rglob("*"):
-        if file.is_file():
+        # A model carries its workload's code, here that of these tests, in which the passwords stand.
+        if file.is_file() and "code/tests" not in file.as_posix():
             assert_no_secret(file.read_bytes().decode("latin-1"), str(file))

@@ -135,6 +135,7 @@ def drain(cluster: Any, node: str) -> None:
     assert accepted, why
 
 
+@pytest.mark.slow
 def test_workers_follow_the_cluster(cluster: Any, tmp_path: Path) -> None:
     special = replace(job(tmp_path), custom={"disk": 1.0}, accelerator="A100")
     asked = "1 CPU, 1 disk and an accelerator A100; the cluster has 1 CPU, 0 GPU, 0 disk and no accelerator A100"
