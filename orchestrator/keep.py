@@ -10,8 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from orchestrator.errors import SweepHeld
-from orchestrator.lease import LEASE_S, lay_down
+from orchestrator.lease import lay_down
 from orchestrator.ledger import Ledger, SweepRow
+from orchestrator.settings import LEASE_S
 from orchestrator.supervisor import MOST_STARTS, Patience
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -13,11 +14,12 @@ from orchestrator.databases import database_time
 from orchestrator.errors import LeaseLost, SweepHeld
 from orchestrator.ledger import TAKEN_OVER, Ledger, SweepRow, sweeps
 from orchestrator.patience import PATIENCE_S, is_away, patiently
-from orchestrator.processes import own_name
+from orchestrator.processes import lives_here, own_name
+from orchestrator.settings import LEASE_S
 
-LEASE_S = 60.0
-"""A driver that has not renewed its lease for so long has lost it, unless its settings say otherwise."""
 RENEW_EVERY_S = 2.0
+LOOK_EVERY_S = 0.25
+"""Between two looks whether another driver gives a sign of life."""
 LAID_DOWN = "stopped by `bptt stop`"
 
 
@@ -32,9 +34,10 @@ class Lease:
     def take(self) -> SweepRow:
         """Take the lease if it is free, has run out, or its owner is a process of this machine that is gone.
 
+        An owner elsewhere may have gone with its machine: it is waited for until it renews its lease, or that runs out.
         Returns the sweep as it was then. Raises SweepHeld where another driver holds it.
         """
-        row = self.ledger.sweep(self.name)
+        row = self._wait_for_a_sign(self.ledger.sweep(self.name))
         if row.is_driven:
             host, pid, *_ = (row.owner or "").split(":")
             raise SweepHeld(
@@ -51,6 +54,20 @@ class Lease:
             raise SweepHeld(f"{self.name} has just been taken by another driver; see `bptt status {self.name}`")
         self._renewed, self._renewed_at = time.monotonic(), time.time()
         return replace(self.ledger.sweep(self.name), state=row.state, message=row.message)
+
+    def _wait_for_a_sign(self, row: SweepRow) -> SweepRow:
+        """Return the sweep once its owner is known to live or its lease to be free."""
+        seen = row
+        while row.is_driven and row.owner == seen.owner and row.expires == seen.expires and not lives_here(row.owner):
+            if row is seen:
+                host = (row.owner or "").partition(":")[0]
+                sys.stderr.write(
+                    f"bptt: {self.name} has a driver on {host}; waiting for a sign of life from it, "
+                    f"{row.left_s:.0f} s at most\n"
+                )
+            time.sleep(LOOK_EVERY_S)
+            row = self.ledger.sweep(self.name)
+        return row
 
     def renew(self) -> bool:
         """Extend the lease and count the time used; return whether someone asked the sweep to stop.

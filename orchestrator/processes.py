@@ -13,11 +13,15 @@ def own_name() -> str:
     return f"{socket.gethostname()}:{os.getpid()}:{_started(os.getpid())}:{_namespace()}:{uuid.uuid4().hex[:8]}"
 
 
+def lives_here(name: str | None) -> bool:
+    """Tell whether that is a process of this machine, and still there."""
+    return name is not None and _is_of_this_machine(name) and not is_gone(name)
+
+
 def is_gone(name: str) -> bool:
     """Tell whether the process of that name is known to have ended; of another machine's nothing is known."""
-    host, pid, started, namespace, _ = name.split(":")
-    # Containers may share a host's name, but then not its process numbers.
-    if (host, namespace) != (socket.gethostname(), _namespace()):
+    _, pid, started, *_ = name.split(":")
+    if not _is_of_this_machine(name):
         return False
     try:
         os.kill(int(pid), 0)
@@ -26,6 +30,12 @@ def is_gone(name: str) -> bool:
     except PermissionError:
         return False
     return _status(int(pid))[:1] in (["Z"], ["X"]) or (started != "0" and _started(int(pid)) != started)
+
+
+def _is_of_this_machine(name: str) -> bool:
+    host, _, _, namespace, _ = name.split(":")
+    # Containers may share a host's name, but then not its process numbers.
+    return (host, namespace) == (socket.gethostname(), _namespace())
 
 
 def _started(pid: int) -> str:

@@ -20,6 +20,9 @@ PREFIX, IN_FILE = "BPTT_", "_FILE"
 OTHERS_SECRETS = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 """What libraries read from the environment themselves, and what may stand in a file too."""
 
+LEASE_S = 20.0
+"""Ten renewals missed are a driver gone rather than a slow one, and one that only slept goes on if nobody took over."""
+
 Keep = Literal["best", "all"]
 """Of which ended trials the last checkpoint stays: of the best (with `objective.cost`, of the front), or of all."""
 
@@ -38,7 +41,7 @@ class Settings(BaseModel):
         None, gt=0, description="memory of each machine that trials may take together; default: what is free"
     )
     keep: Keep = Field("best", description="of which ended trials the last checkpoint stays: of the best, or of all")
-    lease_s: float = Field(60.0, ge=2, description="seconds after which a driver that gave no sign has lost its sweep")
+    lease_s: float = Field(LEASE_S, ge=2, description="seconds without a sign after which a driver has lost its sweep")
     ray_address: str = Field("", description="a running Ray cluster; default: Ray inside this process's machine")
 
     @classmethod

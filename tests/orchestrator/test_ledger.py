@@ -6,6 +6,7 @@ import math
 import os
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 
@@ -16,6 +17,7 @@ from orchestrator import lease as lease_module
 from orchestrator.errors import LeaseLost, SpecChanged, SweepHeld, SweepNotFound, UserError
 from orchestrator.lease import Lease, LeaseKeeper
 from orchestrator.ledger import DriverRow, Ledger
+from orchestrator.settings import LEASE_S
 from workloads.protocol import Progress
 
 
@@ -103,38 +105,55 @@ def test_a_dead_driver_of_this_machine_loses_its_lease_at_once(ledger: Ledger) -
     Lease(ledger, "test").take()
 
 
-def test_a_lease_that_ran_out_on_another_machine_can_be_taken(ledger: Ledger) -> None:
-    first = Lease(ledger, "test", seconds=0.5)
-    first.owner = "elsewhere:1:2:3:x"
-    first.take()
-    second = Lease(ledger, "test")
-    with pytest.raises(SweepHeld, match="process 1 on elsewhere"):
-        second.take()
-    time.sleep(0.6)
+def held_elsewhere(ledger: Ledger, seconds: float) -> Lease:
+    lease = Lease(ledger, "test", seconds=seconds)
+    lease.owner = "elsewhere:1:2:3:x"
+    lease.take()
+    return lease
+
+
+def test_a_driver_on_another_machine_is_waited_for_until_its_lease_runs_out(
+    ledger: Ledger, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = held_elsewhere(ledger, 1.0), Lease(ledger, "test")
+    began = time.monotonic()
     second.take()
+    assert 0.5 < time.monotonic() - began < 10
+    assert "waiting for a sign of life" in capsys.readouterr().err
     with pytest.raises(LeaseLost):
         first.renew()
     first.give_back("finished", "")  # changes nothing
     assert ledger.sweep("test").owner == second.owner
 
 
+def test_a_driver_on_another_machine_that_gives_a_sign_of_life_keeps_its_sweep(ledger: Ledger) -> None:
+    first = held_elsewhere(ledger, 600.0)
+    sign = threading.Timer(0.5, first.renew)
+    sign.start()
+    with pytest.raises(SweepHeld, match="process 1 on elsewhere"):
+        Lease(ledger, "test").take()
+    sign.join()
+    assert ledger.sweep("test").owner == first.owner
+
+
 @pytest.mark.parametrize("hours", [-5, 5])
 def test_a_clock_that_is_wrong_takes_nothing_from_anyone(
     ledger: Ledger, hours: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = Lease(ledger, "test")
-    first.owner = "elsewhere:1:2:3:x"
-    first.take()
+    first = held_elsewhere(ledger, LEASE_S)
     there = time.time() + hours * 3600
     monkeypatch.setattr(time, "time", lambda: there)
+    sign = threading.Timer(0.5, first.renew)
+    sign.start()
     with pytest.raises(SweepHeld):
         Lease(ledger, "test").take()
+    sign.join()
     first.give_back("interrupted", "")
     second = Lease(ledger, "test")
     second.take()
     monkeypatch.undo()
     assert ledger.sweep("test").is_driven
-    assert 55 < ledger.sweep("test").left_s <= 60
+    assert LEASE_S - 5 < ledger.sweep("test").left_s <= LEASE_S
 
 
 def test_a_database_away_for_a_while_takes_no_lease(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:

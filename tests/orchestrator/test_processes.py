@@ -10,7 +10,7 @@ import time
 import pytest
 
 from orchestrator import processes
-from orchestrator.processes import is_gone, own_name
+from orchestrator.processes import is_gone, lives_here, own_name
 
 
 def name_of(pid: int) -> str:
@@ -20,6 +20,7 @@ def name_of(pid: int) -> str:
 
 def test_a_process_that_runs_is_not_gone() -> None:
     assert not is_gone(own_name())
+    assert lives_here(own_name())
 
 
 def test_a_process_that_ended_is_gone_and_so_is_one_whose_number_another_has() -> None:
@@ -47,4 +48,6 @@ def test_a_process_that_ended_and_was_not_waited_for_is_gone() -> None:
 
 def test_of_another_machine_nothing_is_known() -> None:
     _, *rest = own_name().split(":")
-    assert not is_gone(":".join(["elsewhere", *rest]))
+    there = ":".join(["elsewhere", *rest])
+    assert not is_gone(there)
+    assert not lives_here(there)
