@@ -26,11 +26,11 @@ def is_installed() -> bool:
 class PostgresServer:
     """Started with the first test that asks for it."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, address: str) -> None:
+        self.folder, self.address = folder, address
         self._databases = 0
         with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
+            probe.bind((address, 0))
             self.port = probe.getsockname()[1]
 
     def _run(self, *command: str) -> None:
@@ -51,10 +51,12 @@ class PostgresServer:
         self._run("initdb", "-D", "data", "-U", USER, "-A", "scram-sha-256", "--pwfile=password", "--no-sync")
         with (self.folder / "data/postgresql.conf").open("a") as settings:
             settings.write(SETTINGS)
+        with (self.folder / "data/pg_hba.conf").open("a") as access:
+            access.write("host all all samenet scram-sha-256\n")
         self.start()
 
     def start(self) -> None:
-        options = f"-p {self.port} -h 127.0.0.1 -k {self.folder}"
+        options = f"-p {self.port} -h {self.address} -k {self.folder}"
         self._run("pg_ctl", "-D", "data", "-w", "-l", "server.log", "-o", options, "start")
 
     def stop(self, mode: str = "fast") -> None:
@@ -64,12 +66,12 @@ class PostgresServer:
         self._run("pg_ctl", "-D", "data", "-w", "-m", "fast", "-l", "server.log", "restart")
 
     def url(self, database: str = "postgres", *, password: str = PASSWORD) -> str:
-        return f"postgresql+psycopg://{USER}:{quote(password, safe='')}@127.0.0.1:{self.port}/{database}"
+        return f"postgresql+psycopg://{USER}:{quote(password, safe='')}@{self.address}:{self.port}/{database}"
 
     def execute(self, statement: str) -> list[tuple[Any, ...]]:
         import psycopg
 
-        place = {"host": "127.0.0.1", "port": self.port, "user": USER, "password": PASSWORD, "dbname": "postgres"}
+        place = {"host": self.address, "port": self.port, "user": USER, "password": PASSWORD, "dbname": "postgres"}
         with psycopg.connect(**place, autocommit=True) as connection:
             cursor = connection.execute(statement)
             return cursor.fetchall() if cursor.description else []
@@ -92,10 +94,10 @@ def unprivileged() -> pwd.struct_passwd:
 
 
 @contextmanager
-def serving() -> Iterator[PostgresServer]:
+def serving(address: str = "127.0.0.1") -> Iterator[PostgresServer]:
     # The path of a socket may not be long, and the folders of pytest are shut to others.
     folder = Path(tempfile.mkdtemp(prefix="bptt-pg-", dir="/tmp"))
-    server = PostgresServer(folder)
+    server = PostgresServer(folder, address)
     try:
         server.make()
         yield server

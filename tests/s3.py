@@ -9,44 +9,46 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.request import Request, urlopen
 
-import pytest
-
 BUCKET = "sweeps"
 KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test-secret", "AWS_EC2_METADATA_DISABLED": "true"}
 
 
 @dataclass
 class Store:
-    """The server's address, and the faults it has yet to give."""
+    """The server's address, and the fault that it gives."""
 
+    address: str
     port: int = 0
     fault: int | None = None
     """The HTTP status that every request is answered with, if it is not None."""
 
     @property
     def endpoint(self) -> str:
-        return f"127.0.0.1:{self.port}"
+        return f"{self.address}:{self.port}"
 
     def uri(self, prefix: str) -> str:
         options = f"scheme=http&endpoint_override={self.endpoint}&region=us-east-1"
         return f"s3://{BUCKET}/{prefix}?{options}"
 
-    def keys(self) -> list[str]:
+    @property
+    def client(self) -> Any:
         import boto3
 
-        client = boto3.client("s3", endpoint_url=f"http://{self.endpoint}", region_name="us-east-1")
-        found = client.list_objects_v2(Bucket=BUCKET).get("Contents", [])
-        return sorted(each["Key"] for each in found if not each["Key"].endswith("/"))
+        keys = {name.lower(): KEYS[name] for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
+        return boto3.client("s3", endpoint_url=f"http://{self.endpoint}", region_name="us-east-1", **keys)
+
+    def keys(self) -> list[str]:
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET)
+        found = [each["Key"] for page in pages for each in page.get("Contents", [])]
+        return sorted(key for key in found if not key.endswith("/"))
 
 
 @contextmanager
-def serving(monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+def serving(address: str = "127.0.0.1") -> Iterator[Store]:
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
     from werkzeug.serving import make_server
 
-    for name, value in KEYS.items():
-        monkeypatch.setenv(name, value)
-    store, backend = Store(), DomainDispatcherApplication(create_backend_app)
+    store, backend = Store(address), DomainDispatcherApplication(create_backend_app)
 
     def answer(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         fault = store.fault
@@ -56,17 +58,13 @@ def serving(monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
         start(f"{fault} Fault", [("Content-Type", "application/xml"), ("Content-Length", "0")])
         return [b""]
 
-    server = make_server("127.0.0.1", 0, answer, threaded=True)
+    server = make_server(address, 0, answer, threaded=True)
     store.port = server.server_port
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:
-        import boto3
-
         urlopen(Request(f"http://{store.endpoint}/moto-api/reset", method="POST")).close()  # it is one for the process
-        boto3.client("s3", endpoint_url=f"http://{store.endpoint}", region_name="us-east-1").create_bucket(
-            Bucket=BUCKET
-        )
+        store.client.create_bucket(Bucket=BUCKET)
         yield store
     finally:
         server.shutdown()

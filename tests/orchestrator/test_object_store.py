@@ -29,7 +29,9 @@ pytest.importorskip("moto", reason="the S3 server of the tests is not installed"
 
 @pytest.fixture
 def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[s3.Store]:
-    with s3.serving(monkeypatch) as store:
+    for name, value in s3.KEYS.items():
+        monkeypatch.setenv(name, value)
+    with s3.serving() as store:
         yield store
 
 
@@ -77,11 +79,9 @@ def test_what_is_written_is_listed_read_and_deleted(store: s3.Store) -> None:
 
 
 def test_an_altered_object_is_refused(store: s3.Store) -> None:
-    import boto3
-
     storage = CheckpointStorage(store.uri("p"))
     uri = storage.write("x", b"content")
-    client = boto3.client("s3", endpoint_url=f"http://{store.endpoint}", region_name="us-east-1")
+    client = store.client
     sealed = client.get_object(Bucket=s3.BUCKET, Key="p/x")["Body"].read()
     client.put_object(Bucket=s3.BUCKET, Key="p/x", Body=sealed.replace(b"content", b"contend"))
     with pytest.raises(UnusableCheckpoint):

@@ -1,0 +1,106 @@
+"""Ray on several hosts: a head that trains nothing, and nodes of one CPU each."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from tests.cluster.hosts import Host, Network, Process
+
+PORT, DASHBOARD = 6379, 8265
+TOKEN = "7d1b9c52e8f04a6b" * 2
+START_S = 180.0
+HEARD = {
+    # A node is given up after 5 s without a sign, and a head after 10: in production that takes minutes.
+    "RAY_health_check_initial_delay_ms": "5000",
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_timeout_ms": "2000",
+    "RAY_health_check_failure_threshold": "5",
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "10",
+    # Busy machines are slow to start.
+    "RAY_raylet_start_wait_time_s": "120",
+    "RAY_worker_register_timeout_seconds": "120",
+}
+RAY = str(Path(sys.executable).with_name("ray"))
+
+
+def plain_environment() -> dict[str, str]:
+    """Return this process's variables without those of ours, of Ray's and of the servers'."""
+    ours = ("BPTT_", "RAY_", "MLFLOW_", "AWS_", "PYTEST_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    python = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    return {**kept, "PATH": python, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+
+
+class RayCluster:
+    """A head and its nodes, shut to whoever has no token; `environ` is what workers get to read checkpoints."""
+
+    def __init__(self, network: Network, folder: Path, environ: Mapping[str, str], *, nodes: int) -> None:
+        self._network, self._folder = network, folder
+        self.environ = {**plain_environment(), **HEARD, **environ}
+        self.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN, "RAY_USAGE_STATS_ENABLED": "0"}
+        self._wanted = nodes
+        self.nodes: list[tuple[Host, Process]] = []
+        self._build()
+
+    @property
+    def address(self) -> str:
+        """Return where drivers reach the head."""
+        return f"{self.head.address}:{PORT}"
+
+    def _build(self) -> None:
+        self.head = self._network.add(self._folder)
+        self._head_process = self._start(self.head, "--head", f"--port={PORT}", "--num-cpus=0")
+        self._wait_for_the_head()
+        for _ in range(self._wanted):
+            self.add_node()
+
+    def _start(self, host: Host, *arguments: str) -> Process:
+        command = [RAY, "start", "--block", "--disable-usage-stats", f"--node-ip-address={host.address}", *arguments]
+        if "--head" in arguments:
+            command += ["--include-dashboard=false", "--no-monitor"]
+        return host.start("ray", [*command, f"--object-store-memory={80 * 2**20}"], self.environ)
+
+    def _wait_for_the_head(self) -> None:
+        end = time.monotonic() + START_S
+        while time.monotonic() < end and self._head_process.status is None:
+            try:
+                socket.create_connection((self.head.address, PORT), timeout=1).close()
+            except OSError:
+                time.sleep(0.2)
+            else:
+                return
+        raise RuntimeError(f"the head of Ray does not start: {self._head_process.said()[-2000:]}")
+
+    def add_node(self) -> Host:
+        """Let one more node join."""
+        host = self._network.add(self._folder)
+        self.nodes.append((host, self._start(host, f"--address={self.address}", "--num-cpus=1")))
+        return host
+
+    def mend(self) -> bool:
+        """Replace what is gone, as an operator would: nodes by new ones; a cluster without its head by another.
+
+        Returns whether all that was there before is gone, at another address from now on.
+        """
+        if not self.head.processes("gcs_server") or not self.head.processes("raylet"):
+            self.lose()
+            self._build()
+            return True
+        for host, process in list(self.nodes):
+            if process.status is not None or not host.is_there:
+                host.lose()
+                self.nodes.remove((host, process))
+        while len(self.nodes) < self._wanted:
+            self.add_node()
+        return False
+
+    def lose(self) -> None:
+        """Lose every host of the cluster, with all that runs there."""
+        for host in [self.head, *(host for host, _ in self.nodes)]:
+            host.lose()
+        self.nodes = []
