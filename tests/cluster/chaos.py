@@ -32,7 +32,7 @@ from tests.cluster.bench import Bench, PlannedSweep, benched
 from tests.cluster.faults import FAULTS, ON_DISK, ON_S3
 from tests.cluster.hosts import why_not
 
-TRIALS, EVALUATIONS = 12, 12
+TRIALS, EVALUATIONS = 9, 8
 CHANGING = ("sequence_steps_per_second", "peak_memory_mb")
 """Metrics that say how fast the machine was, and nothing of the result."""
 RECOVERED_WITHIN_S = 300.0
@@ -91,7 +91,7 @@ def make_spec(name: str) -> dict[str, Any]:
             "truncation_length": {"int": [4, 16]},
         },
         "train": {"batch_size": 16, "learning_rate": 0.003},
-        "budget": {"trials": TRIALS, "sequence_steps": 70_000 * EVALUATIONS, "evaluations": EVALUATIONS},
+        "budget": {"trials": TRIALS, "sequence_steps": 50_000 * EVALUATIONS, "evaluations": EVALUATIONS},
         "search": {"sampler": "random", "pruner": "none", "seed": 11},
         "resources": {"cpus": 1},
     }

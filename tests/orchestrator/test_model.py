@@ -160,6 +160,7 @@ def predict_elsewhere(
     return answer
 
 
+@pytest.mark.slow
 def test_the_champion_predicts_where_this_project_is_not(
     settings: Settings, language: tuple[str, Model, SweepRuns], tmp_path: Path
 ) -> None:
@@ -173,6 +174,7 @@ def test_the_champion_predicts_where_this_project_is_not(
     assert len(found["answers"]["text"][0]) == len(columns["prompt"][0]) + 12
 
 
+@pytest.mark.slow
 def test_a_workload_of_the_users_own_travels_with_its_model(
     settings: Settings, own: tuple[str, Model, SweepRuns], tmp_path: Path
 ) -> None:
@@ -313,6 +315,7 @@ def test_only_classes_are_taken_for_modules_and_installed_ones_are_required_not_
     assert [path.name for path in code_paths(own)] == ["workloads", "tests"]
 
 
+@pytest.mark.slow
 def test_a_registered_translator_names_what_it_needs_and_predicts_where_this_project_is_not(
     settings: Settings, tmp_path: Path
 ) -> None:

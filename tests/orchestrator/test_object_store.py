@@ -124,6 +124,7 @@ def test_what_will_not_pass_is_not_waited_for(store: s3.Store, pauses: list[floa
     assert pauses == []
 
 
+@pytest.mark.slow
 def test_a_sweep_whose_store_is_busy_goes_on(store: s3.Store, pauses: list[float], tmp_path: Path) -> None:
     settings, spec = on(store, tmp_path), make_spec(budget={"trials": 2, "sequence_steps": 3000, "evaluations": 3})
     with Driver(settings, spec, executor=LocalExecutor(1), tracker=NoTracker()) as driver:

@@ -383,6 +383,7 @@ def wait_for(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_the_writing_process_is_silent_and_is_replaced_when_it_dies(
     settings: Settings, dataset: Dataset, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -491,6 +492,7 @@ def test_importing_the_tracker_loads_no_mlflow() -> None:
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "False\n"
 
 
+@pytest.mark.slow
 def test_a_process_killed_while_it_makes_the_tables_leaves_a_database_that_can_be_made(tmp_path: Path) -> None:
     """The kill comes at many moments of the making; after each, the tables are made all the same."""
     settings = Settings.load({"runs": tmp_path / "runs"}, environ={})
