@@ -99,7 +99,8 @@ class Host:
         inside = f"hostname {self.name}; mkdir -p /tmp/ray; mount --bind '{folder}/ray' /tmp/ray; exec \"$@\""
         command = ["unshare", *NAMESPACES, "--fork", "--kill-child", "--mount-proc", "sh", "-c", inside, "sh"]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-        self._holder = subprocess.Popen([*command, sys.executable, "-c", FIRST], **pipes)
+        # What unshare says of its child's end is known already.
+        self._holder = subprocess.Popen([*command, sys.executable, "-c", FIRST], **pipes, stderr=subprocess.DEVNULL)
         if self._holder.stdout is None or self._holder.stdout.readline() != b"\n":
             raise RuntimeError(f"{self.name} does not start")
         children = Path(f"/proc/{self._holder.pid}/task/{self._holder.pid}/children").read_text().split()
