@@ -4,6 +4,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
+# Where Python is told to keep nothing compiled, each process takes seconds longer to start: torch alone three.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help install sweep ui test check test-slow test-cluster chaos bench bench-adaptive bench-cost lock clean
 .DEFAULT_GOAL := help
 

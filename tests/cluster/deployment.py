@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from unittest.mock import patch
 from urllib.request import urlopen
 
 from orchestrator.settings import Settings
@@ -19,6 +21,7 @@ from tests.cluster.hosts import Host, Network
 from tests.cluster.ray_cluster import plain_environment
 
 USER, PASSWORD = "admin", "correct horse battery"
+LOGIN = {"MLFLOW_TRACKING_USERNAME": USER, "MLFLOW_TRACKING_PASSWORD": PASSWORD}
 DISK_MB = 64
 TRACKING_PORT = 5000
 READY_S = 120.0
@@ -105,8 +108,7 @@ class Deployment:
             **s3.KEYS,
             "BPTT_STUDY_URL": self.study_url,
             "BPTT_TRACKING_URI": self.tracking.url,
-            "MLFLOW_TRACKING_USERNAME": USER,
-            "MLFLOW_TRACKING_PASSWORD": PASSWORD,
+            **LOGIN,
             "BPTT_CHECKPOINTS": checkpoints,
         }
 
@@ -120,6 +122,7 @@ def deployed(folder: Path, network: Network) -> Iterator[Deployment]:
     """Bring everything up beside the hosts of a network, and take it down in the end."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # or it prints each request to S3
     with ExitStack() as stack:
+        stack.enter_context(patch.dict(os.environ, LOGIN))  # for who looks at MLflow from here
         server = stack.enter_context(postgres.serving(network.address))
         store = stack.enter_context(s3.serving(network.address))
         disk = folder / "disk"
