@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import shutil
@@ -84,6 +85,14 @@ class Process:
         """Return its exit status; TimeoutExpired where it goes on for longer."""
         return self._popen.wait(timeout_s)
 
+    def pause(self) -> None:
+        """Stop it and its children, as a machine that is suspended does."""
+        os.killpg(self._popen.pid, signal.SIGSTOP)
+
+    def wake(self) -> None:
+        """Let it go on; nsenter, which stops with what it has started, does not do so by itself."""
+        os.killpg(self._popen.pid, signal.SIGCONT)
+
     def said(self) -> str:
         """Return what it has printed."""
         return self.log.read_text(errors="replace")
@@ -160,15 +169,11 @@ class Host:
                     continue
         return sorted(found)
 
-    def kill(self, *words: str, number: signal.Signals = signal.SIGKILL) -> int:
-        """Send a signal to the processes with one of the words in their command line; return how many there were."""
-        found = self.processes(*words) if self.is_there else []
-        for pid in found:
-            try:
-                os.kill(pid, number)
-            except ProcessLookupError:
-                continue
-        return len(found)
+    def kill(self, *words: str) -> None:
+        """End the processes that have one of the words in their command line."""
+        for pid in self.processes(*words) if self.is_there else []:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def lose(self) -> None:
         """Take the host away as a power failure does: everything on it ends at once."""
