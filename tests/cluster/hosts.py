@@ -38,6 +38,11 @@ def why_not() -> str:
     return f"{' and '.join(missing)} missing (Debian: iproute2, util-linux)" if missing else ""
 
 
+def children_of(pid: int) -> list[int]:
+    """Return the numbers of the processes that a process has started and that have not ended."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 class Network:
     """A bridge, whose address is this machine's own there, and the hosts on it."""
 
@@ -86,12 +91,13 @@ class Process:
         return self._popen.wait(timeout_s)
 
     def pause(self) -> None:
-        """Stop it and its children, as a machine that is suspended does."""
-        os.killpg(self._popen.pid, signal.SIGSTOP)
+        """Stop it, as a machine that is suspended does."""
+        for child in children_of(self._popen.pid):
+            os.kill(child, signal.SIGSTOP)
 
     def wake(self) -> None:
-        """Let it go on; nsenter, which stops with what it has started, does not do so by itself."""
-        os.killpg(self._popen.pid, signal.SIGCONT)
+        """Let it go on: nsenter, which stops when what it has started does, hands that on."""
+        os.kill(self._popen.pid, signal.SIGCONT)
 
     def said(self) -> str:
         """Return what it has printed."""
@@ -112,8 +118,7 @@ class Host:
         self._holder = subprocess.Popen([*command, sys.executable, "-c", FIRST], **pipes, stderr=subprocess.DEVNULL)
         if self._holder.stdout is None or self._holder.stdout.readline() != b"\n":
             raise RuntimeError(f"{self.name} does not start")
-        children = Path(f"/proc/{self._holder.pid}/task/{self._holder.pid}/children").read_text().split()
-        self._first = int(children[0])
+        [self._first] = children_of(self._holder.pid)
         self._link = f"bptt{number}"
         self._connect()
 
