@@ -57,6 +57,7 @@ class Bench:
     cluster: RayCluster
     sweep: PlannedSweep | None = None
     driver: Process | None = None
+    lease_s: float = LEASE_S
     starts: int = 0
     """Drivers started, of all sweeps."""
     logs: set[Path] = field(default_factory=set)
@@ -88,7 +89,7 @@ class Bench:
     def _drive(self, *arguments: str) -> None:
         environ = {**self.cluster.environ, **self.deployment.environ(self.running.checkpoints)}
         command = [sys.executable, "-m", DRIVER, *arguments, "--address", self.cluster.address]
-        self.driver = self.cluster.head.start("driver", command, {**environ, "BPTT_LEASE_S": str(LEASE_S)})
+        self.driver = self.cluster.head.start("driver", command, {**environ, "BPTT_LEASE_S": str(self.lease_s)})
         self.logs.add(self.driver.log)
         self.starts += 1
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from tests import s3
-from tests.cluster.bench import DRIVER, LEASE_S, WORKER, Bench
+from tests.cluster.bench import DRIVER, WORKER, Bench
 from tests.cluster.hosts import Host
 
 AWAY_S = 5.0
@@ -81,7 +81,7 @@ def pause_driver(bench: Bench, _: random.Random) -> None:
     if sleeper is None or sleeper.status is not None:
         return
     sleeper.pause()
-    time.sleep(LEASE_S + 1)
+    time.sleep(bench.lease_s + 1)
     try:
         bench.go_on()
         bench.tend_until(lambda: bench.evaluated() > made, 120, "another driver goes on")
