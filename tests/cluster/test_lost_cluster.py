@@ -23,10 +23,9 @@ def test_a_sweep_goes_on_at_once_on_a_new_cluster_at_another_address(bench: Benc
     assert bench.cluster.address != before
     bench.cluster.wait_for_nodes(120)
     made, began = bench.evaluated(), time.monotonic()
-    bench.go_on()  # which waits for the lease of a driver that nobody can say is gone
+    bench.go_on()
     bench.tend_until(lambda: bench.evaluated() > made, 200, "the sweep goes on")
     took_s = time.monotonic() - began
     print(f"`bptt resume` went on after {took_s:.1f} s")
     bench.tend_until(bench.tend, 400, "the sweep finishes")
     assert {str(trial.state) for trial in bench.trials()} == {"complete"}
-    assert "waiting for a sign of life" in bench.said()
