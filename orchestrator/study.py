@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from orchestrator.durable import DurableStudy, open_storage
 from orchestrator.errors import SweepNotFound, masked
 from orchestrator.ledger import Ledger
+from orchestrator.patience import patiently
 from orchestrator.pruning import FirstObjective
 from orchestrator.search import make_pruner, make_sampler
 from orchestrator.space import suggest
@@ -240,7 +241,7 @@ class SweepStudy:
 
     def wishes_met(self) -> dict[int, int]:
         """Return the trials begun because the user wanted their settings, by the number of the wish."""
-        trials = self.durable.trials()
+        trials = patiently(self.durable.trials)
         return {trial.user_attrs[WISH]: trial.number for trial in trials if WISH in trial.user_attrs}
 
     def _note(self, trial: TrialRecord, key: str, value: Any) -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+import itertools
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import OperationalError
 
+from orchestrator import patience
 from orchestrator import steering as steering_module
 from orchestrator.driver import Driver, claim
 from orchestrator.errors import LeaseLost
@@ -21,13 +26,15 @@ from orchestrator.study import SweepStudy, load_study, read_sweep
 from orchestrator.sweep import Event, Happening
 from orchestrator.tracking.base import NoTracker
 from orchestrator.trial import Assignment, Reply, TrialRecord, TrialState
-from orchestrator.wishes import WishKind, WishState, add_wish, all_wishes, answer_wish, read_wish
+from orchestrator.wishes import WishKind, WishState, add_wish, all_wishes, answer_wish, read_wish, specs_before
 from tests.fakes import Scripted
 from tests.orchestrator.conftest import Drive, make_spec, states, swept
 from workloads.protocol import Params, Progress
 
 Wanted = tuple[WishKind, Mapping[str, Any]]
 Steer = Callable[..., Driver]
+
+AWAY = OperationalError("update", {}, Exception("server closed the connection unexpectedly"))
 
 
 @pytest.fixture
@@ -462,6 +469,37 @@ def test_a_wish_that_nobody_carried_out_yet_is_shown(drive: Drive, sweep_setting
     assert seen.wanted == ["stop trial 0: not done yet"]
     assert [entry["wish"] for entry in seen.plain()["wishes"]] == [wish.number]
     assert read_wish(ledger, "test", wish.number).state is WishState.NEW
+
+
+@pytest.mark.parametrize("is_committed", [False, True])
+def test_wishes_are_carried_out_once_by_a_driver_whose_database_is_away_now_and_then(
+    is_committed: bool, steer: Steer, sweep_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every second transaction breaks: before it begins, or when it has ended and nobody knows."""
+    held, breaks = Ledger.held, itertools.cycle([True, False])
+
+    @contextlib.contextmanager
+    def break_off(ledger: Ledger, name: str, owner: str) -> Iterator[Connection]:
+        is_broken = next(breaks)
+        if is_broken and not is_committed:
+            raise AWAY
+        with held(ledger, name, owner) as connection:
+            yield connection
+        if is_broken:
+            raise AWAY
+
+    monkeypatch.setattr(Ledger, "held", break_off)
+    monkeypatch.setattr(patience, "FIRST_PAUSE_S", 0.001)
+    wishes = [
+        (of(1, Happening.STARTED), extend(1)),
+        (of(2, Happening.STARTED), enqueue(True, quality=0.4)),
+        (of(3, Happening.STARTED), (WishKind.STOP, {"trial": 77})),
+    ]
+    driver = steer(make_spec(), wishes, LocalExecutor(1))
+    assert states(driver) == {TrialState.COMPLETE: 8}
+    assert [trial.chosen["quality"] for trial in swept(driver).trials].count(0.4) == 1
+    assert [state for state, _ in answers(sweep_settings)] == [WishState.DONE, WishState.DONE, WishState.REFUSED]
+    assert [before["budget"]["trials"] for before in specs_before(driver.ledger, "test")] == [6, 7]
 
 
 def test_a_driver_that_lost_its_lease_answers_nothing(sweep_settings: Settings) -> None:
