@@ -190,21 +190,30 @@ def read_spec(text: str, source: str = "sweep file") -> SweepSpec:
 
     Raises SpecError in one line that names the field, the value and what is allowed.
     """
+    return spec_from(_read_yaml(text, source))
+
+
+def _read_yaml(text: str, source: str) -> dict[Any, Any]:
     try:
         given = yaml.load(text, Loader=StrictLoader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise SpecError(f"{source}: not YAML: {_one_line(error)}") from error
     if not isinstance(given, dict):
         raise SpecError(f"{source}: a mapping of name, workload, space and so on is needed; see `bptt init`")
-    return spec_from(given)
+    return given
+
+
+def stored_spec(given: Mapping[Any, Any]) -> SweepSpec:
+    """Read a sweep that was checked before, for those who look: the workload may be a user's own and not here."""
+    try:
+        return SweepSpec.model_validate(given)
+    except ValidationError as error:
+        raise SpecError(_explain(error)) from error
 
 
 def spec_from(given: Mapping[Any, Any]) -> SweepSpec:
     """Check a sweep given as plain values; see `read_spec`."""
-    try:
-        spec = SweepSpec.model_validate(given)
-    except ValidationError as error:
-        raise SpecError(_explain(error)) from error
+    spec = stored_spec(given)
     _check_space(spec)
     workload = spec.load_workload()
     for chosen in corners(spec.space):
@@ -333,12 +342,21 @@ def _flat(value: Any, path: str = "") -> dict[str, str]:
 
 def find_spec(sweep: str) -> SweepSpec:
     """Read the sweep file at a path, or the bundled sweep of that name; SpecError where there is neither."""
+    return read_spec(_find_text(sweep), sweep)
+
+
+def find_name(sweep: str) -> str:
+    """Return the name that a sweep file gives, or a bundled sweep; its workload need not be here."""
+    return stored_spec(_read_yaml(_find_text(sweep), sweep)).name
+
+
+def _find_text(sweep: str) -> str:
     path = Path(sweep)
     bundled = bundled_sweeps()
     if not path.is_file() and sweep in bundled:
-        return read_spec(bundled[sweep], sweep)
+        return bundled[sweep]
     try:
-        return read_spec(path.read_text(encoding="utf-8"), sweep)
+        return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise SpecError(f"{sweep}: not UTF-8 text") from error
     except (OSError, ValueError) as error:

@@ -18,7 +18,7 @@ from orchestrator.patience import patiently
 from orchestrator.pruning import FirstObjective
 from orchestrator.search import make_pruner, make_sampler
 from orchestrator.space import suggest
-from orchestrator.spec import SweepSpec, spec_from, trials_allowed
+from orchestrator.spec import SweepSpec, stored_spec, trials_allowed
 from orchestrator.trial import COSTS, TrialRecord, TrialState
 
 if TYPE_CHECKING:
@@ -334,7 +334,7 @@ _STATES = {"COMPLETE": TrialState.COMPLETE, "PRUNED": TrialState.PRUNED, "FAIL":
 
 def read_sweep(ledger: Ledger, name: str) -> tuple[SweepSpec, list[TrialRecord]]:
     """Return the spec and all trials of a sweep, as someone who only looks; SweepNotFound where there is none."""
-    spec = spec_from(ledger.sweep(name).spec)
+    spec = stored_spec(ledger.sweep(name).spec)
     try:
         study = load_study(ledger, name)
     except SweepNotFound:
