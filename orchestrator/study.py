@@ -9,9 +9,9 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from orchestrator.durable import DurableStudy, open_storage
+from orchestrator.durable import Direction, DurableStudy, open_storage
 from orchestrator.errors import SweepNotFound, masked
 from orchestrator.ledger import Ledger
 from orchestrator.patience import patiently
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial, Trial
 
     from workloads.protocol import Progress
-
-Direction = Literal["minimize", "maximize"]
 
 PRUNED_AT = "pruned_at"
 """The evaluation at which a trial is pruned, noted before it is."""
@@ -70,8 +68,7 @@ class SweepStudy:
         self._memory = SeenBySamplers()
         self._memory.space = distributions_of(spec)
         with quietly():
-            open_study(open_storage(ledger.url), spec.name, directions=directions)
-            self.durable = DurableStudy(ledger, spec.name, owner)
+            self.durable = DurableStudy(ledger, spec.name, owner, directions=directions)
             self.study: Study = optuna.create_study(
                 study_name=spec.name,
                 storage=self._memory,
@@ -342,16 +339,6 @@ def read_sweep(ledger: Ledger, name: str) -> tuple[SweepSpec, list[TrialRecord]]
     trials = study.get_trials(deepcopy=False)  # before the evaluations: none of an ended trial may be missing
     recorded = ledger.evaluations(name)
     return spec, [record_of(spec, frozen, recorded.get(frozen.number, [])) for frozen in trials]
-
-
-def open_study(storage: optuna.storages.BaseStorage, name: str, *, directions: Sequence[Direction]) -> None:
-    """Enter a study, or recognise it; one that has no trials yet is made anew where its objectives were changed."""
-    import optuna
-
-    study = optuna.create_study(study_name=name, storage=storage, directions=directions, load_if_exists=True)
-    if [direction.name.lower() for direction in study.directions] != list(directions) and not study.trials:
-        optuna.delete_study(study_name=name, storage=storage)
-        optuna.create_study(study_name=name, storage=storage, directions=directions)
 
 
 def has_trials(ledger: Ledger, name: str) -> bool:
