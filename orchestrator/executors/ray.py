@@ -103,7 +103,9 @@ class RayExecutor:
         # Put once: workers on a node read the same shared memory.
         self._dataset = ray.put(job.dataset)
         there = nodes()
-        if not fitting(there, demand_of(job)) and not self._can_grow:
+        # Nothing but a head, which is often given nothing to do: a cluster that is coming up.
+        is_coming_up = bool(self._address) and not any(node.has.get("CPU") for node in there)
+        if not fitting(there, demand_of(job)) and not self._can_grow and not is_coming_up:
             self.close()
             raise UserError(refusal(there, demand_of(job)))
         self._follow()

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -133,6 +134,24 @@ def drain(cluster: Any, node: str) -> None:
     deadline_ms = int((time.time() + 60) * 1000)
     accepted, why = ray._raylet.GcsClient(address=cluster.address).drain_node(node, reason, "test", deadline_ms)
     assert accepted, why
+
+
+def test_a_cluster_of_which_only_the_head_has_come_up_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = [Node("head", {"memory": 1e9})]
+    monkeypatch.setattr(ray_executor, "connect", lambda _: None)
+    monkeypatch.setattr(ray_executor, "nodes", lambda: there)
+    monkeypatch.setattr(ray_executor, "grows_by_itself", lambda: False)
+    monkeypatch.setattr(ray_executor, "exchange", lambda claim: [claim])
+    monkeypatch.setattr("ray.put", lambda data: data)
+    monkeypatch.setattr("ray.get_runtime_context", lambda: SimpleNamespace(get_job_id=lambda: "1"))
+    monkeypatch.setattr(ray_executor, "withdraw", lambda *_: None)
+    executor = RayExecutor("head:6379")
+    executor.open(plain_job())
+    assert executor.slots == 0
+    assert "no node of the cluster has 1 CPU for a trial now; waiting" in executor.waits_for
+    there.append(Node("small", {"CPU": 0.5}))
+    with pytest.raises(UserError, match="a trial asks for 1 CPU"):
+        RayExecutor("head:6379").open(plain_job())
 
 
 @pytest.mark.slow
