@@ -16,9 +16,10 @@ from orchestrator.report.landscape import survey
 from orchestrator.report.tables import by_label, by_length, find_cost, find_reasons, group
 from orchestrator.report.updates import find_updates
 from orchestrator.report.values import NEARLY, at_edge, complete_values, hyperparameter, lead_of
+from orchestrator.search import quietly
 from orchestrator.spec import trials_allowed
 from orchestrator.standing import Standing, plain_trial, standing
-from orchestrator.study import load_study, quietly
+from orchestrator.study import load_study
 from orchestrator.trial import TrialRecord
 from orchestrator.wording import count_states
 

@@ -23,6 +23,7 @@ from orchestrator.tracking.register import Winner, code_paths, own_distributions
 from orchestrator.tracking.runs import SweepRuns
 from orchestrator.tracking.view import SweepView
 from orchestrator.trial import TrialRecord, TrialState
+from tests.orchestrator.recorded import fox_spec
 
 ELSEWHERE = """
 import json, sys
@@ -112,17 +113,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 @pytest.fixture(scope="module")
 def language(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Model, SweepRuns]:
-    text = tmp_path_factory.mktemp("text") / "text.txt"
-    text.write_text("the quick brown fox jumps over the lazy dog. " * 50)
-    spec = spec_from(
-        {
-            "name": "fox",
-            "workload": {"kind": "language_model", "text": str(text)},
-            "space": {"truncation_length": [8, 16]},
-            "train": {"hidden_size": 8, "batch_size": 2},
-            "budget": {"trials": 1, "sequence_steps": 400, "evaluations": 1},
-        }
-    )
+    spec = fox_spec(tmp_path_factory.mktemp("text"))
     return train_and_register(settings, spec, truncation_length=8)
 
 

@@ -252,7 +252,7 @@ def test_a_sweep_whose_node_and_worker_are_given_notice_equals_one_left_alone(
         assert sweep is not None
         for event in driver.run():
             if event.happening is Happening.MOVED:
-                left += sweep.part_way.values()
+                left += sweep.places.part_way.values()
             elif len(sweep.under_way) == 2 and not given_notice:
                 drain(cluster, node.node_id)
                 given_notice.append("node")
