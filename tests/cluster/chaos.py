@@ -121,13 +121,12 @@ def left_alone(folder: Path) -> Result:
     return results(read_sweep(Ledger(settings.study_url), "alone")[1])
 
 
-def draw(kinds: list[str], bench: Bench) -> str:
-    """Take the next kind of the row that means something where the sweep's checkpoints lie."""
+def draw(kinds: list[str], bench: Bench) -> str | None:
+    """Take the next kind of the row that means something where the sweep's checkpoints lie; None where none is left."""
     meaningless = ON_DISK if bench.running.is_on_s3 else ON_S3
     kind = next((kind for kind in kinds if kind not in meaningless), None)
-    if kind is None:
-        raise LookupError("no kind is left for this sweep")
-    kinds.remove(kind)
+    if kind is not None:
+        kinds.remove(kind)
     return kind
 
 
@@ -167,12 +166,9 @@ def run_chaos(bench: Bench, kinds: list[str], seed: int, expected: Result) -> Ac
         bench.tend_until(lambda: bench.evaluated() > 0, RECOVERED_WITHIN_S, "the sweep begins")
         while row and not bench.tend():
             bench.tend_for(chance.uniform(*BETWEEN_S))
-            try:
-                kind = draw(row, bench)
-            except LookupError:
-                break
-            if bench.tend():
-                row.insert(0, kind)
+            if bench.tend() or all(trial.state.is_final for trial in bench.trials()):
+                break  # a fault would find nothing to disturb
+            if (kind := draw(row, bench)) is None:
                 break
             account.happened.append(strike(bench, kind, chance))
             one = account.happened[-1]
