@@ -100,6 +100,10 @@ class Bench:
         except SweepNotFound:  # its driver is not that far yet
             return []
 
+    def owner(self) -> str | None:
+        """Return who holds the sweep."""
+        return patiently(lambda: self.ledger.sweep(self.running.name).owner)
+
     def evaluated(self) -> int:
         """Return the evaluations that the sweep has made."""
         return sum(len(trial.evaluations) for trial in self.trials())

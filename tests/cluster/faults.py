@@ -77,14 +77,15 @@ def kill_driver(bench: Bench, _: random.Random) -> None:
 
 def pause_driver(bench: Bench, _: random.Random) -> None:
     """Let the driver sleep past its lease, another take over, and the first wake up."""
-    sleeper, made = bench.driver, bench.evaluated()
+    sleeper = bench.driver
     if sleeper is None or sleeper.status is not None:
         return
+    owner = bench.owner()
     sleeper.pause()
     time.sleep(bench.lease_s + 1)
     try:
-        bench.go_on()
-        bench.tend_until(lambda: bench.evaluated() > made, 120, "another driver goes on")
+        bench.go_on()  # its workers find room once those of the sleeper are gone
+        bench.tend_until(lambda: bench.owner() not in (None, owner), 120, "another driver takes over")
     finally:
         sleeper.wake()
     assert sleeper.wait(120) == 1  # it finds that its lease is another's
