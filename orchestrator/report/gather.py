@@ -14,10 +14,12 @@ from orchestrator.report.fronts import find_fronts
 from orchestrator.report.horizon import find_horizon
 from orchestrator.report.landscape import survey
 from orchestrator.report.tables import by_label, by_length, find_cost, find_reasons, group
+from orchestrator.report.timeline import find_timeline
 from orchestrator.report.updates import find_updates
 from orchestrator.report.values import NEARLY, at_edge, complete_values, hyperparameter, lead_of
 from orchestrator.spec import trials_allowed
 from orchestrator.standing import Standing, plain_trial, standing
+from orchestrator.stints import read_stints
 from orchestrator.study import load_study, quietly
 from orchestrator.trial import TrialRecord
 from orchestrator.wording import count_states
@@ -28,7 +30,11 @@ FEWEST_FOR_IMPORTANCE = 4
 
 def make_report(ledger: Ledger, name: str) -> Report:
     """Gather what the sweep found so far; SweepNotFound where there is none."""
-    seen = standing(ledger, ledger.sweep(name))
+    return report_of(ledger, standing(ledger, ledger.sweep(name)))
+
+
+def report_of(ledger: Ledger, seen: Standing) -> Report:
+    """Gather what a sweep found by the moment at which it was looked at."""
     trials, row = seen.trials, seen.row
     lengths: dict[int, int] = hyperparameter(seen, "truncation_length")
     cells: dict[int, str] = hyperparameter(seen, "cell_type")
@@ -36,7 +42,7 @@ def make_report(ledger: Ledger, name: str) -> Report:
     landscape, note = survey(seen)
     updates = find_updates(seen, landscape)
     return Report(
-        name=name,
+        name=row.name,
         workload=seen.spec.workload.kind,
         state=seen.state,
         message=row.message,
@@ -56,6 +62,7 @@ def make_report(ledger: Ledger, name: str) -> Report:
         horizon=find_horizon(seen, answer, landscape=landscape, updates=updates),
         reasons=find_reasons(trials),
         cost=find_cost(seen),
+        timeline=find_timeline(seen, read_stints(ledger, row.name)),
         baselines=compared,
         losses=losses(compared),
         groups=by_group(last_metrics(seen.best) or {}, known_baselines(seen)),
