@@ -22,6 +22,8 @@ INK = "#1b1e23"
 GREY = "#8c8c8c"
 """For what is there to be compared with; readable on white and on black."""
 DOTS_PER_INCH = 150
+SIZE = 9
+"""Of text, in points."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +60,8 @@ def drawing() -> Iterator[None]:
     inked = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color", "legend.labelcolor")
     ours = {
         **dict.fromkeys(inked, INK),
-        "font.size": 9,
-        "axes.labelsize": 9,
+        "font.size": SIZE,
+        "axes.labelsize": SIZE,
         "axes.facecolor": "none",
         "figure.facecolor": "none",
         "axes.spines.top": False,
@@ -75,16 +77,29 @@ def drawing() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def borrowing() -> Iterator[None]:
+    """Let a library draw in its own style, and leave ours as it was."""
+    import matplotlib
+
+    with matplotlib.rc_context():
+        yield
+
+
 def tidy(figure: Figure) -> None:
     """Give a figure that a library drew in its own style ours."""
+    from matplotlib.ticker import LogFormatter
+
     for axes in figure.axes:
         axes.set_facecolor("none")
-        axes.title.set_color(INK)
         for spine in axes.spines.values():
             spine.set_color(INK)
-        axes.tick_params(which="both", colors=INK)
-        for label in (axes.xaxis.label, axes.yaxis.label):
-            label.set_color(INK)
+        axes.tick_params(which="both", colors=INK, labelsize=SIZE)
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.label.set(color=INK, size=SIZE)
+            if isinstance(axis.get_major_formatter(), LogFormatter):  # it writes formulas, which are not read here
+                axis.set_major_formatter(LogFormatter())
+                axis.set_minor_formatter(LogFormatter())
         if (legend := axes.get_legend()) is not None:
             legend.get_frame().set(facecolor="none", edgecolor="none")
             for text in legend.get_texts():

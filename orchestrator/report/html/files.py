@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import masked
 from orchestrator.ledger import Ledger
-from orchestrator.looks import drawing, png, svg
+from orchestrator.looks import drawing, png, svg, tidy
 from orchestrator.report.html import quality, trials
 from orchestrator.report.html.page import page
 from orchestrator.report.html.story import Story, read_story
@@ -49,7 +49,10 @@ def draw(story: Story) -> dict[str, Figure]:
         "horizons": quality.horizons(story),
         "timeline": timeline(story),
     }
-    return {name: figure for name, figure in drawn.items() if figure is not None}
+    figures = {name: figure for name, figure in drawn.items() if figure is not None}
+    for figure in figures.values():
+        tidy(figure)
+    return figures
 
 
 def page_with(story: Story, figures: Mapping[str, Figure]) -> str:

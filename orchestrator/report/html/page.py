@@ -10,6 +10,7 @@ import yaml
 from orchestrator.horizon import sentences as horizon_sentences
 from orchestrator.pages import Facts, Paragraph
 from orchestrator.report import sentences, words
+from orchestrator.report.findings import Groups
 from orchestrator.report.html import markup
 from orchestrator.report.html.quality import horizons_of
 from orchestrator.report.html.reproduce import training_command
@@ -73,7 +74,7 @@ def search(story: Story, drawn: Drawn) -> str:
                     f"{report.metric} of each complete trial, in the order they were begun, and the best so far; "
                     f"{better} is better.",
                 ),
-                markup.blocks(words.trials(report), headed=True),
+                markup.blocks(words.trials(report)[2:]),
             ),
             markup.section(
                 "learning",
@@ -97,7 +98,7 @@ def lengths(story: Story, drawn: Drawn) -> str:
         markup.figure(
             drawn.get("truncation_lengths"),
             f"{report.metric} against truncation length. Hollow marks are trials; lines are what to expect with the "
-            "other hyperparameters at their best, bands a 90 % interval of it.",
+            "other hyperparameters at their best, and bars a 90 % interval of it.",
         ),
         markup.blocks(sentences.curve(report), headed=True),
         markup.blocks(sentences.updates(report)),
@@ -110,16 +111,16 @@ def settings(story: Story, drawn: Drawn) -> str:
     """Show what else matters: hyperparameters, time and memory, and the gradient."""
     report, names = story.report, story.differing
     left_out = f" Not shown: {', '.join(names[MOST_AXES:])}." if len(names) > MOST_AXES else ""
-    known = story.values
+    judged = " ".join(each.text for each in words.importance(report.importance) if isinstance(each, Paragraph))
     return "\n".join(
         [
             markup.section(
                 "importance",
                 "What matters",
-                markup.figure(drawn.get("importances"), "How much of the difference each hyperparameter explains."),
-                markup.blocks(words.importance(report.importance)[-1:]),
+                markup.figure(drawn.get("importances"), judged),
+                "" if "importances" in drawn else markup.paragraph(judged),
             )
-            if known
+            if story.values
             else "",
             markup.section(
                 "settings",
@@ -204,8 +205,13 @@ def baselines(story: Story) -> str:
         "Beside baselines",
         markup.paragraph(verdict) if verdict else "",
         markup.blocks(words.baselines(report), headed=True),
-        *(markup.blocks(words.by_group(found)) for found in report.groups),
+        *(markup.blocks(words.by_group(found)) for found in report.groups if not is_of_horizon(found)),
     )
+
+
+def is_of_horizon(found: Groups) -> bool:
+    """Tell whether a group's metrics are the gradient horizon's, which has a figure."""
+    return all(name.startswith("horizon_") for metrics in found.members.values() for name in metrics)
 
 
 def origin(story: Story) -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from orchestrator.horizon import GradientHorizon, draw, read_horizon
-from orchestrator.looks import INK, grid
+from orchestrator.looks import INK, Look, grid
 from orchestrator.report.evidence import Estimate, Front
 from orchestrator.report.html.story import Story
 from orchestrator.wording import percent
@@ -15,6 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COSTS_IN_WORDS = {"seconds": "training time in seconds", "memory": "peak memory in MB"}
+APART = 1.03
+"""The factor by which the intervals of two cell types stand apart."""
 WIDE = 8.0
 """Costs are drawn on a log scale where the largest is so many times the smallest."""
 
@@ -28,7 +33,7 @@ def truncation_lengths(story: Story) -> Figure | None:
     figure = Figure(figsize=(5.4, 3.6), layout="constrained")
     axes = figure.subplots()
     estimates = story.report.curve.estimates
-    for cell, look in story.looks.items():
+    for place, (cell, look) in enumerate(story.looks.items()):
         mine = {n: value for n, value in story.values.items() if n in story.lengths and story.cells.get(n, "") == cell}
         axes.scatter(
             [story.lengths[number] for number in mine],
@@ -42,38 +47,34 @@ def truncation_lengths(story: Story) -> Figure | None:
         )
         expected = [each for each in estimates if each.cell_type == cell]
         if expected:
-            draw_estimates(axes, expected, label=cell or "expected", story=story)
+            draw_estimates(axes, expected, look, aside=APART ** (place - (len(story.looks) - 1) / 2))
         elif mine:
             axes.plot([], [], look.marker, color=look.color, markerfacecolor="none", label=cell or "trial")
+    ticks = [2**power for power in range(21) if min(story.lengths.values()) <= 2**power <= max(story.lengths.values())]
     axes.set_xscale("log", base=2)
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
     axes.set(xlabel="truncation length", ylabel=story.report.metric)
-    story.set_limits(axes, [*story.values.values(), *(each.value for each in estimates)])
+    ends = [end for each in estimates for end in (each.low, each.high)]
+    story.set_limits(axes, [*story.values.values(), *ends])
     axes.legend(loc="best")
     grid(axes)
     return figure
 
 
-def draw_estimates(axes: Axes, found: list[Estimate], *, label: str, story: Story) -> None:
-    """Draw what is expected of one cell type."""
-    look = story.looks[found[0].cell_type]
-    lengths = [each.truncation_length for each in found]
-    axes.fill_between(
-        lengths,
-        [each.low for each in found],
-        [each.high for each in found],
-        color=look.color,
-        alpha=0.15,
-        linewidth=0,
-    )
-    axes.plot(
-        lengths,
-        [each.value for each in found],
+def draw_estimates(axes: Axes, found: Sequence[Estimate], look: Look, *, aside: float) -> None:
+    """Draw what is expected of one cell type, a little `aside` (a factor) so that intervals do not cover each other."""
+    values = np.array([[each.value, each.value - each.low, each.high - each.value] for each in found]).T
+    axes.errorbar(
+        [each.truncation_length * aside for each in found],
+        values[0],
+        yerr=values[1:].clip(min=0.0),
         color=look.color,
         linestyle=look.dashes,
         marker=look.marker,
         markersize=5,
-        label=label,
+        elinewidth=0.8,
+        capsize=2,
+        label=found[0].cell_type or "expected",
     )
 
 

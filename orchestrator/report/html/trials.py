@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orchestrator.looks import GREY, INK, grid, tidy
+from orchestrator.looks import GREY, INK, borrowing, grid
 from orchestrator.report.html.story import Story
 from orchestrator.report.values import sign
 from orchestrator.study import quietly
@@ -26,7 +26,7 @@ def history(story: Story) -> Figure | None:
     from matplotlib import pyplot
     from optuna.visualization.matplotlib import plot_optimization_history
 
-    with quietly():
+    with quietly(), borrowing():
         axes = plot_optimization_history(story.study, target_name=story.report.metric)
     figure = axes.figure
     pyplot.close(figure)
@@ -37,7 +37,6 @@ def history(story: Story) -> Figure | None:
     axes.lines[0].set(color="#D55E00", alpha=1.0, label="best so far", drawstyle="steps-post")
     axes.legend(loc="best")
     grid(axes)
-    tidy(figure)
     story.set_limits(axes, list(story.values.values()))
     return figure
 
@@ -97,7 +96,7 @@ def parallel_coordinates(story: Story) -> Figure | None:
     from optuna.visualization.matplotlib import plot_parallel_coordinate
 
     low, high = story.limits(list(story.values.values()), margin=0.0)
-    with quietly():
+    with quietly(), borrowing():
         axes = plot_parallel_coordinate(
             story.study,
             params=names,
@@ -112,5 +111,6 @@ def parallel_coordinates(story: Story) -> Figure | None:
     ends = [strong, weak] if sign(story.seen) > 0 else [weak, strong]
     lines = axes.collections[0]
     lines.set(cmap=LinearSegmentedColormap.from_list("quality", ends), linewidth=1.3)
-    tidy(figure)
+    for each in figure.axes:
+        each.grid(visible=False)
     return figure
