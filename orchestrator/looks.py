@@ -58,7 +58,7 @@ def drawing() -> Iterator[None]:
 
     matplotlib.use("agg")
     inked = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color", "legend.labelcolor")
-    ours = {
+    ours: dict[Any, Any] = {
         **dict.fromkeys(inked, INK),
         "font.size": SIZE,
         "axes.labelsize": SIZE,

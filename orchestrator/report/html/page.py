@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from html import escape
 
 import yaml
 
@@ -48,7 +49,7 @@ def head(story: Story) -> str:
     return "\n".join(
         [
             "<header>",
-            f"<h1>{markup.escape(report.name)}: {markup.escape(report.workload)}</h1>",
+            f"<h1>{escape(f'{report.name}: {report.workload}')}</h1>",
             markup.paragraph(words.answer(report), "answer"),
             *(markup.paragraph(each, "warning") for each in report.losses),
             *(markup.paragraph(each) for each in sure),

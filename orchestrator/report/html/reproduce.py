@@ -32,7 +32,7 @@ def training_command(story: Story) -> str | None:
 
 def threads_of(story: Story) -> int:
     """Return the CPU threads that a trial was trained on, as the workers choose them."""
-    cpus = story.environment.get("cpus", story.seen.spec.resources.cpus)
+    cpus: float = story.environment.get("cpus", story.seen.spec.resources.cpus)
     return max(math.floor(cpus), 1)
 
 

@@ -72,7 +72,7 @@ class Story:
         states = optuna.trial.TrialState
         space = distributions_of(self.seen.spec)
         with quietly():
-            study = optuna.create_study(direction=self.report.direction)
+            study = optuna.create_study(direction="minimize" if sign(self.seen) > 0 else "maximize")
             for trial in self.seen.trials:
                 value = self.values.get(trial.number)
                 known = {name: chosen for name, chosen in trial.chosen.items() if name in space}

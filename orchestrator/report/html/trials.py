@@ -11,6 +11,7 @@ from orchestrator.study import quietly
 from orchestrator.trial import TrialRecord, TrialState
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 MOST_AXES = 7
@@ -23,13 +24,11 @@ def history(story: Story) -> Figure | None:
     """Draw each complete trial's value, and the best so far, in the order they were begun (Optuna's plot)."""
     if not story.values:
         return None
-    from matplotlib import pyplot
     from optuna.visualization.matplotlib import plot_optimization_history
 
     with quietly(), borrowing():
         axes = plot_optimization_history(story.study, target_name=story.report.metric)
-    figure = axes.figure
-    pyplot.close(figure)
+    figure = taken(axes)
     figure.set_size_inches(5.4, 3.2)
     figure.set_layout_engine("constrained")
     axes.set(title="", xlabel="trial", xlim=(-0.5, len(story.seen.trials) - 0.5))
@@ -38,6 +37,18 @@ def history(story: Story) -> Figure | None:
     axes.legend(loc="best")
     grid(axes)
     story.set_limits(axes, list(story.values.values()))
+    return figure
+
+
+def taken(axes: Axes) -> Figure:
+    """Return the figure that a library drew, which pyplot would otherwise keep for ever."""
+    from matplotlib import pyplot
+    from matplotlib.figure import Figure
+
+    figure = axes.figure
+    if not isinstance(figure, Figure):
+        raise TypeError(f"axes of a whole figure are needed, not of a {type(figure).__name__}")
+    pyplot.close(figure)
     return figure
 
 
@@ -91,7 +102,6 @@ def parallel_coordinates(story: Story) -> Figure | None:
     names = story.differing[:MOST_AXES]
     if len(story.values) < 2 or not names:
         return None
-    from matplotlib import pyplot
     from matplotlib.colors import LinearSegmentedColormap
     from optuna.visualization.matplotlib import plot_parallel_coordinate
 
@@ -103,8 +113,7 @@ def parallel_coordinates(story: Story) -> Figure | None:
             target=lambda trial: min(max(trial.values[0], low), high),
             target_name=story.report.metric,
         )
-    figure = axes.figure
-    pyplot.close(figure)
+    figure = taken(axes)
     figure.set_size_inches(max(5.4, 1.35 * (len(names) + 1)), 3.8)
     axes.set_title("")
     weak, strong = (0.84, 0.37, 0.0, 0.10), (0.84, 0.37, 0.0, 1.0)
