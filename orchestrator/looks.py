@@ -1,6 +1,6 @@
 """How figures look: the same on a light and a dark page, in black and white, and as a picture by itself.
 
-Lines differ in colour (Okabe and Ito, 2008, which the colour-blind can tell apart), in marker and in dashes. Text and
+Lines differ in colour (after Okabe and Ito, 2008: the colour-blind tell them apart), in marker and in dashes. Text and
 axes are drawn in INK; in a page that becomes the colour of the page's own text, and nothing is drawn behind.
 """
 
@@ -22,6 +22,8 @@ INK = "#1b1e23"
 GREY = "#8c8c8c"
 """For what is there to be compared with; readable on white and on black."""
 DOTS_PER_INCH = 150
+PIXELS_PER_POINT = 1.6
+"""Of a page, at most: wider than that a figure does not grow."""
 SIZE = 9
 """Of text, in points."""
 
@@ -36,12 +38,12 @@ class Look:
 
 
 LOOKS = (
-    Look("#0072B2", "o", "-"),
+    Look("#2a86c8", "o", "-"),
     Look("#D55E00", "s", (0, (5, 2))),
     Look("#009E73", "^", (0, (1, 1.2))),
     Look("#CC79A7", "D", (0, (6, 2, 1, 2))),
-    Look("#E69F00", "v", (0, (3, 1))),
-    Look("#56B4E9", "P", (0, (8, 2))),
+    Look("#c98500", "v", (0, (3, 1))),
+    Look("#8a6fd1", "P", (0, (8, 2))),
     Look("#9a7b4f", "X", (0, (2, 2, 1, 1))),
 )
 
@@ -125,7 +127,10 @@ def svg(figure: Figure, name: str) -> str:
     text = re.sub(
         r'(<svg[^>]*?) width="[\d.]+pt" height="[\d.]+pt"|(<svg[^>]*?) height="[\d.]+pt"', r"\1\2", text, count=1
     )
-    text = re.sub(r'(<svg[^>]*?) width="[\d.]+pt"', r"\1", text, count=1)
+    head, rest = text.split(">", 1)
+    width = float(re.search(r'viewBox="0 0 ([\d.]+) ', head)[1])  # type: ignore[index] # in points
+    head = re.sub(r' (?:width|height)="[\d.]+pt"', "", head)
+    text = f'{head} style="max-width: {PIXELS_PER_POINT * width:.0f}px">{rest}'
     for before in ('id="', 'href="#', "url(#"):
         text = text.replace(before, f"{before}{name}-")
     return text.replace(INK, "currentColor")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from orchestrator.horizon import GradientHorizon, draw, read_horizon
-from orchestrator.looks import INK, Look, grid
+from orchestrator.looks import INK, LOOKS, Look, grid
 from orchestrator.report.evidence import Estimate, Front
 from orchestrator.report.html.story import Story
 from orchestrator.wording import percent
@@ -87,7 +87,7 @@ def importances(story: Story) -> Figure | None:
         return None
     figure = Figure(figsize=(5.4, 0.8 + 0.3 * len(parts)), layout="constrained")
     axes = figure.subplots()
-    bars = axes.barh(list(parts), list(parts.values()), color="#0072B2", height=0.6)
+    bars = axes.barh(list(parts), list(parts.values()), color=LOOKS[0].color, height=0.6)
     axes.bar_label(bars, labels=[percent(part) for part in parts.values()], padding=3, color=INK)
     axes.set(xlim=(0, 1.15 * max(parts.values())), xlabel="part of the difference that it explains (fANOVA)")
     axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
@@ -112,7 +112,7 @@ def front(story: Story, found: Front) -> Figure:
                 s=16,
                 marker=look.marker,
                 color=look.color,
-                alpha=0.6,
+                alpha=0.85,
                 label=cell or "trial",
             )
     best = found.points

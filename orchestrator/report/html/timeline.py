@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from orchestrator.looks import GREY, INK
+from orchestrator.looks import GREY, INK, LOOKS
 from orchestrator.report.evidence import Stretch
 from orchestrator.report.html.story import Story
 from orchestrator.report.timeline import FAULTS, UNDER_WAY, shown_workers
@@ -20,13 +20,13 @@ LEAST = 1 / 400
 LABELLED = 1 / 45
 """Of the width: from there on a trial's number stands in its bar."""
 SEEN = {
-    TrialState.COMPLETE: ("#0072B2", ""),
-    UNDER_WAY: ("#56B4E9", ""),
+    TrialState.COMPLETE: (LOOKS[0].color, ""),
+    UNDER_WAY: ("#7db8e8", ""),
     TrialState.PRUNED: (GREY, "///"),
     TrialState.PAUSED: (GREY, "..."),
     "stopped": (GREY, ""),
-    "failed": ("#D55E00", "xxx"),
-    "broken off": ("#E69F00", "\\\\\\"),
+    "failed": (LOOKS[1].color, "xxx"),
+    "broken off": (LOOKS[4].color, "\\\\\\"),
 }
 """Colours and hatches by how a stretch ended."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orchestrator.looks import GREY, INK, borrowing, grid
+from orchestrator.looks import GREY, INK, LOOKS, borrowing, grid
 from orchestrator.report.html.story import Story
 from orchestrator.report.values import sign
 from orchestrator.study import quietly
@@ -32,8 +32,10 @@ def history(story: Story) -> Figure | None:
     figure.set_size_inches(5.4, 3.2)
     figure.set_layout_engine("constrained")
     axes.set(title="", xlabel="trial", xlim=(-0.5, len(story.seen.trials) - 0.5))
-    axes.collections[0].set(color="#0072B2", alpha=0.75, sizes=[16 if len(story.values) > MANY else 26], label="trial")
-    axes.lines[0].set(color="#D55E00", alpha=1.0, label="best so far", drawstyle="steps-post")
+    axes.collections[0].set(
+        color=LOOKS[0].color, alpha=0.75, sizes=[16 if len(story.values) > MANY else 26], label="trial"
+    )
+    axes.lines[0].set(color=LOOKS[1].color, alpha=1.0, label="best so far", drawstyle="steps-post")
     axes.legend(loc="best")
     grid(axes)
     story.set_limits(axes, list(story.values.values()))
