@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -71,7 +71,6 @@ def drawing() -> Iterator[None]:
         "legend.frameon": False,
         "legend.fontsize": 8,
         "text.parse_math": False,  # a name may hold a dollar sign
-        "savefig.bbox": "tight",
         "svg.fonttype": "none",  # text stays text: small, searched, read aloud
         "svg.hashsalt": "bptt",  # the same figure is the same file
     }
@@ -120,7 +119,9 @@ def svg(figure: Figure, name: str) -> str:
     `name` is a plain word; it begins the ids, which no two figures of a page may share.
     """
     written = io.StringIO()
-    figure.savefig(written, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    figure.savefig(
+        written, format="svg", bbox_inches=room(figure), transparent=True, metadata={"Date": None, "Creator": None}
+    )
     text = written.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
@@ -136,8 +137,13 @@ def svg(figure: Figure, name: str) -> str:
     return text.replace(INK, "currentColor")
 
 
+def room(figure: Figure) -> Literal["tight"] | None:
+    """Return how a figure is cut: to what is in it where nothing laid it out, which takes a drawing more."""
+    return None if figure.get_layout_engine() else "tight"
+
+
 def png(figure: Figure) -> bytes:
     """Return a figure as a picture on white."""
     written = io.BytesIO()
-    figure.savefig(written, format="png", dpi=DOTS_PER_INCH, facecolor="white")
+    figure.savefig(written, format="png", bbox_inches=room(figure), dpi=DOTS_PER_INCH, facecolor="white")
     return written.getvalue()

@@ -13,6 +13,7 @@ from orchestrator.report.findings import Answer, Comparison, Importance, Report
 from orchestrator.report.fronts import find_fronts
 from orchestrator.report.horizon import find_horizon
 from orchestrator.report.landscape import survey
+from orchestrator.report.optunas import study_of
 from orchestrator.report.tables import by_label, by_length, find_cost, find_reasons, group
 from orchestrator.report.timeline import find_timeline
 from orchestrator.report.updates import find_updates
@@ -20,12 +21,14 @@ from orchestrator.report.values import NEARLY, at_edge, complete_values, hyperpa
 from orchestrator.spec import trials_allowed
 from orchestrator.standing import Standing, plain_trial, standing
 from orchestrator.stints import read_stints
-from orchestrator.study import load_study, quietly
+from orchestrator.study import quietly
 from orchestrator.trial import TrialRecord
 from orchestrator.wording import count_states
 
 FEWEST_FOR_IMPORTANCE = 4
 """Complete trials below which no importance is told."""
+MANY, TREES, FEW_TREES = 100, 64, 16
+"""Above so many complete trials a tree takes long, and fewer of them come to the same."""
 
 
 def make_report(ledger: Ledger, name: str) -> Report:
@@ -53,7 +56,7 @@ def report_of(ledger: Ledger, seen: Standing) -> Report:
         answer=answer,
         advice=find_advice(seen, answer, landscape=landscape),
         best=None if seen.best is None else plain_trial(seen.best, seen.metric),
-        importance=find_importance(ledger, seen),
+        importance=find_importance(seen),
         cell_types=[group(seen, label, members, lengths) for label, members in by_label(trials, cells)],
         truncation_lengths=[group(seen, label, members, lengths) for label, members in by_length(trials, lengths)],
         curve=find_curve(seen, landscape, note=note),
@@ -85,7 +88,7 @@ def find_answer(seen: Standing, lengths: Mapping[int, int]) -> Answer:
     return Answer(swept is not None, lengths[winner], lengths[shortest], shortest, values[shortest], edge)
 
 
-def find_importance(ledger: Ledger, seen: Standing) -> Importance:
+def find_importance(seen: Standing) -> Importance:
     """Ask Optuna (fANOVA, Hutter, Hoos and Leyton-Brown 2014) what explains the complete trials' values."""
     values = complete_values(seen, seen.trials)
     if len(values) < FEWEST_FOR_IMPORTANCE:
@@ -100,10 +103,8 @@ def find_importance(ledger: Ledger, seen: Standing) -> Importance:
     from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 
     with quietly():
-        study = load_study(ledger, seen.row.name)
-        evaluator = FanovaImportanceEvaluator(seed=0)
-        # Of two objectives the first is the quality.
-        parts = get_param_importances(study, evaluator=evaluator, params=judged, target=lambda trial: trial.values[0])
+        evaluator = FanovaImportanceEvaluator(n_trees=TREES if len(values) <= MANY else FEW_TREES, seed=0)
+        parts = get_param_importances(study_of(seen), evaluator=evaluator, params=judged)
     left_out = sorted(set(seen.spec.space) - set(judged))
     note = f"not judged, for it has one value or some trials lack it: {', '.join(left_out)}" if left_out else ""
     return Importance({name: float(part) for name, part in parts.items()}, len(values), note)

@@ -13,9 +13,10 @@ from orchestrator.ledger import Ledger
 from orchestrator.looks import Look, looks_of
 from orchestrator.report.findings import Report
 from orchestrator.report.gather import differing, report_of
+from orchestrator.report.optunas import study_of
 from orchestrator.report.values import complete_values, hyperparameter, sign
 from orchestrator.standing import Standing, standing
-from orchestrator.study import ENVIRONMENT, load_study, quietly
+from orchestrator.study import ENVIRONMENT, load_study
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -64,27 +65,8 @@ class Story:
 
     @cached_property
     def study(self) -> Study:
-        """The sweep as Optuna's plots want it: of one objective, the quality, and without what they do not look at."""
-        import optuna
-
-        from orchestrator.study import distributions_of
-
-        states = optuna.trial.TrialState
-        space = distributions_of(self.seen.spec)
-        with quietly():
-            study = optuna.create_study(direction="minimize" if sign(self.seen) > 0 else "maximize")
-            for trial in self.seen.trials:
-                value = self.values.get(trial.number)
-                known = {name: chosen for name, chosen in trial.chosen.items() if name in space}
-                study.add_trial(
-                    optuna.trial.create_trial(
-                        state=states.PRUNED if value is None else states.COMPLETE,
-                        value=value,
-                        params=known if value is not None else {},
-                        distributions={name: space[name] for name in known} if value is not None else {},
-                    )
-                )
-        return study
+        """The sweep as Optuna's plots want it."""
+        return study_of(self.seen)
 
     def limits(self, values: Sequence[float], margin: float = 0.06) -> tuple[float, float]:
         """Return the ends of an axis that shows the values, but for those far out on the bad side."""
