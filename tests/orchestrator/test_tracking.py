@@ -510,3 +510,69 @@ def test_a_process_killed_while_it_makes_the_tables_leaves_a_database_that_can_b
         maker.wait()
     assert open_client(settings).get_experiment("0").name == "Default"
     assert [path.name for path in file.parent.iterdir() if ".new" in path.name] == []
+
+
+def artifacts(settings: Settings) -> set[str]:
+    client, [parent] = open_client(settings), parents(settings)
+    shown = client.list_artifacts(parent.info.run_id)
+    inside = [
+        each for folder in shown if folder.is_dir for each in client.list_artifacts(parent.info.run_id, folder.path)
+    ]
+    return {each.path for each in [*shown, *inside] if not each.is_dir}
+
+
+def drawn(settings: Settings, name: str, ended: Mapping[str, Any] | None) -> dict[str, bytes]:
+    return {"report.html": f"{name} {ended and ended['state']}".encode(), "figures/history.png": b"a picture"}
+
+
+def undrawable(settings: Settings, name: str, ended: Mapping[str, Any] | None) -> dict[str, bytes]:
+    raise ValueError("nobody can draw this")
+
+
+def test_report_and_figures_are_on_the_parent_run_at_the_end(settings: Settings, dataset: Dataset) -> None:
+    tracker = MlflowTracker(settings, illustrate=drawn)  # in the process that writes
+    tracker.open(make_spec(), dataset, [])
+    assert tracker.close({"state": "finished"}, 60)
+    assert {"report.html", "figures/history.png"} <= artifacts(settings)
+    assert parents(settings)[0].data.tags["bptt.report"] == "report.html"
+
+
+def test_figures_are_drawn_anew_while_a_sweep_runs_but_only_now_and_then(
+    settings: Settings, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.tracking.mlflow.FIRST_REPORT_S", 0.0)
+    asked: list[Mapping[str, Any] | None] = []
+
+    def draw(settings: Settings, name: str, ended: Mapping[str, Any] | None) -> dict[str, bytes]:
+        asked.append(ended)
+        return drawn(settings, name, ended)
+
+    spec = make_spec()
+    tracker = MlflowTracker(settings, connect=RunsHere, illustrate=draw)
+    trial = make_trial(spec)
+    tracker.open(spec, dataset, [trial])
+    for _ in range(8):
+        evaluate(trial)
+        tracker.changed(trial)
+        time.sleep(0.4)
+    assert asked == [None]
+    assert tracker.close({"state": "finished"}, 60)
+    assert asked == [None, {"state": "finished"}]
+
+
+def test_a_report_that_cannot_be_drawn_is_told_by_a_tag_and_keeps_nothing_from_being_shown(
+    settings: Settings, dataset: Dataset
+) -> None:
+    tracker = MlflowTracker(settings, connect=RunsHere, illustrate=undrawable)
+    tracker.open(make_spec(), dataset, [])
+    assert tracker.close({"state": "finished"}, CLOSE_WITHIN_S)
+    [parent] = parents(settings)
+    assert parent.info.status == "FINISHED"
+    assert parent.data.tags["bptt.report"] == "not drawn: nobody can draw this"
+
+
+def test_whoever_closes_in_a_hurry_waits_for_no_figures(settings: Settings, dataset: Dataset) -> None:
+    tracker = MlflowTracker(settings, connect=RunsHere, illustrate=drawn)
+    tracker.open(make_spec(), dataset, [])
+    assert tracker.close({"state": "interrupted"}, 15.0)
+    assert "report.html" not in artifacts(settings)

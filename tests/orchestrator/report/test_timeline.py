@@ -49,8 +49,9 @@ def test_a_stint_that_a_killed_driver_left_open_ends_with_the_last_evaluation_ma
 
 
 def test_a_stint_of_the_driver_at_work_is_under_way(seen: Standing) -> None:
-    row = replace(seen.row, owner="elsewhere:1:x", left_s=10.0)
-    found = find_timeline(replace(seen, row=row), [Stint(1, "host/1", "elsewhere:1:x", time.time() - 5, None, "")])
+    owner = "elsewhere:1:0:0:x"
+    row = replace(seen.row, owner=owner, left_s=10.0)
+    found = find_timeline(replace(seen, row=row), [Stint(1, "host/1", owner, time.time() - 5, None, "")])
     assert found is not None
     assert found.stretches[0].how == "under way"
     assert found.stretches[0].ended == pytest.approx(time.time(), abs=2)
