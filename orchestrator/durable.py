@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from sqlalchemy import event, make_url, select
 from sqlalchemy.engine import Connection, Engine
@@ -24,12 +24,15 @@ if TYPE_CHECKING:
     from optuna.storages import RDBStorage
     from optuna.trial import FrozenTrial, TrialState
 
+Direction = Literal["minimize", "maximize"]
+
 
 class DurableStudy:
-    """One sweep's trials in the database, by their numbers."""
+    """One sweep's trials in the database, by their numbers; its study is entered there if it is new."""
 
-    def __init__(self, ledger: Ledger, name: str, owner: str) -> None:
+    def __init__(self, ledger: Ledger, name: str, owner: str, *, directions: Sequence[Direction]) -> None:
         self.storage = open_storage(ledger.url)
+        enter_study(self.storage, name, directions=directions)
         self._id = self.storage.get_study_id_from_name(name)
         self._trials: dict[int, int] = {}  # ids of those under way
         fence(self.storage.engine, name, owner)
@@ -89,6 +92,16 @@ class DurableStudy:
 
         patiently(tell, again=tell_unless_told)
         del self._trials[number]
+
+
+def enter_study(storage: RDBStorage, name: str, *, directions: Sequence[Direction]) -> None:
+    """Enter a study, or recognise it; one that has no trials yet is made anew where its objectives were changed."""
+    import optuna
+
+    study = optuna.create_study(study_name=name, storage=storage, directions=directions, load_if_exists=True)
+    if [direction.name.lower() for direction in study.directions] != list(directions) and not study.trials:
+        optuna.delete_study(study_name=name, storage=storage)
+        optuna.create_study(study_name=name, storage=storage, directions=directions)
 
 
 def fence(engine: Engine, name: str, owner: str) -> None:

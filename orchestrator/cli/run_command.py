@@ -15,7 +15,8 @@ import click
 from orchestrator.cli.options import as_json, flags_given, with_settings
 from orchestrator.errors import Interrupted, UserError
 from orchestrator.settings import Settings
-from orchestrator.spec import SweepSpec, find_spec
+from orchestrator.spec import SweepSpec
+from orchestrator.sweep_file import find_spec
 
 EPILOG = """\b
 Examples:

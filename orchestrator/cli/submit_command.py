@@ -12,7 +12,8 @@ import click
 from orchestrator.cli.options import as_json, existing_ledger, flags_given, with_settings
 from orchestrator.errors import BpttError, SpecError, SweepNotFound, UserError
 from orchestrator.settings import Settings
-from orchestrator.spec import SweepSpec, find_spec, spec_from
+from orchestrator.spec import SweepSpec, spec_from
+from orchestrator.sweep_file import find_spec
 
 if TYPE_CHECKING:
     from orchestrator.jobs import JobsServer

@@ -22,18 +22,15 @@ from orchestrator.executors.cluster import (
     options_of,
     refusal,
 )
-from orchestrator.executors.ray_worker import RemoteWorker, call
+from orchestrator.executors.measuring import least_machine, measure
+from orchestrator.executors.ray_worker import RemoteWorker
 from orchestrator.executors.share import Claim, exchange, fair_shares, withdraw
-from orchestrator.machine import Machine, gpu_memory_here, limited, this_machine
+from orchestrator.machine import Machine
 from orchestrator.trial import Assignment, Failure, Job, Moved, Reply, TrialState
 from workloads.protocol import Progress
 
 MOST_STILLBORN = 5
 """Workers that may die in a row before they are ready, or as many as there are."""
-MEASURE_S = 180.0
-"""How long measuring waits for a free place on the cluster, and for its answer."""
-SLIVER = 0.01
-"""Of a GPU, for asking it something."""
 FOLLOW_S = 3.0
 """Between two looks at the nodes of the cluster and at who else is there."""
 IDLE_S = 10.0
@@ -94,31 +91,12 @@ class RayExecutor:
     def machine(self, memory_gb: float | None = None) -> Machine:
         """Return the least that any machine of the cluster has: trials may come to any of them."""
         self._connect()
-        has = [node.has for node in nodes()]
-        if not self._address:
-            return replace(this_machine(memory_gb), gpus=int(has[0].get("GPU", 0)), cpus=int(has[0].get("CPU", 1)))
-        has = [node for node in has if node.get("CPU")] or has  # heads are often given nothing to do
-        with_gpus = [node for node in has if node.get("GPU")] or has
-        return Machine(
-            self._address,
-            cpus=int(min(node.get("CPU", 1) for node in with_gpus)),
-            gpus=int(min(node.get("GPU", 0) for node in with_gpus)),
-            memory_bytes=limited(min((node["memory"] for node in has if "memory" in node), default=None), memory_gb),
-            gpu_memory_bytes=self.measure(gpu_memory_here, gpus=SLIVER) if with_gpus[0].get("GPU") else None,
-        )
+        return least_machine(self._address, memory_gb)
 
     def measure(self, function: Callable[..., Any], *arguments: Any, gpus: float = 0.0) -> Any:
         """Call a function in a worker process of Ray's, and return its answer; BpttError where that cannot be."""
         self._connect()
-        import ray
-
-        # One call a process: what a process takes tells of nothing once it has done something else.
-        task = ray.remote(max_calls=1, num_cpus=1, num_gpus=gpus)(call)
-        try:
-            return ray.get(task.remote(function, arguments, gpus), timeout=MEASURE_S)
-        except ray.exceptions.RayError as error:
-            why = str(getattr(error, "cause", None) or error).strip().splitlines()[-1:]
-            raise BpttError(f"nothing could be measured on a worker: {' '.join(why)[:300]}") from error
+        return measure(function, *arguments, gpus=gpus)
 
     def open(self, job: Job) -> None:
         """Connect to Ray, or start it here; share the data; start the workers that fit now, or ask for them."""
@@ -129,7 +107,9 @@ class RayExecutor:
         # Put once: workers on a node read the same shared memory.
         self._dataset = ray.put(job.dataset)
         there = nodes()
-        if not fitting(there, demand_of(job)) and not self._can_grow:
+        # Nothing but a head, which is often given nothing to do: a cluster that is coming up.
+        is_coming_up = bool(self._address) and not any(node.has.get("CPU") for node in there)
+        if not fitting(there, demand_of(job)) and not self._can_grow and not is_coming_up:
             self.close()
             raise UserError(refusal(there, demand_of(job)))
         self._follow()

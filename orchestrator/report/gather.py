@@ -18,10 +18,10 @@ from orchestrator.report.tables import by_label, by_length, find_cost, find_reas
 from orchestrator.report.timeline import find_timeline
 from orchestrator.report.updates import find_updates
 from orchestrator.report.values import NEARLY, at_edge, complete_values, hyperparameter, lead_of
+from orchestrator.search import quietly
 from orchestrator.spec import trials_allowed
 from orchestrator.standing import Standing, plain_trial, standing
 from orchestrator.stints import read_stints
-from orchestrator.study import quietly
 from orchestrator.trial import TrialRecord
 from orchestrator.wording import count_states
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.report.values import complete_values, sign
+from orchestrator.search import quietly
 from orchestrator.space import Parameter
 from orchestrator.standing import Standing
-from orchestrator.study import quietly
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

@@ -27,6 +27,7 @@ from orchestrator.tracking.client import is_database, open_client, talking_to
 from orchestrator.tracking.register import Winner, register_model
 from orchestrator.tracking.view import SweepView, describe, flatten, run_name, table
 from orchestrator.trial import TrialRecord, TrialState
+from workloads.hyperparameters import truncation_length_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -211,7 +212,7 @@ class SweepRuns:
         run_id, sweep = self._children[winner.number], self.view.spec.name
         with talking_to(self.settings):
             uri = register_model(self.client, winner, sweep=sweep, run_id=run_id, parent=self.parent)
-        horizon = read_horizon(winner.metrics, winner.params.get("truncation_length"))
+        horizon = read_horizon(winner.metrics, truncation_length_of(winner.params))
         if horizon is not None:
             for shown_on in (run_id, self.parent):
                 self.client.log_figure(shown_on, draw({f"trial {winner.number}": horizon}), "horizon.png")

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from orchestrator.report.html.story import Story
-from orchestrator.spec import StrictLoader
+from orchestrator.sweep_file import StrictLoader
 from orchestrator.wording import in_view_order
 
 

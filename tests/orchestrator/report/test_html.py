@@ -22,8 +22,9 @@ from orchestrator.report.html import figures_and_page, html_report
 from orchestrator.report.html.reproduce import written
 from orchestrator.report.words import answer
 from orchestrator.settings import Settings
-from orchestrator.spec import StrictLoader, spec_from
+from orchestrator.spec import spec_from
 from orchestrator.stints import Stints
+from orchestrator.sweep_file import StrictLoader
 from orchestrator.tracking.base import NoTracker
 from orchestrator.trial import TrialState
 from tests.orchestrator.recorded import DATASET, Recorded, record_sweep, spec_with
