@@ -18,7 +18,7 @@ import numpy as np
 
 from orchestrator.ledger import Ledger, evaluations, stints
 from orchestrator.settings import Settings
-from orchestrator.spec import spec_from
+from orchestrator.spec import SweepSpec, spec_from
 from orchestrator.study import SweepStudy
 from tests.orchestrator.recorded import DATASET, SPEC
 
@@ -34,14 +34,7 @@ def write_sweep(settings: Settings, trials: int, count: int) -> Ledger:
     from optuna.storages._rdb.models import TrialIntermediateValueModel
 
     finite = TrialIntermediateValueModel.TrialIntermediateValueType.FINITE
-    spec = spec_from(
-        {
-            **SPEC,
-            "name": "large",
-            "space": {**SPEC["space"], "hidden_size": {"int": [16, 256], "log": True}},
-            "budget": {"trials": trials, "sequence_steps": 10_000 * count, "evaluations": count},
-        }
-    )
+    spec = large_spec(trials, count)
     ledger = Ledger(settings.study_url)
     ledger.create(spec.name, spec.plain())
     ledger.update(spec.name, owner="bench")
@@ -52,12 +45,7 @@ def write_sweep(settings: Settings, trials: int, count: int) -> Ledger:
     reports: list[dict[str, Any]] = []
     free = [0.0] * WORKERS
     for number in range(trials):
-        chosen = {
-            "cell_type": str(random.choice(["rnn", "gru", "lstm"])),
-            "truncation_length": int(2 ** random.uniform(2, 8)),
-            "learning_rate": float(10 ** random.uniform(-4, -1)),
-            "hidden_size": int(2 ** random.uniform(4, 8)),
-        }
+        chosen = choose(random)
         made = count if random.random() < 0.5 else int(random.integers(1, count))
         losses = learn(chosen, made, random)
         worker = int(np.argmin(free))
@@ -88,6 +76,28 @@ def write_sweep(settings: Settings, trials: int, count: int) -> Ledger:
         connection.execute(stints.insert(), stretches)
     ledger.update(spec.name, state="finished", dataset=DATASET, elapsed_s=max(free), owner=None)
     return ledger
+
+
+def large_spec(trials: int, count: int) -> SweepSpec:
+    """Return a sweep of so many trials and evaluations."""
+    return spec_from(
+        {
+            **SPEC,
+            "name": "large",
+            "space": {**SPEC["space"], "hidden_size": {"int": [16, 256], "log": True}},
+            "budget": {"trials": trials, "sequence_steps": 10_000 * count, "evaluations": count},
+        }
+    )
+
+
+def choose(random: np.random.Generator) -> dict[str, Any]:
+    """Return a setting."""
+    return {
+        "cell_type": str(random.choice(["rnn", "gru", "lstm"])),
+        "truncation_length": int(2 ** random.uniform(2, 8)),
+        "learning_rate": float(10 ** random.uniform(-4, -1)),
+        "hidden_size": int(2 ** random.uniform(4, 8)),
+    }
 
 
 def learn(chosen: dict[str, Any], made: int, random: np.random.Generator) -> np.ndarray:

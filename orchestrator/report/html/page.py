@@ -133,21 +133,26 @@ def settings(story: Story, drawn: Drawn) -> str:
                     wide=len(names) > 3,
                 ),
             ),
-            *(
-                markup.section(
-                    f"front-{found.cost}",
-                    words_of_front(found.cost),
-                    markup.figure(
-                        drawn.get(f"quality_for_{found.cost}"),
-                        "Complete trials by cost and quality; circled and joined are those that no other one beats in "
-                        "both (Pareto).",
-                    ),
-                    markup.blocks(sentences.front(found, report), headed=True),
-                )
-                for found in report.fronts
-            ),
+            fronts(story, drawn),
             horizon(story, drawn),
         ]
+    )
+
+
+def fronts(story: Story, drawn: Drawn) -> str:
+    """Show what quality costs, in time and in memory."""
+    return "\n".join(
+        markup.section(
+            f"front-{found.cost}",
+            words_of_front(found.cost),
+            markup.figure(
+                drawn.get(f"quality_for_{found.cost}"),
+                "Complete trials by cost and quality; circled and joined are those that no other one beats in both "
+                "(Pareto).",
+            ),
+            markup.blocks(sentences.front(found, story.report), headed=True),
+        )
+        for found in story.report.fronts
     )
 
 
