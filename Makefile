@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Where Python is told to keep nothing compiled, each process takes seconds longer to start: torch alone three.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install sweep ui test check test-slow test-cluster chaos bench bench-adaptive bench-cost lock clean
+.PHONY: help install sweep ui test check test-slow test-cluster chaos bench bench-adaptive bench-cost bench-report lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -61,6 +61,9 @@ bench-adaptive: .venv/.installed-dev ## Measure adaptive truncation beside fixed
 
 bench-cost: .venv/.installed-dev ## Predict memory and time of 50 settings, train them, and compare (15 minutes)
 	$(BIN)/python -m tests.benchmarks.cost
+
+bench-report: .venv/.installed-dev ## Build the HTML report of 500 trials of 100 evaluations, and measure it
+	$(BIN)/python -m tests.benchmarks.report
 
 lock: ## Pin the whole tree anew, from what pyproject.toml allows
 	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock

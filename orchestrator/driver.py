@@ -20,10 +20,12 @@ from orchestrator.retention import Retention
 from orchestrator.settings import Settings
 from orchestrator.spec import Resources, SweepSpec, difference, is_of_resources, spec_from
 from orchestrator.steering import Steering
-from orchestrator.study import SweepStudy, has_trials
+from orchestrator.stints import Stints
+from orchestrator.study import ENVIRONMENT, SweepStudy, has_trials
 from orchestrator.sweep import Event, Sweep
 from orchestrator.tracking.base import Model, Tracker
 from orchestrator.trial import Job, TrialRecord, best_trial
+from orchestrator.versions import versions
 from orchestrator.wishes import specs_before
 from workloads.protocol import Dataset, Workload
 
@@ -92,7 +94,10 @@ class Driver:
         self.tracker.open(as_it_began(self.ledger, self.spec), dataset, trials)
         steering = Steering(self.ledger, self.spec.name, self.lease.owner)
         retention = Retention(self.spec, checkpoints, self.settings.keep)
-        sweep = Sweep(study, self.executor, self.tracker, checkpoints, self.keeper, steering, retention, trials=trials)
+        stints = Stints(self.ledger, self.spec.name, self.lease.owner)
+        sweep = Sweep(
+            study, self.executor, self.tracker, checkpoints, self.keeper, steering, retention, stints, trials=trials
+        )
         for _ in steering.listen(sweep, now=True):  # a wish may be for more than a sweep that is complete has
             pass
         self.spec = study.spec
@@ -100,6 +105,7 @@ class Driver:
             expected = self._expect(dataset)
             sweep.room, self.notes = expected.room, [*self.notes, *expected.notes]
             self.executor.open(self._job(dataset, checkpoints.folder, expected.resources))
+            study.durable.describe(ENVIRONMENT, {"versions": versions(), "cpus": expected.resources.cpus})
         return sweep
 
     def _expect(self, dataset: Dataset) -> Expectation:

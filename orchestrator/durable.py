@@ -75,6 +75,10 @@ class DurableStudy:
         """Keep what a sampler noted on the study."""
         patiently(lambda: self.storage.set_study_system_attr(self._id, key, value))
 
+    def describe(self, key: str, value: Any) -> None:
+        """Note something on the study, for people."""
+        patiently(lambda: self.storage.set_study_user_attr(self._id, key, value))
+
     def end(self, number: int, state: TrialState, values: Sequence[float] | None) -> None:
         """End a trial."""
         trial = self._trials[number]

@@ -1,4 +1,4 @@
-"""Tables beside Optuna's in the sweeps' database: sweeps, their drivers, evaluations acknowledged, and users' wishes.
+"""Tables beside Optuna's in the sweeps' database: sweeps, drivers, evaluations acknowledged, who trained what, wishes.
 
 Optuna keeps trials, parameters and the reported values. What it has no place for is here: the spec, the lease of the
 driver, and the whole Progress of each evaluation, so that a sweep can be taken up from the database alone.
@@ -108,6 +108,20 @@ wishes = Table(
     Column("created", Float, nullable=False),
     Column("state", String(20), nullable=False),
     Column("answer", Text, nullable=False, default=""),
+)
+
+
+stints = Table(
+    "bptt_stint",
+    metadata,
+    Column("sweep", String(63), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("trial", Integer, nullable=False),
+    Column("worker", String(200), nullable=False),
+    Column("owner", String(200), nullable=False),
+    Column("began", Float, nullable=False),
+    Column("ended", Float),
+    Column("how", String(20), nullable=False, default=""),
 )
 
 

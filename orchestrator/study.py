@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from workloads.protocol import Progress
 
+ENVIRONMENT = "environment"
+"""What the sweep's driver ran last with: versions, and the CPUs of each trial."""
 PRUNED_AT = "pruned_at"
 """The evaluation at which a trial is pruned, noted before it is."""
 PAUSED_AT = "paused_at"

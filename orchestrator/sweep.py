@@ -24,6 +24,7 @@ from orchestrator.promotion import Promotion
 from orchestrator.retention import Retention
 from orchestrator.room import Room
 from orchestrator.steering import Steering
+from orchestrator.stints import Stints
 from orchestrator.study import SweepStudy
 from orchestrator.tracking.base import Tracker
 from orchestrator.trial import (
@@ -80,6 +81,7 @@ class Sweep:
     keeper: LeaseKeeper
     steering: Steering
     retention: Retention
+    stints: Stints
     room: Room = field(default_factory=Room)
     """The memory that trials share: one that can never fit is told so and not started, and one that does not fit beside
     those under way waits."""
@@ -168,6 +170,7 @@ class Sweep:
             resume_from = self.places.checkpoint(trial)
             self.under_way[trial.number] = trial
             self.executor.start(Assignment(trial.number, trial.params, resume_from))
+            self.stints.begin(trial.number, self.executor.worker_of(trial.number))
             self.tracker.changed(trial)
             yield Event(Happening.RESUMED if resume_from else Happening.STARTED, trial)
 
@@ -257,7 +260,7 @@ class Sweep:
         if ended is None and not self.stopping:
             self.executor.advance(trial.number)
         elif ended is None:
-            self._release(trial)
+            self._release(trial, "stopped")
         self.tracker.changed(trial)
         self.places.drop_old(trial)
         yield Event(Happening.EVALUATED, trial)
@@ -273,13 +276,13 @@ class Sweep:
         if self.study.should_prune(trial) and not trial.pinned:
             return self._end(trial, TrialState.PRUNED, f"not promising after {self._reached(trial)}")
         if self.promotion.pauses(trial, self.trials):
-            self._release(trial)
+            self._release(trial, TrialState.PAUSED)
             self.study.pause(trial)
             return Event(Happening.PAUSED, trial, f"not among the best third after {self._reached(trial)}")
         return None
 
     def _end(self, trial: TrialRecord, state: TrialState, reason: str = "", *, traceback: str = "") -> Event:
-        self._release(trial)
+        self._release(trial, state)
         self.places.drop_part_way(trial)
         self.study.tell(trial, state, reason, traceback=traceback)
         self.retention.ended(self.trials, trial)
@@ -287,13 +290,14 @@ class Sweep:
         self._give_up_if_hopeless(trial)
         return Event(Happening.ENDED, trial, reason)
 
-    def _release(self, trial: TrialRecord) -> None:
+    def _release(self, trial: TrialRecord, how: str) -> None:
         if self.under_way.pop(trial.number, None) is not None:
             self.executor.release(trial.number)
+            self.stints.end(trial.number, how)
 
     def _take_back(self, trial: TrialRecord, failure: Failure) -> Iterator[Event]:
         """Queue a trial whose worker died, to be resumed under the same number before anything new is asked."""
-        self._release(trial)
+        self._release(trial, TrialState.LOST)
         self.losses[trial.number] += 1
         if self.losses[trial.number] >= MOST_LOSSES:
             reason = f"{failure.reason}, {MOST_LOSSES} times in a row at the same evaluation"
@@ -304,14 +308,14 @@ class Sweep:
 
     def _move(self, trial: TrialRecord, moved: Moved) -> Event:
         """Queue a trial whose machine is about to go; it goes on in the middle of its interval."""
-        self._release(trial)
+        self._release(trial, Happening.MOVED)
         self.places.move(trial, moved.checkpoint)
         self.waiting.appendleft(trial)
         return Event(Happening.MOVED, trial, "its machine is about to go")
 
     def _rewind(self, trial: TrialRecord, lost: CheckpointLost) -> Event:
         """Queue a trial to be resumed from the checkpoint before the one that is lost, or else from the beginning."""
-        self._release(trial)
+        self._release(trial, "rewound")
         back = self.places.step_back(trial)
         if back is None:
             return self._end(trial, TrialState.FAILED, lost.reason)
@@ -325,7 +329,7 @@ class Sweep:
         self.places.caught_up(trial, progress, lost)
         del self.losses[trial.number]
         if self.stopping:
-            self._release(trial)
+            self._release(trial, "stopped")
         else:
             self.executor.advance(trial.number)
         yield Event(Happening.TICK)

@@ -32,6 +32,8 @@ class Node:
     """Resources by Ray's names, taken or free."""
     is_draining: bool = False
     """Whether it is about to go: Ray places nothing there any more."""
+    host: str = ""
+    """As the machine calls itself."""
 
 
 def connect(address: str) -> None:
@@ -80,7 +82,9 @@ def nodes() -> list[Node]:
 
     draining = draining_nodes()
     return [
-        Node(node["NodeID"], node["Resources"], node["NodeID"] in draining) for node in ray.nodes() if node["Alive"]
+        Node(node["NodeID"], node["Resources"], node["NodeID"] in draining, node.get("NodeManagerHostname", ""))
+        for node in ray.nodes()
+        if node["Alive"]
     ]
 
 

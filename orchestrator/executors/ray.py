@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from orchestrator.errors import BpttError, UserError
+from orchestrator.executors.base import first_free
 from orchestrator.executors.cluster import (
     Node,
     connect,
@@ -45,6 +46,8 @@ class Slot:
     actor: Any
     ready: Any
     """Reference to the outcome of its preparation, or of cleaning its GPU; None once that is known to be good."""
+    place: int
+    """Counted from 1; whoever comes for a worker that died takes its place."""
     number: int | None = None
     node: str = ""
     """Where it is; empty until it is prepared."""
@@ -75,6 +78,7 @@ class RayExecutor:
         self._room = self._target = 0
         """Workers that fit on the cluster, and that this sweep is to have of them."""
         self._looked_s = -math.inf
+        self._hosts: dict[str, str] = {}
         self._idle_since_s: float | None = None
         self._is_sated = False
         """Whether the sweep left a worker idle for a while: it has nothing more to begin."""
@@ -125,6 +129,7 @@ class RayExecutor:
 
         try:
             there = nodes()
+            self._hosts |= {node.id: node.host for node in there}
             self._room = fitting(there, demand_of(self._job))
             self._target = min(self._wanted(), self._share(there))
         except (ray.exceptions.RayError, RuntimeError, OSError):
@@ -185,7 +190,7 @@ class RayExecutor:
         actor = ray.remote(RemoteWorker).options(**options_of(job)).remote()
         # The dataset travels as an argument of its own, so that Ray passes shared memory rather than a copy.
         ready = actor.receive.remote(replace(job, dataset=None), self._dataset)  # type: ignore[arg-type]
-        return Slot(actor, ready)
+        return Slot(actor, ready, first_free(slot.place for slot in self._slots))
 
     def _drop(self, slot: Slot) -> None:
         import ray
@@ -243,6 +248,11 @@ class RayExecutor:
 
     def _slot_of(self, number: int) -> Slot:
         return next(slot for slot in self._slots if slot.number == number)
+
+    def worker_of(self, number: int) -> str:
+        """Return the host that a trial is trained on, and the worker's place among all."""
+        slot = self._slot_of(number)
+        return f"{self._hosts.get(slot.node) or slot.node[:8]}/{slot.place}"
 
     def start(self, assignment: Assignment) -> None:
         """Begin or resume a trial on a free worker."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from orchestrator.settings import Settings
 from orchestrator.spec import SweepSpec
 from orchestrator.trial import TrialRecord
 from workloads.protocol import Dataset, Predictor
@@ -20,6 +21,14 @@ class Model:
     predictor: Predictor
     kind: str
     options: Mapping[str, Any]
+
+
+Illustrate = Callable[[Settings, str, Mapping[str, Any] | None], Mapping[str, bytes]]
+"""Returns the report on a sweep and its figures by file name, given how the sweep ended where it just did.
+
+A function of a module, since it is called in the process that writes to MLflow; the report knows of trackers, and so
+trackers are given it rather than know of it.
+"""
 
 
 class Tracker(Protocol):
