@@ -12,7 +12,7 @@ from typing import Any
 
 from orchestrator.checkpoints import CheckpointStorage
 from orchestrator.cost import REMEMBERED, Expectation, expect, sizes_of
-from orchestrator.errors import BpttError, LeaseLost, SpecChanged, SweepNotFound, UserError, presentable
+from orchestrator.errors import BpttError, LeaseLost, SpecChanged, SweepNotFound, Unreachable, UserError, presentable
 from orchestrator.executors.base import Executor
 from orchestrator.lease import Lease, LeaseKeeper
 from orchestrator.ledger import DriverRow, Ledger, SweepRow
@@ -214,7 +214,8 @@ class Driver:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         if self.outcome is None:
             # A sweep that broke down can go on: only a fault of its own making ends it.
-            self._break_off("failed" if isinstance(error, BpttError) else "interrupted", error)
+            can_go_on = isinstance(error, Unreachable) or not isinstance(error, BpttError)
+            self._break_off("interrupted" if can_go_on else "failed", error)
         else:
             self.keeper.stop()
             self.lease.give_back(self.outcome.state, self.outcome.message)

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from sqlalchemy.exc import InterfaceError, OperationalError
 
-from orchestrator.errors import BpttError
+from orchestrator.errors import Unreachable
 from orchestrator.outage import Outage, sit_out
 
 Result = TypeVar("Result")
@@ -28,7 +28,7 @@ def patiently(work: Callable[[], Result], *, again: Callable[[], Result] | None 
     """Return what `work` returns, tried anew for as long as the database is away.
 
     Where a connection breaks before the answer, it is unknown whether the transaction was committed: `again` is called
-    in place of work that would do harm twice. Raises BpttError where the database stays away for PATIENCE_S.
+    in place of work that would do harm twice. Raises Unreachable where the database stays away for PATIENCE_S.
     """
     words = "the sweeps' database is away"
     away = Outage(
@@ -36,6 +36,6 @@ def patiently(work: Callable[[], Result], *, again: Callable[[], Result] | None 
         passes=is_away,
         patience_s=PATIENCE_S,
         pauses_s=(FIRST_PAUSE_S, LONGEST_PAUSE_S),
-        give_up=lambda waited_s, why: BpttError(f"{words} for {waited_s:.0f} s: {why}; nothing is lost"),
+        give_up=lambda waited_s, why: Unreachable(f"{words} for {waited_s:.0f} s: {why}; nothing is lost"),
     )
     return sit_out(away, work, again=again)

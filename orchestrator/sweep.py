@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from orchestrator.checkpoints import CheckpointStorage
-from orchestrator.errors import BpttError
+from orchestrator.errors import BpttError, Unreachable
 from orchestrator.executors.base import Executor
 from orchestrator.lease import LeaseKeeper
 from orchestrator.places import Places
@@ -117,6 +117,7 @@ class Sweep:
         Raises LeaseLost where another driver took over, and BpttError where no trial can be trained at all.
         """
         self.retention.begin(self.trials)
+        self.waiting.clear()  # a wish carried out before this may have queued one of those below
         for trial in [trial for trial in self.trials if not trial.state.is_final]:
             # A driver may have been killed between an evaluation and what followed from it.
             trial.state = TrialState.RUNNING
@@ -229,7 +230,7 @@ class Sweep:
                 yield self._move(trial, reply)
             case StorageFault():
                 # The trial stays as it is, to be taken up when the storage is well again.
-                raise BpttError(f"checkpoints: {reply.reason}; nothing is lost: mend it and run the sweep again")
+                raise Unreachable(f"checkpoints: {reply.reason}; nothing is lost: mend it and run the sweep again")
             case CheckpointLost():
                 yield self._rewind(trial, reply)
             case Failure():

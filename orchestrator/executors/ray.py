@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from orchestrator.errors import BpttError, UserError
+from orchestrator.errors import BpttError, Unreachable, UserError
 from orchestrator.executors.base import first_free
 from orchestrator.executors.cluster import (
     Node,
@@ -237,7 +237,7 @@ class RayExecutor:
             self._stillborn += is_new
             if self._stillborn > max(MOST_STILLBORN, len(self._slots)):
                 why = str(error).strip().splitlines()[-1][:300]  # above it stands a traceback
-                raise BpttError(f"workers die one after the other before they are ready: {why}") from error
+                raise Unreachable(f"workers die one after the other before they are ready: {why}") from error
             self._replace(slot)
         else:
             slot.ready = None
@@ -273,6 +273,7 @@ class RayExecutor:
 
     def release(self, number: int) -> None:
         """Give up a trial. A worker that is still training it is replaced: nothing else stops it."""
+        self._left = [(left, reply) for left, reply in self._left if left != number]
         slot = next((slot for slot in self._slots if slot.number == number), None)
         if slot is None:
             return
@@ -304,7 +305,8 @@ class RayExecutor:
             done, _ = ray.wait(waited_for, num_returns=len(waited_for), timeout=0)
         for reference in done:
             if reference in coming:
-                self._greet(coming[reference])
+                if coming[reference] in self._slots:  # or it went with another of these answers
+                    self._greet(coming[reference])
             else:
                 number = self._asked.pop(reference)
                 answers.append((number, self._collect(reference, number)))

@@ -24,7 +24,7 @@ from orchestrator.executors.local import LocalExecutor
 from orchestrator.ledger import Ledger
 from orchestrator.settings import Settings
 from orchestrator.spec import spec_from
-from orchestrator.study import read_sweep
+from orchestrator.study import load_study, read_sweep
 from orchestrator.tracking.base import NoTracker
 from orchestrator.tracking.client import open_client
 from orchestrator.trial import TrialRecord
@@ -194,6 +194,10 @@ def compare(bench: Bench, expected: Result) -> list[str]:
     if found != expected:
         wrong = [number for number in expected if found.get(number) != expected[number]]
         different.append(f"{name}: trials {wrong} differ from those without faults")
+    for frozen, trial in zip(load_study(bench.ledger, name).get_trials(deepcopy=False), trials, strict=True):
+        values = {one.evaluation: one.metrics["valid_loss"] for one in trial.evaluations}
+        if frozen.intermediate_values != values or frozen.value != values[max(values)]:
+            different.append(f"{name}: trial {trial.number} is not in Optuna's study evaluation by evaluation")
     client = open_client(bench.deployment.settings(bench.running.checkpoints))
     experiments = [found.experiment_id for found in client.search_experiments()]
     runs = client.search_runs(experiments, f"tags.`bptt.sweep` = '{name}' AND tags.`bptt.trial` LIKE '%'")

@@ -21,4 +21,5 @@ def bench() -> Iterator[Bench]:
         pytest.skip("PostgreSQL's server is not installed")
     # Beside pytest's own folders, which are shut to PostgreSQL's user.
     with benched(Path(tempfile.mkdtemp(prefix="bptt-cluster-"))) as made:
+        made.cluster.wait_for_nodes(300)
         yield made

@@ -156,6 +156,7 @@ def test_a_store_that_stays_away_stops_the_sweep_and_loses_nothing(
             if event.happening is Happening.EVALUATED:
                 store.fault = 503
     assert "503" in str(caught.value)
+    assert driver.ledger.sweep("test").state == "interrupted"  # so that whoever keeps sweeps going takes it up
     store.fault = None
     _, trials = read_sweep(driver.ledger, "test")
     assert [(len(trial.evaluations), trial.state) for trial in trials] == [(1, TrialState.RUNNING)]

@@ -108,6 +108,23 @@ class Resuming(LocalExecutor):
         super().start(assignment)
 
 
+def test_a_paused_trial_that_is_pinned_while_nobody_runs_the_sweep_goes_on_once(
+    drive: Drive, sweep_settings: Settings
+) -> None:
+    spec = make_spec(
+        space={"quality": {"float": [0.1, 100.0]}},
+        search={"sampler": "random", "pruner": "promotion", "seed": 1},
+        budget={"trials": 6, "evaluations": 9},
+    )
+    driver = drive(spec, until=lambda event: event.happening is Happening.PAUSED)
+    number = next(trial.number for trial in swept(driver).trials if trial.state is TrialState.PAUSED)
+    add_wish(Ledger(sweep_settings.study_url), "test", WishKind.PIN, {"trial": number})
+    executor = Noting(2)
+    driver = drive(spec, executor)
+    assert swept(driver).trials[number].state is TrialState.COMPLETE
+    assert executor.numbers.count(number) == 1
+
+
 def test_a_pin_outlives_the_driver(drive: Drive, sweep_settings: Settings) -> None:
     search = {"sampler": "random", "pruner": "median", "seed": 1}
     spec = make_spec(space={"quality": {"float": [0.1, 100.0]}}, search=search, budget={"trials": 12, "evaluations": 9})
