@@ -12,10 +12,11 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from sqlalchemy import event, make_url, select
+from sqlalchemy import event, select
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 
+from orchestrator.databases import engine_options
 from orchestrator.errors import LeaseLost
 from orchestrator.ledger import TAKEN_OVER, Ledger, sweeps
 from orchestrator.patience import patiently
@@ -120,11 +121,9 @@ def open_storage(url: str) -> RDBStorage:
     """Return Optuna's storage on the sweeps' database."""
     from optuna.storages import RDBStorage
 
-    # A server that was restarted has closed the connections that are kept open here.
-    options: dict[str, Any] = {"pool_pre_ping": make_url(url).get_backend_name() != "sqlite"}
     try:
-        return RDBStorage(url, engine_kwargs=options)
+        return RDBStorage(url, engine_kwargs=engine_options(url))
     except (IntegrityError, OperationalError, ProgrammingError):
         # Another process was making the tables of a new database at the same moment; by now it has.
         time.sleep(1.0)
-        return RDBStorage(url, engine_kwargs=options)
+        return RDBStorage(url, engine_kwargs=engine_options(url))

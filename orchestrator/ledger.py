@@ -32,7 +32,7 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.schema import CreateTable
 
-from orchestrator.databases import database_time, tune_sqlite
+from orchestrator.databases import database_time, engine_options, tune_sqlite
 from orchestrator.errors import LeaseLost, SpecChanged, SweepNotFound, UserError
 from orchestrator.patience import patiently
 from orchestrator.processes import is_gone
@@ -296,7 +296,7 @@ def open_database(url: str) -> Engine:
         parsed = make_url(url)
         if parsed.get_backend_name() == "sqlite" and parsed.database:
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-        engine = create_engine(parsed, pool_pre_ping=parsed.get_backend_name() != "sqlite")
+        engine = create_engine(parsed, **engine_options(url))
         with engine.connect():
             return engine
     except (SQLAlchemyError, ImportError, OSError, ValueError) as error:
