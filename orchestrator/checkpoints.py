@@ -58,7 +58,7 @@ class StoredFile:
     """One file as the storage lists it."""
 
     name: str
-    """From the storage's folder on: `trial-00001/evaluation-1.ckpt`."""
+    """From the storage's folder on: `trial-00001/evaluation-00001-18ebbbf6e6007a80.ckpt`."""
     size_bytes: int
     age_s: float
 
@@ -67,6 +67,8 @@ class CheckpointStorage:
     """Files under one folder given as a URI (file, s3, gs); options of the URI stand behind a `?`."""
 
     def __init__(self, folder: str, below: str = "") -> None:
+        if "://" not in folder:
+            folder = str(Path(folder).expanduser().absolute())
         base, question, options = folder.partition("?") if "://" in folder else (folder, "", "")
         self._base, self._options, self._below = base.rstrip("/"), question + options, below
         # Files are told by their place alone: the keys of an object store do not belong beside every evaluation.

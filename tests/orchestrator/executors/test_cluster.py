@@ -50,6 +50,7 @@ def test_workers_are_counted_node_by_node_in_every_resource() -> None:
         ({"cpus": 2.0}, 5),
         ({"cpus": 1.0, "gpus": 0.25}, 8),
         ({"cpus": 0.5, "gpus": 0.1}, 16),
+        ({"cpus": 0.5, "gpus": 0.4}, 4),
         ({"cpus": 1.0, "memory_gb": 4.0}, 5),
         ({"cpus": 1.0, "custom": {"disk": 0.5}}, 2),
         ({"cpus": 3.0, "accelerator": "A100"}, 2),
