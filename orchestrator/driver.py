@@ -224,8 +224,10 @@ class Driver:
         message = presentable(str(error)) if isinstance(error, Exception) else ""
         with contextlib.suppress(Exception):
             self.executor.close()
-        if not isinstance(error, LeaseLost):  # after that, what MLflow shows is the other driver's to say
-            with contextlib.suppress(Exception):
+        with contextlib.suppress(Exception):
+            if isinstance(error, LeaseLost):
+                self.tracker.abandon()
+            else:
                 self.tracker.close({"state": state, "message": message, "best": None, "model": None}, 5.0)
         self.keeper.stop()
         self.lease.give_back(state, message)

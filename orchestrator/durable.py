@@ -33,10 +33,10 @@ class DurableStudy:
 
     def __init__(self, ledger: Ledger, name: str, owner: str, *, directions: Sequence[Direction]) -> None:
         self.storage = open_storage(ledger.url)
+        fence(self.storage.engine, name, owner)  # before anything is written
         enter_study(self.storage, name, directions=directions)
         self._id = self.storage.get_study_id_from_name(name)
         self._trials: dict[int, int] = {}  # ids of those under way
-        fence(self.storage.engine, name, owner)
 
     def trials(self) -> list[FrozenTrial]:
         """Return every trial, in the order of their numbers; those under way can be written from then on."""

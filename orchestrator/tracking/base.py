@@ -46,6 +46,9 @@ class Tracker(Protocol):
     def close(self, summary: Mapping[str, Any], timeout_s: float) -> bool:
         """Show the rest and the summary; False where `timeout_s` passed before all was shown."""
 
+    def abandon(self) -> None:
+        """Show nothing more, at once: what there is to show is another driver's to say now."""
+
 
 class NoTracker:
     """Shows nothing."""
@@ -63,3 +66,6 @@ class NoTracker:
     def close(self, summary: Mapping[str, Any], timeout_s: float) -> bool:
         """Stop."""
         return True
+
+    def abandon(self) -> None:
+        """Stop."""

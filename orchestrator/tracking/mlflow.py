@@ -142,6 +142,13 @@ class MlflowTracker:
             self._thread.join(1.0)
         return self._is_ended
 
+    def abandon(self) -> None:
+        """Show nothing more, at once: what there is to show is another driver's to say now."""
+        self._given_up.set()
+        self._work.set()
+        if self._runs is not None:
+            self._runs.close()
+
     def _keep_up(self) -> None:
         pause = FIRST_PAUSE_S
         while not self._given_up.is_set() and not self._is_ended:

@@ -116,6 +116,22 @@ def test_a_server_that_is_away_delays_nothing_and_loses_nothing(
     assert len(parents(settings)) == 1
 
 
+def test_a_tracker_that_is_abandoned_writes_nothing_more(
+    settings: Settings, track: Callable[..., MlflowTracker]
+) -> None:
+    spec = make_spec()
+    trial = make_trial(spec, 0, evaluations=1)
+    tracker = track(spec, trial, failures={"open": 1000})
+    tracker.abandon()
+    evaluate(trial)
+    tracker.changed(trial)
+    end = time.monotonic() + 10
+    while tracker._thread.is_alive() and time.monotonic() < end:
+        time.sleep(0.02)
+    assert not tracker._thread.is_alive()
+    assert query(settings, "SELECT count(*) FROM metrics") == [(0,)]
+
+
 def test_closing_says_so_when_the_server_stays_away(track: Callable[..., MlflowTracker]) -> None:
     spec = make_spec()
     tracker = track(spec, make_trial(spec, evaluations=1), failures={"open": 1000})
