@@ -113,9 +113,13 @@ class Host:
         # Ray keeps its sockets there, and a socket's path may have 107 characters.
         inside = f"hostname {self.name}; mkdir -p /tmp/ray; mount --bind '{folder}/ray' /tmp/ray; exec \"$@\""
         command = ["unshare", *NAMESPACES, "--fork", "--kill-child", "--mount-proc", "sh", "-c", inside, "sh"]
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
         # What unshare says of its child's end is known already.
-        self._holder = subprocess.Popen([*command, sys.executable, "-c", FIRST], **pipes, stderr=subprocess.DEVNULL)
+        self._holder = subprocess.Popen(
+            [*command, sys.executable, "-c", FIRST],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
         if self._holder.stdout is None or self._holder.stdout.readline() != b"\n":
             raise RuntimeError(f"{self.name} does not start")
         [self._first] = children_of(self._holder.pid)
