@@ -37,11 +37,12 @@ MLFLOW_AUTH_ADMIN_USERNAME=bptt
 MLFLOW_AUTH_ADMIN_PASSWORD=$admin
 MLFLOW_FLASK_SERVER_SECRET_KEY=$flask
 END
-cat > "$new/trainer.env" <<END
+echo "RAY_AUTH_TOKEN=$token" > "$new/ray.env"
+# Of databases and MLflow the nodes that train know nothing.
+cat > "$new/driver.env" <<END
 BPTT_STUDY_URL=postgresql+psycopg://sweeps:$sweeps@postgres:5432/sweeps
 MLFLOW_TRACKING_USERNAME=bptt
 MLFLOW_TRACKING_PASSWORD=$admin
-RAY_AUTH_TOKEN=$token
 END
 # What a terminal on this machine needs, by the ports that are open to it.
 cat > "$new/terminal.env" <<END

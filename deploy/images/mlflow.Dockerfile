@@ -34,6 +34,8 @@ LABEL org.opencontainers.image.title="bptt-mlflow" \
       org.opencontainers.image.revision="${REVISION}"
 RUN groupadd --gid 10001 bptt && \
     useradd --uid 10001 --gid 10001 --create-home --home-dir /home/bptt --shell /bin/bash --no-log-init bptt
+# A login shell, which some operators start, sets PATH anew.
+RUN echo 'PATH=/opt/mlflow/bin:$PATH' > /etc/profile.d/bptt.sh
 COPY --from=build /opt/mlflow /opt/mlflow
 COPY --from=bill /usr/share/sbom /usr/share/sbom
 COPY --chmod=0755 deploy/images/mlflow-entrypoint.sh /usr/local/bin/mlflow-entrypoint

@@ -52,6 +52,8 @@ LABEL org.opencontainers.image.title="bptt-trainer" \
 RUN groupadd --gid 10001 bptt && \
     useradd --uid 10001 --gid 10001 --create-home --home-dir /home/bptt --shell /bin/bash --no-log-init bptt && \
     install --directory --owner 10001 --group 10001 /data
+# A login shell, which some operators start, sets PATH anew.
+RUN echo 'PATH=/opt/bptt/bin:$PATH' > /etc/profile.d/bptt.sh
 COPY --from=build /opt/bptt /opt/bptt
 COPY --from=bill /usr/share/sbom /usr/share/sbom
 # Ray without a token lets everyone run code: a container that is given none does not start one.
