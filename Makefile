@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Where Python is told to keep nothing compiled, each process takes seconds longer to start: torch alone three.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install sweep ui test check test-slow test-cluster chaos bench bench-adaptive bench-cost bench-report lock clean
+.PHONY: help install sweep ui test check test-slow test-cluster test-deploy chaos bench bench-adaptive bench-cost bench-report lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -49,6 +49,9 @@ test-slow: .venv/.installed-dev ## Run the tests that take minutes: killed drive
 
 test-cluster: .venv/.installed-dev ## Run sweeps on several hosts in namespaces of this machine, every fault once (root, 15 minutes)
 	$(BIN)/python -m pytest -m cluster tests/cluster -s
+
+test-deploy: .venv/.installed-dev ## Build the images and run the manifests in containers (root, Debian's podman and buildah, 20 minutes)
+	$(BIN)/python -m pytest -m deploy tests/deploy/containers -s
 
 chaos: .venv/.installed-dev ## Let fifty faults happen to sweeps on three nodes; print what they did (root, half an hour)
 	$(BIN)/python -m tests.cluster.chaos --faults 50 --seed 1

@@ -18,6 +18,7 @@ from tests import postgres
 from tests.postgres import PostgresServer
 
 FOLDER = Path(__file__).parents[2] / "deploy/compose"
+DATABASES = "../../k8s/components/postgres/databases.sh"
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +136,7 @@ def test_each_role_enters_its_own_database_alone(postgres_server: PostgresServer
     passwords = variables(secrets / "postgres.env")
     place = {"PGHOST": postgres_server.address, "PGPORT": str(postgres_server.port), "PGPASSWORD": postgres.PASSWORD}
     environ = {"PATH": os.environ["PATH"], **place, **passwords, "POSTGRES_USER": postgres.USER}
-    subprocess.run(["sh", FOLDER / "databases.sh"], env=environ, check=True, capture_output=True)
+    subprocess.run(["bash", FOLDER / DATABASES], env={**environ, "PGDATABASE": "postgres"}, check=True, capture_output=True)
 
     def enter(role: str, database: str) -> None:
         credentials = {"user": role, "password": passwords[f"{role.upper()}_PASSWORD"], "dbname": database}

@@ -152,5 +152,5 @@ def test_a_slurm_job_says_what_it_lacks(
 
 
 def test_scripts_that_are_run_by_name_can_be_run() -> None:
-    for script in ("compose/secrets.sh", "compose/databases.sh", "images/mlflow-entrypoint.sh"):
+    for script in ("compose/secrets.sh", "images/mlflow-entrypoint.sh"):
         assert (ROOT / "deploy" / script).stat().st_mode & stat.S_IXUSR, script
