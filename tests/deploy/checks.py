@@ -13,6 +13,7 @@ from tests.deploy import (
     references,
     restricted,
     settings,
+    targets,
 )
 from tests.deploy.rendered import Object
 
@@ -23,7 +24,8 @@ CHECKS: Mapping[str, Check] = {
     RAY_SCHEMAS: ray_schemas.misfits,
     "what the operator refuses": operator_rules.refusals,
     "Pod Security restricted": restricted.violations,
-    "references": references.loose_ends,
+    "what pods name": references.loose_ends,
+    "what others name": targets.misses,
     "connections": connections.faults,
     "hardening": hardening.gaps,
     "settings": settings.slips,

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.deploy.pods import METRICS_PORT, Pod, pods_of
-from tests.deploy.references import matches, selected
 from tests.deploy.rendered import Object, names, of_kind, title
+from tests.deploy.targets import matches, selected
 
 NAMESPACE = {"kubernetes.io/metadata.name": "bptt"}
 METADATA = "169.254.169.254"
@@ -90,9 +90,9 @@ def of_policy(policy: Object, objects: Sequence[Object]) -> Iterator[str]:
 
 def _ports_of_nobody(rule: Mapping[str, Any], listening: Sequence[Pod]) -> Iterator[str]:
     for port in rule.get("ports") or () if listening else ():
-        if "endPort" not in port and "port" in port:
-            if not any(port["port"] in {*pod.ports, *pod.ports.values()} for pod in listening):
-                yield f"port {port['port']} is no port of the pods it is for"
+        there = {each for pod in listening for each in (*pod.ports, *pod.ports.values())}
+        if "endPort" not in port and port.get("port") not in {None, *there}:
+            yield f"port {port['port']} is no port of the pods it is for"
 
 
 def _open_addresses(rule: Mapping[str, Any], key: str) -> Iterator[str]:
@@ -100,7 +100,7 @@ def _open_addresses(rule: Mapping[str, Any], key: str) -> Iterator[str]:
         block = peer.get("ipBlock")
         if block and _covers(block, METADATA):
             yield f"{block['cidr']} reaches {METADATA}, where clouds tell a node's own credentials"
-        if not peer or peer.get("namespaceSelector") == {} and not peer.get("podSelector"):
+        if peer.get("namespaceSelector", peer) == {} and not peer.get("podSelector"):
             yield "a rule is open to all namespaces"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ def misfits(objects: Sequence[Object]) -> list[str]:
     return [line for each in objects for line in _misfits(json.dumps(each, sort_keys=True))]
 
 
-@lru_cache(maxsize=None)
+@cache
 def _misfits(text: str) -> tuple[str, ...]:
     found = json.loads(text)
     group, _, version = found.get("apiVersion", "").rpartition("/")
@@ -43,13 +43,13 @@ def sentence(found: Object, error: Any) -> str:
     return f"{title(found)}: {path or 'it'}: {error.message[:300]}"
 
 
-@lru_cache(maxsize=None)
+@cache
 def _validator(schema: str) -> Draft202012Validator:
     content = json.loads((_SCHEMAS / f"{schema}.json").read_text(encoding="utf-8"))
     return Draft202012Validator({**content, "$id": "https://kubernetes.io/api/one.json"}, registry=_definitions())
 
 
-@lru_cache
+@cache
 def _definitions() -> Registry[Any]:
     shared = Resource.from_contents(json.loads((_SCHEMAS / "_definitions.json").read_text(encoding="utf-8")))
     return shared @ Registry()

@@ -1,4 +1,4 @@
-"""What this project asks of every pod beyond what Kubernetes does: limits, probes, nothing writable, no rights, time."""
+"""What this project asks of every pod beyond Kubernetes: limits, probes, nothing writable, no rights, time to end."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def resources(pod: Pod) -> Iterator[str]:
 
 
 def probes(pod: Pod) -> Iterator[str]:
-    """What serves is asked whether it does; Ray's nodes have their probes from the operator, and jobs end by themselves."""
+    """What serves is asked whether it does; Ray's nodes have probes from the operator, and jobs end by themselves."""
     if not pod.owner.startswith(("Deployment/", "StatefulSet/")):
         return
     for each in pod.spec["containers"]:

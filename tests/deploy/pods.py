@@ -88,7 +88,7 @@ def _labels(owner: Object, template: Mapping[str, Any], kind: str, group: str) -
 
 
 def _head(owner: Object, spec: Mapping[str, Any]) -> Pod:
-    """The operator puts the autoscaler into it, and in SidecarMode the submitter, each bare but for what is said here."""
+    """The operator puts the autoscaler into it, and in SidecarMode the submitter, bare but for what is said here."""
     template = spec["headGroupSpec"]["template"]
     made = copy.deepcopy(template["spec"])
     image = made["containers"][0].get("image")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ def misfits(objects: Sequence[Object]) -> list[str]:
     return [line for each in ray for line in _misfits(json.dumps(each, sort_keys=True))]
 
 
-@lru_cache(maxsize=None)
+@cache
 def _misfits(text: str) -> tuple[str, ...]:
     found = json.loads(text)
     if found["kind"] not in FILES or found["apiVersion"] != "ray.io/v1":
@@ -43,7 +43,7 @@ def _misfits(text: str) -> tuple[str, ...]:
     return tuple(sentence(found, error) for error in _validator(found["kind"]).iter_errors(found))
 
 
-@lru_cache
+@cache
 def _validator(kind: str) -> Draft202012Validator:
     definition = yaml.load((folder() / FILES[kind]).read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
     (version,) = (each for each in definition["spec"]["versions"] if each["name"] == "v1")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ KUSTOMIZATIONS = (
 Object = dict[str, Any]
 
 
-@lru_cache
+@cache
 def _rendered(name: str) -> str:
     if shutil.which("kubectl") is None:
         pytest.skip("NOT CHECKED: kubectl is not here, so nothing can be rendered; install it and put it on PATH")

@@ -1,4 +1,4 @@
-"""Pod Security `restricted`, of every pod that will be: admission sees pods, but not what an operator is told to make."""
+"""Pod Security `restricted`, of every pod that will be: admission sees no pods in what an operator is told to make."""
 
 from __future__ import annotations
 
