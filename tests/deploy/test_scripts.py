@@ -54,8 +54,12 @@ def urls(postgres_server: PostgresServer, tmp_path_factory: pytest.TempPathFacto
     script.write_text(named(render(LOCAL), "ConfigMap", "postgres-init")["data"]["databases.sh"])
     script.chmod(0o555)
     environ = {
-        **{"PATH": os.environ["PATH"], "POSTGRES_USER": postgres.USER, "PGDATABASE": "postgres"},
-        **{"PGHOST": postgres_server.address, "PGPORT": str(postgres_server.port), "PGPASSWORD": postgres.PASSWORD},
+        "PATH": os.environ["PATH"],
+        "POSTGRES_USER": postgres.USER,
+        "PGDATABASE": "postgres",
+        "PGHOST": postgres_server.address,
+        "PGPORT": str(postgres_server.port),
+        "PGPASSWORD": postgres.PASSWORD,
         **{f"{name.upper()}_PASSWORD": password for name, password in PASSWORDS.items()},
     }
     subprocess.run([script], env=environ, check=True, timeout=60)
