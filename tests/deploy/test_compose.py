@@ -136,7 +136,9 @@ def test_each_role_enters_its_own_database_alone(postgres_server: PostgresServer
     passwords = variables(secrets / "postgres.env")
     place = {"PGHOST": postgres_server.address, "PGPORT": str(postgres_server.port), "PGPASSWORD": postgres.PASSWORD}
     environ = {"PATH": os.environ["PATH"], **place, **passwords, "POSTGRES_USER": postgres.USER}
-    subprocess.run(["bash", FOLDER / DATABASES], env={**environ, "PGDATABASE": "postgres"}, check=True, capture_output=True)
+    subprocess.run(
+        ["bash", FOLDER / DATABASES], env={**environ, "PGDATABASE": "postgres"}, check=True, capture_output=True
+    )
 
     def enter(role: str, database: str) -> None:
         credentials = {"user": role, "password": passwords[f"{role.upper()}_PASSWORD"], "dbname": database}

@@ -69,7 +69,11 @@ def test_a_release_checks_before_it_builds_and_trusts_no_moving_tag() -> None:
     workflow: dict[str, Any] = yaml.safe_load((ROOT / "deploy/release/release.yaml").read_text())
     jobs = workflow["jobs"]
     assert workflow["permissions"] == {}
-    assert {name: job.get("needs") for name, job in jobs.items()} == {"check": None, "wheel": "check", "images": "check"}
+    assert {name: job.get("needs") for name, job in jobs.items()} == {
+        "check": None,
+        "wheel": "check",
+        "images": "check",
+    }
     for job in jobs.values():
         assert job["timeout-minutes"] <= 120
         for step in job["steps"]:

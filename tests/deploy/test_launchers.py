@@ -42,7 +42,9 @@ def test_a_launcher_file_is_what_ray_reads(launcher: dict[str, Any]) -> None:
 
     prepared = prepare_config(launcher)  # as `ray up` does
     validate_config(prepared)
-    kinds = {name: (kind["min_workers"], kind["max_workers"]) for name, kind in prepared["available_node_types"].items()}
+    kinds = {
+        name: (kind["min_workers"], kind["max_workers"]) for name, kind in prepared["available_node_types"].items()
+    }
     assert list(kinds.values()) in ([(2, 2)], [(0, 0), (0, 8), (0, 4)])
 
 

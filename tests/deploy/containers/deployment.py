@@ -1,7 +1,7 @@
 """The `local` overlay in containers: every pod from its manifest, PostgreSQL and S3 from what this machine has.
 
-The images of PostgreSQL and SeaweedFS cannot be had without a registry: PostgreSQL's server is this machine's own and S3
-is moto's, each in the place, under the labels and behind the policies of the pod that it stands for.
+The images of PostgreSQL and SeaweedFS cannot be had without a registry: PostgreSQL's server is this machine's own and
+S3 is moto's, each in the place, under the labels and behind the policies of the pod that it stands for.
 """
 
 from __future__ import annotations
@@ -21,7 +21,15 @@ from typing import Any
 
 from tests import postgres
 from tests.deploy.containers import podman
-from tests.deploy.containers.manifests import TOKEN_KEY, TOKEN_SECRET, Manifests, playable, pod_of, ray_pod, with_settings
+from tests.deploy.containers.manifests import (
+    TOKEN_KEY,
+    TOKEN_SECRET,
+    Manifests,
+    playable,
+    pod_of,
+    ray_pod,
+    with_settings,
+)
 from tests.deploy.containers.network import Place, PodNetwork
 
 BUCKET = "bptt"
@@ -77,7 +85,12 @@ class Cluster:
         podman.make_secret("bptt-databases", {**databases, "mlflow_auth_url": self.url("mlflow_auth")})
         tracking = {"username": "bptt", "password": self.tracking_password, "flask_secret": secrets.token_hex(32)}
         podman.make_secret("bptt-tracking", tracking)
-        keys = {"access_key_id": self.keys[0], "secret_access_key": self.keys[1], "bucket": BUCKET, "endpoint": endpoint}
+        keys = {
+            "access_key_id": self.keys[0],
+            "secret_access_key": self.keys[1],
+            "bucket": BUCKET,
+            "endpoint": endpoint,
+        }
         uris = {"checkpoints_uri": checkpoints, "artifacts_uri": f"s3://{BUCKET}/artifacts"}
         podman.make_secret("bptt-storage", {**keys, **uris})
         podman.make_secret(TOKEN_SECRET, {TOKEN_KEY: self.token})

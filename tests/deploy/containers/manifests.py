@@ -59,7 +59,11 @@ def ray_pod(cluster: Object, name: str, *, group: str | None = None) -> Object:
     head = f"{of}-head-svc.bptt.svc.cluster.local"
     parameters = {"metrics-export-port": "8080", "dashboard-agent-listen-port": str(AGENT_PORT)}
     limits = container["resources"]["limits"]
-    parameters |= {"num-cpus": str(limits["cpu"]), "memory": str(in_bytes(limits["memory"])), **chosen["rayStartParams"]}
+    parameters |= {
+        "num-cpus": str(limits["cpu"]),
+        "memory": str(in_bytes(limits["memory"])),
+        **chosen["rayStartParams"],
+    }
     if group is None:
         parameters["dashboard-host"] = "0.0.0.0"
     else:
@@ -112,7 +116,10 @@ def with_settings(made: Object, config_maps: Sequence[Object]) -> list[Object]:
     """Return a pod with the ConfigMaps that it names, as `podman play kube` wants them in one file."""
     containers = [*made["spec"].get("initContainers", []), *made["spec"]["containers"]]
     named = {
-        source["configMapRef"]["name"] for each in containers for source in each.get("envFrom", []) if "configMapRef" in source
+        source["configMapRef"]["name"]
+        for each in containers
+        for source in each.get("envFrom", [])
+        if "configMapRef" in source
     }
     named |= {volume["configMap"]["name"] for volume in made["spec"].get("volumes", []) if "configMap" in volume}
     return [*(each for each in config_maps if each["metadata"]["name"] in named), made]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.deploy.containers.podman import call
+from tests.deploy.targets import matches
 
 BRIDGE, SUBNET = "bpttk8s", "10.78.0"
 Labels = Mapping[str, str]
@@ -122,7 +123,7 @@ def ruleset(place: Place, others: Sequence[Place], policies: Sequence[Policy]) -
 def applies(policy: Policy, place: Place, direction: str) -> bool:
     """Tell whether a policy is about a pod, in that direction."""
     here = policy["metadata"].get("namespace", "default") == place.namespace
-    return here and direction in policy["spec"]["policyTypes"] and selects(policy["spec"]["podSelector"], place.labels)
+    return here and direction in policy["spec"]["policyTypes"] and matches(policy["spec"]["podSelector"], place.labels)
 
 
 def addresses(peers: Sequence[Any], policy: Policy, others: Sequence[Place], side: str) -> Iterator[str]:
@@ -135,8 +136,8 @@ def addresses(peers: Sequence[Any], policy: Policy, others: Sequence[Place], sid
         for other in others:
             names = peer.get("namespaceSelector")
             of_space = {"kubernetes.io/metadata.name": other.namespace}
-            near = other.namespace == policy["metadata"]["namespace"] if names is None else selects(names, of_space)
-            if near and selects(peer.get("podSelector") or {}, other.labels):
+            near = other.namespace == policy["metadata"]["namespace"] if names is None else matches(names, of_space)
+            if near and matches(peer.get("podSelector", {}), other.labels):
                 yield f"ip {side} {other.address}"
 
 
@@ -145,28 +146,8 @@ def ports(rule: Mapping[str, Any]) -> Iterable[str]:
     named = rule.get("ports")
     if not named:
         return [""]
-    return [
-        f"{port.get('protocol', 'TCP').lower()} dport {port['port']}{'-' + str(port['endPort']) if 'endPort' in port else ''}"
-        for port in named
-    ]
-
-
-def selects(selector: Mapping[str, Any], labels: Labels) -> bool:
-    """Tell whether a selector of Kubernetes selects what has these labels; an empty one selects everything."""
-    if any(labels.get(key) != value for key, value in (selector.get("matchLabels") or {}).items()):
-        return False
-    return all(_holds(each, labels) for each in selector.get("matchExpressions") or [])
-
-
-def _holds(expression: Mapping[str, Any], labels: Labels) -> bool:
-    value, among = labels.get(expression["key"]), expression.get("values") or []
-    match expression["operator"]:
-        case "In":
-            return value in among
-        case "NotIn":
-            return value not in among
-        case "Exists":
-            return value is not None
-        case "DoesNotExist":
-            return value is None
-    raise ValueError(f"unknown operator {expression['operator']!r}")
+    found = []
+    for port in named:
+        last = f"-{port['endPort']}" if "endPort" in port else ""
+        found.append(f"{port.get('protocol', 'TCP').lower()} dport {port['port']}{last}")
+    return found

@@ -89,7 +89,9 @@ def make_base() -> None:
 
 def has_image(name: str) -> bool:
     """Tell whether there is an image of that name."""
-    names = [each for image in json.loads(call("podman", "images", "--format", "json")) for each in image["Names"] or []]
+    names = [
+        each for image in json.loads(call("podman", "images", "--format", "json")) for each in image["Names"] or []
+    ]
     return name in names
 
 
@@ -144,9 +146,7 @@ def inside(container: str, *command: str, check: bool = True, timeout_s: float =
 
 def logs(container: str) -> str:
     """Return what a container has printed."""
-    done = subprocess.run(
-        ["podman", "logs", container], env=environment(), capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(["podman", "logs", container], env=environment(), capture_output=True, text=True, check=False)
     return done.stdout + done.stderr
 
 

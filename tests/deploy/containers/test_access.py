@@ -95,7 +95,9 @@ def test_who_gets_through_is_asked_for_a_token_or_a_password(cluster: Cluster) -
 
 def test_containers_have_no_right_beyond_their_own_files(cluster: Cluster) -> None:
     for container in ("head1-ray-head", "worker11-ray-worker", "mlflow-mlflow"):
-        status = dict(line.split(":\t", 1) for line in podman.inside(container, "cat", "/proc/self/status").splitlines())
+        status = dict(
+            line.split(":\t", 1) for line in podman.inside(container, "cat", "/proc/self/status").splitlines()
+        )
         assert status["Uid"].split() == ["10001"] * 4
         assert int(status["CapEff"], 16) == int(status["CapBnd"], 16) == 0
         assert status["NoNewPrivs"] == "1"

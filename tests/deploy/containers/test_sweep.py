@@ -17,8 +17,8 @@ from orchestrator.executors.local import LocalExecutor
 from orchestrator.settings import Settings
 from orchestrator.spec import spec_from
 from orchestrator.study import read_sweep
-from orchestrator.trial import TrialRecord
 from orchestrator.tracking.base import NoTracker
+from orchestrator.trial import TrialRecord
 from tests.cluster.chaos import make_spec, results
 from tests.deploy.containers import podman
 from tests.deploy.containers.deployment import Cluster, wait
@@ -70,7 +70,9 @@ def trials(cluster: Cluster, name: str) -> list[TrialRecord]:
 
 
 def evaluations(cluster: Cluster, name: str) -> dict[tuple[int, int], str]:
-    return {(trial.number, one.evaluation): one.checkpoint for trial in trials(cluster, name) for one in trial.evaluations}
+    return {
+        (trial.number, one.evaluation): one.checkpoint for trial in trials(cluster, name) for one in trial.evaluations
+    }
 
 
 def left_alone(folder: Path) -> list[TrialRecord]:
@@ -81,7 +83,9 @@ def left_alone(folder: Path) -> list[TrialRecord]:
         return read_sweep(driver.ledger, "alone")[1]
 
 
-def test_a_sweep_goes_on_where_its_ray_cluster_was_lost_and_is_whole_in_mlflow(cluster: Cluster, tmp_path: Path) -> None:
+def test_a_sweep_goes_on_where_its_ray_cluster_was_lost_and_is_whole_in_mlflow(
+    cluster: Cluster, tmp_path: Path
+) -> None:
     name = "contained"
     write = f"cat > /home/bptt/{name}.yaml <<'END'\n{yaml.safe_dump(planned(name))}END"
     podman.inside("head1-ray-head", "bash", "-c", write)
@@ -105,7 +109,9 @@ def test_a_sweep_goes_on_where_its_ray_cluster_was_lost_and_is_whole_in_mlflow(c
     assert shown["states"] == ["FINISHED"]
     assert shown["report"]
     assert shown["champion"] == "1"
-    found = {str(each.number): [one.metrics["valid_loss"] for one in each.evaluations] for each in trials(cluster, name)}
+    found = {
+        str(each.number): [one.metrics["valid_loss"] for one in each.evaluations] for each in trials(cluster, name)
+    }
     assert shown["losses"] == found
 
 
