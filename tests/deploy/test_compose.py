@@ -141,8 +141,9 @@ def test_each_role_enters_its_own_database_alone(postgres_server: PostgresServer
     )
 
     def enter(role: str, database: str) -> None:
-        credentials = {"user": role, "password": passwords[f"{role.upper()}_PASSWORD"], "dbname": database}
-        with psycopg.connect(host=postgres_server.address, port=postgres_server.port, **credentials) as connection:
+        user, password = role, passwords[f"{role.upper()}_PASSWORD"]
+        place = f"host={postgres_server.address} port={postgres_server.port} dbname={database}"
+        with psycopg.connect(place, user=user, password=password) as connection:
             connection.execute("CREATE TABLE mine (x int)")
 
     for role in ("sweeps", "mlflow", "mlflow_auth"):

@@ -108,6 +108,11 @@ class Cluster:
         podman.remove_pod(name)
         self.network.remove(self.places.pop(name))
 
+    def end_all(self) -> None:
+        """Take everything away."""
+        for name in list(self.places):
+            self.end(name)
+
     def start_ray(self, suffix: str) -> None:
         """Start a head and two workers, as the operator and its autoscaler would."""
         cluster = self.manifests.one("RayCluster", "bptt")
@@ -204,7 +209,7 @@ def deployed(folder: Path) -> Iterator[Cluster]:
     with ExitStack() as stack:
         network = stack.enter_context(PodNetwork(manifests.of("NetworkPolicy")))
         cluster = Cluster(folder, network, manifests)
-        stack.callback(lambda: [cluster.end(name) for name in list(cluster.places)])
+        stack.callback(cluster.end_all)
         stack.enter_context(databases(cluster))
         stack.enter_context(objects(cluster))
         cluster.make_secrets()
