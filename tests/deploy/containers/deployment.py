@@ -39,10 +39,15 @@ DATABASES = ("sweeps", "mlflow", "mlflow_auth")
 class PostgresThere(postgres.PostgresServer):
     """PostgreSQL where the pod of that name would be."""
 
-    place: Place
+    def __init__(self, folder: Path, place: Place) -> None:
+        super().__init__(folder, "127.0.0.1")
+        self.place, self.address, self.port = place, place.address, 5432
 
     def _run(self, *command: str) -> None:
-        super()._run(*(self.place.command(*command) if command[0] != "initdb" else command))
+        owner = postgres.unprivileged()
+        into = self.place.command("setpriv", f"--reuid={owner.pw_uid}", f"--regid={owner.pw_gid}", "--clear-groups")
+        with (self.folder / "errors").open("a") as errors:
+            subprocess.run([*into, *command], cwd=self.folder, stdout=errors, stderr=errors, check=True, timeout=120)
 
 
 @dataclass
@@ -58,20 +63,20 @@ class Cluster:
     tracking_password: str = field(default_factory=lambda: secrets.token_hex(16))
     keys: tuple[str, str] = field(default_factory=lambda: (secrets.token_hex(10), secrets.token_hex(20)))
 
-    def place(self, name: str, labels: dict[str, str], namespace: str = "bptt") -> Place:
+    def place(self, name: str, labels: dict[str, str], *, namespace: str = "bptt", process: int | None = None) -> Place:
         """Make a place on the network."""
-        self.places[name] = self.network.add(name, labels, namespace)
+        self.places[name] = self.network.add(name, labels, namespace=namespace, process=process)
         return self.places[name]
 
-    def hosts(self) -> dict[str, str]:
-        """Return the names of services, and where they are."""
-        known = {name: place.address for name, place in self.places.items()}
-        services = {"postgres": "postgres", "seaweedfs": "seaweedfs", "mlflow": "mlflow"}
-        found = {name: known[place] for name, place in services.items() if place in known}
-        heads = [name for name in known if name.startswith("head")]
-        if heads:
-            found["bptt-head-svc.bptt.svc.cluster.local"] = known[heads[-1]]
-        return found
+    def hosts(self, name: str) -> Path:
+        """Write the names of services, and where they are, for one pod; return the file."""
+        services = {each: each for each in ("postgres", "seaweedfs", "mlflow") if each in self.places}
+        services |= {"bptt-head-svc.bptt.svc.cluster.local": each for each in self.places if each.startswith("head")}
+        file = self.folder / f"{name}.hosts"
+        lines = [f"{self.places[place].address} {service}" for service, place in services.items()]
+        file.write_text("\n".join(["127.0.0.1 localhost", *lines, ""]))
+        file.chmod(0o644)
+        return file
 
     def url(self, database: str, host: str = "postgres") -> str:
         """Return the URL of a database."""
@@ -99,8 +104,9 @@ class Cluster:
         """Start a pod in a place of its own."""
         name = made["metadata"]["name"]
         podman.remove_pod(name)
-        place = self.place(name, made["metadata"]["labels"])
-        podman.play(with_settings(playable(made, self.hosts()), self.manifests.of("ConfigMap")), place.path)
+        process = podman.make_pod(with_settings(playable(made, self.hosts(name)), self.manifests.of("ConfigMap")))
+        place = self.place(name, made["metadata"]["labels"], namespace=made["metadata"]["namespace"], process=process)
+        podman.start_pod(name)
         return place
 
     def end(self, name: str) -> None:
@@ -160,8 +166,7 @@ def databases(cluster: Cluster) -> Iterator[None]:
     place = cluster.place("postgres", {"app.kubernetes.io/name": "postgres"})
     with ExitStack() as stack:
         folder = Path(stack.enter_context(_short_folder()))
-        server = PostgresThere(folder, place.address)
-        server.place, server.port = place, 5432
+        server = PostgresThere(folder, place)
         server.make()
         stack.callback(server.stop, "immediate")
         script = cluster.manifests.one("ConfigMap", "postgres-init")["data"]["databases.sh"]
@@ -215,10 +220,7 @@ def deployed(folder: Path) -> Iterator[Cluster]:
         cluster.make_secrets()
         for job, container in (("bucket", "bucket"), ("mlflow-migrate", "migrate")):
             cluster.start(pod_of(manifests.one("Job", job), job))
-            full = f"{job}-{container}"
-            wait(lambda full=full: podman.state(full)["Status"] == "exited", 180, f"{job} ends")  # type: ignore[misc]
-            if podman.state(full)["ExitCode"]:
-                raise RuntimeError(f"{job}: {podman.logs(full)[-3000:]}")
+            podman.wait_for_end(f"{job}-{container}", 300)
         place = cluster.start(pod_of(manifests.one("Deployment", "mlflow"), "mlflow"))
         wait(lambda: answers(place, 5000, "/health"), 180, "MLflow is healthy")
         yield cluster

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -96,17 +97,19 @@ def in_bytes(quantity: str) -> int:
     return int(float(quantity[:-2]) * units[quantity[-2:]]) if quantity[-2:] in units else int(quantity)
 
 
-def playable(made: Object, hosts: Mapping[str, str]) -> Object:
-    """Return a pod as Podman plays it: names of services by hosts' aliases, and without what only a cluster gives."""
+def playable(made: Object, hosts: Path) -> Object:
+    """Return a pod as Podman plays it: names of services by a file, and without what only a cluster gives."""
     made = copy.deepcopy(made)
     spec = made["spec"]
-    spec["hostAliases"] = [{"ip": address, "hostnames": [name]} for name, address in hosts.items()]
+    spec["restartPolicy"] = "Never"  # what ends is to be seen
     projected = {volume["name"] for volume in spec.get("volumes", []) if "projected" in volume}
     spec["volumes"] = [volume for volume in spec.get("volumes", []) if volume["name"] not in projected]
+    # Podman gives the aliases of hosts to pods on networks of its own alone.
+    spec["volumes"].append({"name": "hosts", "hostPath": {"path": str(hosts), "type": "File"}})
     for container in [*spec.get("initContainers", []), *spec["containers"]]:
         container["image"] = f"localhost/{container['image']}"
-        mounts = container.get("volumeMounts", [])
-        container["volumeMounts"] = [mount for mount in mounts if mount["name"] not in projected]
+        mounts = [mount for mount in container.get("volumeMounts", []) if mount["name"] not in projected]
+        container["volumeMounts"] = [*mounts, {"name": "hosts", "mountPath": "/etc/hosts", "readOnly": True}]
         for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
             container.pop(probe, None)  # a kubelet's business
     return made

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from tests.deploy.containers.podman import call
@@ -37,11 +36,6 @@ class Place:
     def netns(self) -> str:
         """Return the name of its network namespace."""
         return f"bptt-{self.name}"
-
-    @property
-    def path(self) -> Path:
-        """Return the file of its network namespace."""
-        return Path("/var/run/netns", self.netns)
 
     def command(self, *command: str) -> list[str]:
         """Return the command that runs another one where this pod is, as `kubectl port-forward` reaches it."""
@@ -74,12 +68,12 @@ class PodNetwork:
                 call("ip", "netns", "delete", line.split()[0], check=False)
         call("ip", "link", "delete", BRIDGE, check=False)
 
-    def add(self, name: str, labels: Labels, namespace: str = "bptt") -> Place:
-        """Make the place of a pod, and let the policies of all others know it."""
+    def add(self, name: str, labels: Labels, *, namespace: str = "bptt", process: int | None = None) -> Place:
+        """Make the place of a pod, where that process already is if one is given; all policies know of it."""
         place = Place(name, self._next, namespace, labels)
         self._next += 1
         link = f"bptt{place.number}"
-        call("ip", "netns", "add", place.netns)
+        call("ip", "netns", *(["add", place.netns] if process is None else ["attach", place.netns, str(process)]))
         call("ip", "link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", place.netns)
         call("ip", "link", "set", link, "master", BRIDGE, "up")
         for arguments in (

@@ -131,12 +131,24 @@ def make_secret(name: str, values: Mapping[str, str]) -> None:
     call("podman", "secret", "create", name, "-", given=json.dumps(encoded))
 
 
-def play(documents: Iterable[Mapping[str, Any]], namespace: Path) -> None:
-    """Start a pod with its ConfigMaps in a network namespace."""
+def make_pod(documents: Iterable[Mapping[str, Any]]) -> int:
+    """Make a pod with its ConfigMaps, without a network as yet, and return the process that holds its namespaces.
+
+    Podman puts no pod into a network that is there already, but this one may be put into the pod's before it starts.
+    """
+    made = [dict(document) for document in documents]
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
-        yaml.safe_dump_all([dict(document) for document in documents], file)
+        yaml.safe_dump_all(made, file)
         file.flush()
-        call("podman", "play", "kube", f"--network=ns:{namespace}", file.name)
+        call("podman", "play", "kube", "--network=none", "--start=false", file.name)
+    holder = json.loads(call("podman", "pod", "inspect", made[-1]["metadata"]["name"]))["InfraContainerID"]
+    call("podman", "start", holder)
+    return int(state(holder)["Pid"])
+
+
+def start_pod(name: str) -> None:
+    """Start the containers of a pod."""
+    call("podman", "pod", "start", name)
 
 
 def inside(container: str, *command: str, check: bool = True, timeout_s: float = 300) -> str:
@@ -154,6 +166,16 @@ def state(container: str) -> dict[str, Any]:
     """Return how a container is: `Status`, `ExitCode`, `OOMKilled`."""
     [found] = json.loads(call("podman", "container", "inspect", container))
     return dict(found["State"])
+
+
+def wait_for_end(container: str, timeout_s: float) -> None:
+    """Wait until a container has done what it was started for; RuntimeError with what it said where it did not."""
+    try:
+        status = call("podman", "wait", container, timeout_s=timeout_s).strip()
+    except subprocess.TimeoutExpired:
+        status = f"nothing after {timeout_s:g} s"
+    if status != "0":
+        raise RuntimeError(f"{container}: {status}\n{logs(container)[-3000:]}")
 
 
 def remove_pod(name: str) -> None:

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from tests.deploy.containers import podman
+from tests.deploy.containers.conftest import MLFLOW
 from tests.deploy.containers.deployment import Cluster
 from tests.deploy.containers.manifests import pod
 
@@ -42,19 +43,17 @@ except urllib.error.HTTPError as error:
 
 def reached(cluster: Cluster, container: str) -> set[str]:
     where = {name: (cluster.places[place].address, port) for name, (place, port) in PORTS.items()}
-    found: list[str] = json.loads(podman.inside(container, "python3", "-c", REACH, json.dumps(where)))
+    found: list[str] = json.loads(podman.inside(container, "python", "-c", REACH, json.dumps(where)))
     return set(found)
 
 
 def stranger(cluster: Cluster, name: str, namespace: str) -> str:
     """Start a container that belongs to nobody, and return its name."""
-    podman.remove_pod(name)
-    spec = {
-        "containers": [{"name": "it", "image": podman.BASE, "command": ["sleep", "infinity"]}],
-        "terminationGracePeriodSeconds": 0,
-    }
-    place = cluster.place(name, {}, namespace)
-    podman.play([pod(name, {}, spec)], place.path)
+    container = {"name": "it", "image": MLFLOW.removeprefix("localhost/"), "command": ["sleep", "infinity"]}
+    spec = {"containers": [container], "terminationGracePeriodSeconds": 0}
+    made = pod(name, {}, spec)
+    made["metadata"]["namespace"] = namespace
+    cluster.start(made)
     return f"{name}-it"
 
 
