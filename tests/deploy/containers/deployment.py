@@ -33,6 +33,8 @@ from tests.deploy.containers.manifests import (
 from tests.deploy.containers.network import Place, PodNetwork
 
 BUCKET = "bptt"
+HEAD_SERVICE = "bptt-head-svc.bptt.svc.cluster.local"
+MOST_TRIES = 4
 DATABASES = ("sweeps", "mlflow", "mlflow_auth")
 
 
@@ -71,7 +73,8 @@ class Cluster:
     def hosts(self, name: str) -> Path:
         """Write the names of services, and where they are, for one pod; return the file."""
         services = {each: each for each in ("postgres", "seaweedfs", "mlflow") if each in self.places}
-        services |= {"bptt-head-svc.bptt.svc.cluster.local": each for each in self.places if each.startswith("head")}
+        heads = [each for each in self.places if each.startswith("head")]
+        services |= {HEAD_SERVICE: heads[-1]} if heads else {}
         file = self.folder / f"{name}.hosts"
         lines = [f"{self.places[place].address} {service}" for service, place in services.items()]
         file.write_text("\n".join(["127.0.0.1 localhost", *lines, ""]))
@@ -122,14 +125,25 @@ class Cluster:
     def start_ray(self, suffix: str) -> None:
         """Start a head and two workers, as the operator and its autoscaler would."""
         cluster = self.manifests.one("RayCluster", "bptt")
-        head = f"head{suffix}"
-        self.start(ray_pod(cluster, head))
-        wait(lambda: self.is_healthy(head, "ray-head"), 180, f"{head} is healthy")
+        self.start_node(ray_pod(cluster, f"head{suffix}"))
         for number in (1, 2):
-            self.start(ray_pod(cluster, f"worker{suffix}{number}", group="cpu"))
-        for number in (1, 2):
-            name = f"worker{suffix}{number}"
-            wait(lambda name=name: self.is_healthy(name, "ray-worker"), 180, f"{name} is healthy")  # type: ignore[misc]
+            self.start_node(ray_pod(cluster, f"worker{suffix}{number}", group="cpu"))
+
+    def start_node(self, made: dict[str, Any]) -> None:
+        """Start a Ray node and wait until it is healthy; one that gives up is followed by another.
+
+        Ray gives its parts half a minute to start, which is little on a machine that has other work.
+        """
+        name, container = made["metadata"]["name"], made["spec"]["containers"][0]["name"]
+        for tries_left in reversed(range(MOST_TRIES)):
+            self.start(made)
+            try:
+                wait(lambda: self.is_healthy(name, container), 240, f"{name} is healthy")
+                return
+            except RuntimeError:
+                if not tries_left:
+                    raise
+                self.end(name)
 
     def end_ray(self) -> None:
         """Take all of Ray away."""
@@ -142,7 +156,8 @@ class Cluster:
         if podman.state(full)["Status"] == "exited":
             raise RuntimeError(f"{full} ended: {podman.state(full)}\n{podman.logs(full)[-3000:]}")
         ask = "from urllib.request import urlopen; urlopen('http://127.0.0.1:52365/api/healthz', timeout=4)"
-        return "no" not in podman.inside(full, "bash", "-c", f'python -c "{ask}" 2> /dev/null || echo no', check=False)
+        said = podman.inside(full, "bash", "-c", f'python -c "{ask}" 2> /dev/null && echo yes', check=False)
+        return "yes" in said and "Ray runtime started" in podman.logs(full)
 
     def bptt(self, *arguments: str, check: bool = True) -> str:
         """Call bptt where drivers run."""

@@ -100,18 +100,23 @@ def in_bytes(quantity: str) -> int:
 def playable(made: Object, hosts: Path) -> Object:
     """Return a pod as Podman plays it: names of services by a file, and without what only a cluster gives."""
     made = copy.deepcopy(made)
-    spec = made["spec"]
+    spec, name = made["spec"], made["metadata"]["name"]
     spec["restartPolicy"] = "Never"  # what ends is to be seen
-    projected = {volume["name"] for volume in spec.get("volumes", []) if "projected" in volume}
-    spec["volumes"] = [volume for volume in spec.get("volumes", []) if volume["name"] not in projected]
-    # Podman gives the aliases of hosts to pods on networks of its own alone.
-    spec["volumes"].append({"name": "hosts", "hostPath": {"path": str(hosts), "type": "File"}})
+    kept = [volume for volume in spec.get("volumes", []) if "projected" not in volume]
+    # To Podman 4.3 an emptyDir is a volume of that name, which all pods would share.
+    own = {volume["name"]: f"{name}-{volume['name']}" for volume in kept}
+    # And it gives the aliases of hosts to pods on networks of its own alone.
+    file = {"name": "hosts", "hostPath": {"path": str(hosts), "type": "File"}}
+    spec["volumes"] = [*({**volume, "name": own[volume["name"]]} for volume in kept), file]
     for container in [*spec.get("initContainers", []), *spec["containers"]]:
         container["image"] = f"localhost/{container['image']}"
-        mounts = [mount for mount in container.get("volumeMounts", []) if mount["name"] not in projected]
-        container["volumeMounts"] = [*mounts, {"name": "hosts", "mountPath": "/etc/hosts", "readOnly": True}]
-        for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
-            container.pop(probe, None)  # a kubelet's business
+        mounts = [mount for mount in container.get("volumeMounts", []) if mount["name"] in own]
+        container["volumeMounts"] = [
+            *({**mount, "name": own[mount["name"]]} for mount in mounts),
+            {"name": "hosts", "mountPath": "/etc/hosts", "readOnly": True},
+        ]
+        for others in ("startupProbe", "readinessProbe", "livenessProbe", "ports"):
+            container.pop(others, None)  # a kubelet's business; names of ports are the policies'
     return made
 
 

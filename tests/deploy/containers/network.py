@@ -72,7 +72,8 @@ class PodNetwork:
         """Make the place of a pod, where that process already is if one is given; all policies know of it."""
         place = Place(name, self._next, namespace, labels)
         self._next += 1
-        link = f"bptt{place.number}"
+        link = f"bpttk{place.number}"
+        call("ip", "link", "delete", link, check=False)  # of a run that was killed
         call("ip", "netns", *(["add", place.netns] if process is None else ["attach", place.netns, str(process)]))
         call("ip", "link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", place.netns)
         call("ip", "link", "set", link, "master", BRIDGE, "up")

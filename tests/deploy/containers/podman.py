@@ -181,3 +181,6 @@ def wait_for_end(container: str, timeout_s: float) -> None:
 def remove_pod(name: str) -> None:
     """End a pod at once and remove it with its volumes; nothing where there is none."""
     call("podman", "pod", "rm", "--force", "--time=0", name, check=False)
+    for volume in call("podman", "volume", "ls", "--quiet").split():
+        if volume.startswith(f"{name}-"):
+            call("podman", "volume", "rm", "--force", volume, check=False)
