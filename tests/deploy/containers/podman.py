@@ -98,14 +98,15 @@ def has_image(name: str) -> bool:
 def build(name: str, dockerfile: str, **arguments: str) -> Built:
     """Build one of the project's images on that base; layers that did not change are taken from before."""
     options = [f"--build-arg={key}={value}" for key, value in {"BASE_IMAGE": BASE, **arguments}.items()]
-    options += [f"--volume={path}:{path}:ro" for path in (CERTIFICATES, *pip_settings())]
-    began = time.monotonic()
-    folder = ROOT / "deploy/images"
-    call(
-        *("buildah", "build", "--layers", "--format=docker", "--timestamp=0", f"--tag={name}", *options),
-        *(f"--ignorefile={folder / dockerfile}.dockerignore", f"--file={folder / dockerfile}", str(ROOT)),
-        timeout_s=1800,
-    )
+    folder, began = ROOT / "deploy/images", time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="bptt-pip-") as settings:
+        mounts = [f"{CERTIFICATES}:{CERTIFICATES}:ro", *pip_settings(Path(settings))]
+        options += [f"--volume={mount}" for mount in mounts]
+        call(
+            *("buildah", "build", "--layers", "--format=docker", "--timestamp=0", f"--tag={name}", *options),
+            *(f"--ignorefile={folder / dockerfile}.dockerignore", f"--file={folder / dockerfile}", str(ROOT)),
+            timeout_s=2400,
+        )
     return Built(name, time.monotonic() - began, int(inspect(name)["Size"]))
 
 
@@ -115,13 +116,16 @@ def inspect(image: str) -> dict[str, Any]:
     return dict(found)
 
 
-def pip_settings() -> list[str]:
-    """Return the files and folders of this machine that its pip is told to use: its mirror, if it has one."""
+def pip_settings(folder: Path) -> list[str]:
+    """Write what this machine's pip is told, of a mirror if it has one, and return what of it a build is to see."""
     listed = call(sys.executable, "-m", "pip", "config", "list")
-    paths = {Path(*Path(found).parts[:3]) for found in re.findall(r"(?<![:\w])(?:file://)?(/[\w./-]+)", listed)}
-    known = {path for path in (Path("/etc/pip.conf"), Path("/etc/xdg/pip")) if path.exists()}
+    told = dict(re.findall(r"^[^.]+\.(find-links|index-url|extra-index-url|cert)='([^']*)'$", listed, re.MULTILINE))
+    file = folder / "pip.conf"
+    file.write_text("\n".join(["[global]", *(f"{name} = {value}" for name, value in told.items()), ""]))
+    local = {Path(found) for found in re.findall(r"(?<![:\w])(?:file://)?(/[\w./-]+)", " ".join(told.values()))}
     # An index refers to files beside it; certificates are mounted already.
-    return sorted(str(path) for path in {*paths, *known} if path.exists() and not CERTIFICATES.startswith(str(path)))
+    beside = {Path(*path.parts[:3]) for path in local if path.exists() and not path.is_relative_to(CERTIFICATES)}
+    return [f"{file}:/etc/pip.conf:ro", *(f"{path}:{path}:ro" for path in sorted(beside))]
 
 
 def make_secret(name: str, values: Mapping[str, str]) -> None:

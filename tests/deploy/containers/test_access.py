@@ -84,7 +84,7 @@ def test_who_gets_through_is_asked_for_a_token_or_a_password(cluster: Cluster) -
         return podman.call(*cluster.places[place].command("python3", "-c", ASK, url)).strip()
 
     assert asked("head1", "http://127.0.0.1:8265/api/jobs/") == "401"
-    assert asked("head1", "http://127.0.0.1:8265/api/healthz") == "200"
+    assert asked("head1", "http://127.0.0.1:8265/api/gcs_healthz") == "200"
     assert asked("mlflow", "http://127.0.0.1:5000/api/2.0/mlflow/experiments/search?max_results=1") == "401"
     assert asked("mlflow", "http://127.0.0.1:5000/health") == "200"
     joined = "import ray; ray.init(address='127.0.0.1:6379'); print('in')"
