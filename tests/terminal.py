@@ -11,7 +11,7 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -117,8 +117,3 @@ class Terminal:
             self.process.kill()
             self.process.wait()
         os.close(self._ours)
-
-
-def starting(words: Sequence[str], line: str) -> bool:
-    """Tell whether a line begins with these words, however far apart."""
-    return line.split()[: len(words)] == list(words)
