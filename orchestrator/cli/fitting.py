@@ -46,7 +46,7 @@ def setting_lines(chosen: Mapping[str, Any], width: int, *, most: int = 2, encod
     lines: list[str] = []
     for limit in range(longest, min(SHORTEST, longest) - 1, -1):
         lines = _packed([f"{shortened(name, limit, encoding)} {value_of(chosen[name])}" for name in names], width)
-        if len(lines) <= most:
+        if len(lines) <= most and all(len(line) <= width for line in lines):
             break
     kept, rest = lines[: most - 1], " ".join(lines[most - 1 :])
     return [shortened(line, width, encoding) for line in (*kept, rest) if line]
