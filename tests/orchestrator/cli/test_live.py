@@ -132,6 +132,7 @@ def test_more_trials_than_lines_are_counted(open_driver: Callable[..., Driver]) 
     for _ in range(20):
         add_trial(sweep_of(driver), 1)
     lines = draw(screen_of(driver, 100, height=20)).splitlines()
+    print(lines)
     shown = sum("1/5" in line for line in lines)
     assert shown >= 4
     assert f"and {20 - shown} more under way" in lines
