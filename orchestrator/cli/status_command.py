@@ -111,7 +111,7 @@ def watch_on_screen(look: Callable[[], Standing]) -> None:
                 time.sleep(REFRESH_S)
                 seen = look()
     finally:
-        console.print(draw(seen, facts(seen, flags), console))
+        console.print(drawn())
 
 
 def summary(seen: Standing) -> str:
