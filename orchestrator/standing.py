@@ -105,9 +105,9 @@ class Standing:
 
 def standing(ledger: Ledger, row: SweepRow) -> Standing:
     """Read how a sweep stands; SpecError where its spec can no longer be read."""
-    # Before the trials, which are entered before anyone trains them: none of a stint may be missing.
-    stints = read_stints(ledger, row.name, owner=row.owner) if row.is_driven else []
     spec, trials = read_sweep(ledger, row.name)
+    # After the trials: a stint ends before its trial does, so that no worker is said to train one that has ended.
+    stints = read_stints(ledger, row.name, owner=row.owner) if row.is_driven else []
     best = best_trial(trials, str(spec.objective.metric), spec.objective.direction)
     workers = find_workers(stints, trials)
     return Standing(row, spec, trials, best, ledger.driver(row.name), open_wishes(ledger, row.name), workers)

@@ -38,8 +38,10 @@ class WorkerState:
     doing: Doing
     since: float
     """Seconds since the epoch."""
+    number: int | None = None
+    """Of the trial that it trains."""
     trial: TrialRecord | None = None
-    """What it trains."""
+    """That trial; None too where it had not begun yet when trials were read."""
 
     def plain(self, metric: str, evaluations: int) -> dict[str, Any]:
         """Return plain values for scripts; `evaluations` is how many a trial makes."""
@@ -49,7 +51,7 @@ class WorkerState:
             "doing": str(self.doing),
             "since": self.since,
             "seconds": round(max(time.time() - self.since, 0.0), 1),
-            "trial": None if trial is None else trial.number,
+            "trial": self.number,
             "evaluation": None if trial is None else len(trial.evaluations),
             "evaluations": None if trial is None else evaluations,
             "value": None if trial is None else trial.value(metric),
@@ -65,7 +67,7 @@ def find_workers(stints: Iterable[Stint], trials: Sequence[TrialRecord]) -> list
 
 def _state(stint: Stint, trial: TrialRecord | None) -> WorkerState:
     if stint.ended is None:
-        return WorkerState(stint.worker, Doing.TRAINING, stint.began, trial)
+        return WorkerState(stint.worker, Doing.TRAINING, stint.began, stint.trial, trial)
     doing = Doing.GONE if stint.how in LEFT_FOR_GOOD else Doing.IDLE
     return WorkerState(stint.worker, doing, stint.ended)
 

@@ -78,6 +78,7 @@ class Terminal:
     def shows(self, *words: str, within_s: float = 60.0) -> None:
         """Wait until all these words are on the screen at once."""
         self.until(lambda: all(word in self.text for word in words), within_s, f"{words} never came")
+        self.settle()
 
     def until(self, is_so: Callable[[], bool], within_s: float, otherwise: str) -> None:
         give_up = time.monotonic() + within_s
@@ -86,6 +87,11 @@ class Terminal:
             if not self._read(0.2) and self.process.poll() is not None:
                 assert is_so(), f"{otherwise}; the command ended, on the screen:\n{self.text}"
                 return
+
+    def settle(self) -> None:
+        """Wait until nothing more is being drawn."""
+        while self._read(0.1):
+            pass
 
     def _read(self, timeout_s: float) -> bool:
         if not select.select([self._ours], [], [], timeout_s)[0]:

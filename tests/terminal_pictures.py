@@ -44,6 +44,7 @@ SPEC = {
 
 def draw(terminal: Terminal, path: Path) -> None:
     """Draw what is on a terminal's screen."""
+    terminal.settle()
     import matplotlib
     from PIL import Image, ImageDraw, ImageFont
 
@@ -80,7 +81,7 @@ def main(folder: Path) -> None:
         watching = {size: start("status", "pictured", "--watch", columns=size[0], rows=size[1]) for size in SIZES}
         running.shows("[12/60]", "pruned")
         for (columns, rows), watched in watching.items():
-            watched.shows("ended last")
+            watched.shows("ended last", "pruned")
             draw(watched, folder / f"watch-{columns}.png")
             running.resize(columns, rows)
             seen_until = time.monotonic() + 4

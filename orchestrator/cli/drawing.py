@@ -10,7 +10,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.cli.fitting import joined, setting_lines, shortened
+from orchestrator.cli.fitting import joined, packed, setting_lines, shortened
 from orchestrator.cli.sparkline import best_so_far, sparkline
 from orchestrator.spec import SweepSpec, trials_allowed
 from orchestrator.standing import last_ended
@@ -48,17 +48,17 @@ class Drawing:
         """Return how many lines these take."""
         return len(self.console.render_lines(Group(*parts), self.console.options.update(height=None), pad=False))
 
-    def counts(self, *, driven: bool) -> RenderableType:
+    def counts(self, *, driven: bool, label: str = "trials") -> RenderableType:
         """Draw how many trials there are, ended and in which state."""
         allowed, ended = trials_allowed(self.spec), sum(trial.state.is_final for trial in self.trials)
-        head, by_state = f"trials {ended}/{allowed}", states(self.trials, driven=driven) if self.trials else ""
+        head, by_state = f"{label} {ended}/{allowed}", states(self.trials, driven=driven) if self.trials else ""
         bar = ProgressBar(total=allowed, completed=ended, width=min(20, self.width // 4))
         grid = Table.grid(padding=(0, 2))
         if len(head) + (bar.width or 0) + len(by_state) + 4 <= self.width:
             grid.add_row(head, bar, by_state)
             return grid
         grid.add_row(head, bar)
-        return Group(grid, Text(by_state))
+        return Group(grid, Text("\n".join(packed(by_state.split(", "), self.width))))
 
     def under_way(self, *, room: int | None = None) -> list[RenderableType]:
         """Draw what is trained and by whom, in at most about so many lines."""

@@ -45,14 +45,14 @@ def setting_lines(chosen: Mapping[str, Any], width: int, *, most: int = 2, encod
     longest = max(map(len, names), default=0)
     lines: list[str] = []
     for limit in range(longest, min(SHORTEST, longest) - 1, -1):
-        lines = _packed([f"{shortened(name, limit, encoding)} {value_of(chosen[name])}" for name in names], width)
+        lines = packed([f"{shortened(name, limit, encoding)} {value_of(chosen[name])}" for name in names], width)
         if len(lines) <= most and all(len(line) <= width for line in lines):
             break
     kept, rest = lines[: most - 1], " ".join(lines[most - 1 :])
     return [shortened(line, width, encoding) for line in (*kept, rest) if line]
 
 
-def _packed(items: Sequence[str], width: int) -> list[str]:
+def packed(items: Sequence[str], width: int) -> list[str]:
     """Return the items on as few lines as they take, a comma behind each but the last."""
     lines: list[str] = []
     for index, item in enumerate(items):

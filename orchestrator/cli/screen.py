@@ -58,8 +58,8 @@ class Screen:
         text = Text(line)
         if ended is not None:
             text.highlight_words([f"{ended.state}:"], style_of(ended))
-        self._above.append(text)
-        self.console.print(text, soft_wrap=True)
+        self.console.print(text)
+        self._above.append(text)  # afterwards: printing may write all of them again
 
     def _lines_above(self) -> list[ConsoleRenderable]:
         """Return the lines to be written again where the screen was cleared."""

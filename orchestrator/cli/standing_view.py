@@ -23,7 +23,7 @@ def draw(
     """Return the standing, in at most so many lines where `height` is given; `facts` are those with a label."""
     drawing = Drawing(seen.spec, seen.trials, seen.workers, console)
     driven = seen.row.is_driven
-    head = [_heading(seen, drawing), _facts(facts), drawing.counts(driven=driven)]
+    head = [_heading(seen, drawing), _facts(facts), drawing.counts(driven=driven, label="trials  ")]
     middle = [*drawing.resting()]
     best = drawing.best()
     if height is None:

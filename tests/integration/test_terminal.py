@@ -96,7 +96,7 @@ def under_way(terminal: Terminal) -> list[list[str]]:
 @pytest.mark.parametrize("width", ["40", "80", "160"])
 def test_every_width_shows_workers_ends_and_the_best(watched: dict[str, Terminal], width: str) -> None:
     terminal = watched[width]
-    terminal.shows("ended last", "pruned: its best after 2 of 4", "trials 7/60", "1 pruned", "20 under way")
+    terminal.shows("ended last", "pruned: its best after 2 of 4", "trials   7/60", "1 pruned", "20 under way")
     assert terminal.lines[0] == "recorded: language_model"
     assert "valid_loss 1.500, trial 3" in terminal.text
     assert "cell_type lstm, truncation_length 64" in terminal.text
@@ -162,12 +162,12 @@ def test_a_watched_sweep_goes_on_is_resized_and_leaves_its_last_standing_behind(
             terminal.shows("recorded: language_model", bottom)
             terminal.until(lambda: len(under_way(terminal)) == len({words[0] for words in under_way(terminal)}), 5, "")
             assert terminal.lines[0] == "recorded: language_model"
-            assert terminal.text.count("trials 7/60") == 1
+            assert terminal.text.count("trials   7/60") == 1
         end_one(driven.ledger, driven.lease.owner)
-        terminal.shows("trials 8/60", "diverged: the loss became nan")
+        terminal.shows("trials   8/60", "diverged: the loss became nan")
         driven.lease.give_back("interrupted", "")
         assert terminal.ended() == 0
-        assert terminal.text.count("trials 8/60") == 1
+        assert terminal.text.count("trials   8/60") == 1
         assert "interrupted: go on with `bptt resume recorded" in terminal.text.replace("\n", "")
 
 

@@ -22,11 +22,16 @@ def test_a_worker_does_what_its_latest_stint_says() -> None:
         Stint(1, "host/3", "me", began=22.0, ended=25.0, how="lost"),
     ]
     training, gone, idle = find_workers(stints, TRIALS)
-    assert (training.worker, training.doing, training.since, training.trial) == (
-        "host/2", Doing.TRAINING, 21.0, TRIALS[2]
-    )  # fmt: skip
+    assert (training.worker, training.doing, training.since) == ("host/2", Doing.TRAINING, 21.0)
+    assert (training.number, training.trial) == (2, TRIALS[2])
     assert (gone.worker, gone.doing, gone.since, gone.trial) == ("host/3", Doing.GONE, 25.0, None)
     assert (idle.worker, idle.doing, idle.since, idle.trial) == ("host/10", Doing.IDLE, 15.0, None)
+
+
+def test_a_trial_that_began_after_trials_were_read_is_known_by_its_number() -> None:
+    [worker] = find_workers([Stint(9, "host/1", "me", began=10.0, ended=None, how="")], TRIALS)
+    plain = worker.plain("loss", 4)
+    assert (plain["doing"], plain["trial"], plain["evaluation"], plain["value"]) == ("training", 9, None, None)
 
 
 def test_plain_values_say_how_far_the_trial_is() -> None:
