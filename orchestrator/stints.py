@@ -55,11 +55,11 @@ class Stints:
     def end(self, trial: int, how: str) -> None:
         """Note that a worker trains a trial no more, and why."""
         if (number := self._open.pop(trial, None)) is not None:
-            over = {"ended": time.time(), "how": str(how)}
+            now = time.time()
             for stint in [stint for stint in self.latest.values() if stint.trial == trial and stint.ended is None]:
-                self.latest[stint.worker] = replace(stint, **over)
+                self.latest[stint.worker] = replace(stint, ended=now, how=str(how))
             mine = (stints.c.sweep == self._sweep) & (stints.c.number == number)
-            self._write(stints.update().where(mine).values(**over))
+            self._write(stints.update().where(mine).values(ended=now, how=str(how)))
 
     def _write(self, statement: Any, *, number: int | None = None) -> None:
         def write() -> None:

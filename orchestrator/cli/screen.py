@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 
 from rich.console import Console, ConsoleRenderable, Group, RenderableType
 from rich.live import Live
@@ -61,7 +62,7 @@ class Screen:
         self.console.print(text)
         self._above.append(text)  # afterwards: printing may write all of them again
 
-    def _lines_above(self) -> list[ConsoleRenderable]:
+    def _lines_above(self) -> Sequence[ConsoleRenderable]:
         """Return the lines to be written again where the screen was cleared."""
         return [*self._above][-self.console.height :]
 

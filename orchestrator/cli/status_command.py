@@ -77,7 +77,8 @@ def show(seen: Standing, *, as_json: bool) -> None:
 
 def watch_in_lines(look: Callable[[], Standing], *, as_json: bool, pause: Callable[[float], None] = time.sleep) -> None:
     """Print a line whenever something changed, until nobody runs the sweep; before it one for each trial that ended."""
-    before, known = "", None
+    before = ""
+    known: set[int] | None = None
     while True:
         seen = look()
         line, ended = summary(seen), [*reversed(last_ended(seen.trials))]
