@@ -99,7 +99,7 @@ def test_every_width_shows_workers_ends_and_the_best(watched: dict[str, Terminal
     terminal.shows("ended last", "pruned: its best after 2 of 4", "trials   7/60", "1 pruned", "20 under way")
     assert terminal.lines[0] == "recorded: language_model"
     assert "valid_loss 1.500, trial 3" in terminal.text
-    assert "cell_type lstm, truncation_length 64" in terminal.text
+    assert "cell_type lstm, truncation_length 64" in " ".join(terminal.text.split())
     shown = under_way(terminal)
     assert shown[0][:4] == ["1", "7", "2/4", "2.400"]
     assert shown[0][5] in ("s", "min")
