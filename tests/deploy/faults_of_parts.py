@@ -74,6 +74,18 @@ FAULTS = [  # References
         "container autoscaler: there is no volume logs",
     ),
     Fault(
+        "an object of another namespace",
+        PRODUCTION,
+        lambda made: named(made, "LocalQueue", "sweeps")["metadata"].update(namespace="default"),
+        "LocalQueue/sweeps: there is no Namespace default",
+    ),
+    Fault(
+        "an object that is there twice",
+        LOCAL,
+        lambda made: made.append(named(made, "Service", "mlflow")),
+        "Service/mlflow is there twice",
+    ),
+    Fault(
         "a service that selects nothing",
         LOCAL,
         lambda made: named(made, "Service", "postgres")["spec"]["selector"].update({"app.kubernetes.io/name": "pg"}),
@@ -216,6 +228,12 @@ FAULTS = [  # References
         GPU,
         lambda made: worker(made, 1).pop("tolerations"),
         "which it does not tolerate",
+    ),
+    Fault(
+        "a node of Ray's that is asked by wget, which there is not",
+        GPU,
+        lambda made: worker(made, 1)["containers"][0].pop("readinessProbe"),
+        "worker gpu: container ray-worker: no readinessProbe",
     ),
     Fault("no probe", LOCAL, lambda made: mlflow(made).pop("livenessProbe"), "no livenessProbe"),
     Fault(
