@@ -35,6 +35,8 @@ class Sending:
     here: Path
     with_project: bool = True
     python: str = "python"
+    known_as: str = ""
+    """The cluster's address as others have it, where the one used here leads there from this terminal alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,7 @@ def submit(
                 job = driver.job if driver is not None and driver.owner == row.owner else ""
                 return Sent(job, False, "it is being driven already")
             before = _number(driver.job, spec.name) if driver is not None else 0
+    address = recorded_address(sending.known_as or server.address)
     with tempfile.TemporaryDirectory(prefix="bptt-") as folder:
         pack(spec, submission, Path(folder), here=sending.here, with_project=sending.with_project)
         for _ in range(MOST_TRIES):
@@ -109,7 +112,7 @@ def submit(
                     name,
                     f"{shlex.quote(sending.python)} -m orchestrator.cli drive --supervise",
                     folder=Path(folder),
-                    environment={"BPTT_JOB": name, "BPTT_JOBS_ADDRESS": recorded_address(server.address)},
+                    environment={"BPTT_JOB": name, "BPTT_JOBS_ADDRESS": address},
                     metadata={"sweep": spec.name, "spec": digest(spec)},
                 )
             except DuplicateJob:

@@ -15,6 +15,7 @@ Examples:
   bptt k8s render production --values values.yaml
   bptt k8s render gpu --set gpu_workers.most=4 --set registry=registry.example.com/team
 
+\b
 A file of values, all of which may be left out:
   registry: registry.example.com/team    where bptt-trainer, bptt-trainer-gpu and bptt-mlflow are
   tag: 0.1.0                             image, gpu_image, mlflow_image name one in full
