@@ -138,11 +138,6 @@ def can_go_on(seen: Mark) -> bool:
     return seen.state in ("running", "interrupted") and not seen.is_driven and not seen.stop_requested
 
 
-def is_over(status: int, seen: Mark | None) -> bool:
-    """Tell whether a driver that ended so needs no successor, not even on another cluster."""
-    return seen is not None and (status in (0, REFUSED) or not can_go_on(seen))
-
-
 def looking(study_url: str, name: str) -> Callable[[], Mark | None]:
     """Return a function that reads where the sweep stands; it returns None where that cannot be known now."""
 

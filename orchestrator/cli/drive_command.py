@@ -20,23 +20,16 @@ from orchestrator.sweep_file import find_spec
 @click.command("drive", hidden=True)
 @click.option("--supervise", is_flag=True, help="Drive in a child process, and start it again when it dies.")
 @click.option("--again", is_flag=True, help="A driver before this one died: go on as the database knows the sweep.")
-@click.option("--retried", is_flag=True, help="Exit with 0 where nobody should try again on another cluster.")
-def command(supervise: bool, again: bool, retried: bool) -> int:
+def command(supervise: bool, again: bool) -> int:
     """Drive the sweep that was submitted, on the cluster that runs this job."""
     submission, spec = received(Path())
     settings = submission.load(os.environ)
     if supervise:
-        from orchestrator.supervisor import INSIST_AFTER_S, is_over, looking
+        from orchestrator.supervisor import INSIST_AFTER_S
         from orchestrator.supervisor import supervise as keep_driven
 
         driver = [sys.executable, "-m", "orchestrator.cli", "drive"]
-        status = keep_driven(spec.name, settings.study_url, driver, insist_after_s=INSIST_AFTER_S)
-        if retried and status and is_over(status, looking(settings.study_url, spec.name)()):
-            click.echo(
-                f"{spec.name}: its driver ended for good, with exit status {status}; no other cluster would help"
-            )
-            return 0
-        return status
+        return keep_driven(spec.name, settings.study_url, driver, insist_after_s=INSIST_AFTER_S)
     if again:
         spec = as_known(settings, spec)
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
@@ -20,14 +19,19 @@ Command = Callable[..., Any]
 VALUES = "image, workers, hosts and so on is needed; see `bptt k8s render --help`"
 
 
+def checked_namespace(name: str) -> str:
+    """Return a namespace's name; UserError where it cannot be one."""
+    if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", name):
+        raise UserError(f"--namespace: {name!r}; small letters, digits and dashes are allowed, as in bptt")
+    return name
+
+
 def with_cluster(command: Command) -> Command:
     """Give a command `--context` and `--namespace`, and the Kubectl made of them as its first argument."""
 
     @functools.wraps(command)
     def wrapped(context: str | None, namespace: str, **options: Any) -> Any:
-        if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", namespace):
-            raise UserError(f"--namespace: {namespace!r}; small letters, digits and dashes are allowed, as in bptt")
-        return command(Kubectl(context or "", namespace), **options)
+        return command(Kubectl(context or "", checked_namespace(namespace)), **options)
 
     for option in (
         click.option(
@@ -82,8 +86,3 @@ def cluster_flags(kubectl: Kubectl) -> str:
 def shown(kubectl: Kubectl, *arguments: str) -> str:
     """Return a call of kubectl as it would be typed."""
     return shlex.join(kubectl.command(*arguments))
-
-
-def is_for_people() -> bool:
-    """Tell whether somebody can be asked here."""
-    return os.isatty(0)

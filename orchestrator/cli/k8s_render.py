@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from orchestrator.cli.k8s_options import values_of, with_values
+from orchestrator.cli.k8s_options import checked_namespace, values_of, with_values
 from orchestrator.kubernetes.kubectl import NAMESPACE
 
 EPILOG = """\b
@@ -40,4 +40,4 @@ def command(overlay: str, file: Path | None, assigned: tuple[str, ...], namespac
     from orchestrator.kubernetes.render import rendered
 
     values = values_of(file, assigned)
-    click.echo(rendered(folder_of(overlay), values, namespace=namespace), nl=False)
+    click.echo(rendered(folder_of(overlay), values, namespace=checked_namespace(namespace)), nl=False)

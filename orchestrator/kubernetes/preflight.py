@@ -123,6 +123,18 @@ def _knows_tokens(definition: Object) -> bool:
     return any(each.get("name") == "v1" and within(each, *path) is not None for each in versions)
 
 
+def check_kinds(kubectl: Kubectl, wanted: Wanted) -> Iterable[Finding]:
+    """Look whether the cluster knows every kind of object, such as those of Kueue or of Prometheus' operator."""
+    known = set(kubectl.run("api-versions").split())
+    unknown: dict[str, list[str]] = {}
+    for each in wanted.rendered:
+        if each["apiVersion"] not in known and not str(each["apiVersion"]).startswith("ray.io/"):
+            unknown.setdefault(str(each["apiVersion"]), []).append(str(each["kind"]))
+    for version, kinds in unknown.items():
+        advice = "install what they belong to, or apply an overlay of your own without them"
+        yield Finding("kinds", FAILURE, f"the cluster knows no {', '.join(sorted(set(kinds)))} ({version})", advice)
+
+
 def check_room(kubectl: Kubectl, wanted: Wanted) -> Iterable[Finding]:
     """Look whether nodes have what the largest pods ask for, GPUs too, and whether the namespace's quota allows it."""
     nodes = [node for node in kubectl.find("nodes") if not within(node, "spec", "unschedulable")]
@@ -197,4 +209,4 @@ def numbers(version: str) -> tuple[int, int]:
 
 
 Check = Callable[[Kubectl, Wanted], Iterable[Finding]]
-CHECKS: tuple[Check, ...] = (check_rights, check_kuberay, check_room, check_storage, check_secrets)
+CHECKS: tuple[Check, ...] = (check_rights, check_kuberay, check_kinds, check_room, check_storage, check_secrets)

@@ -31,7 +31,7 @@ LONGEST_NAME = 47
 """Of a RayJob: KubeRay makes other names of it."""
 MOST_BYTES = 900_000
 """Of a ConfigMap, which may have 1 MiB in all."""
-SPEC = "bptt.dev/spec"
+SPEC = "bptt/spec"
 """Annotation with the digest of what the sweep says."""
 FOLDER, VOLUME = "/etc/bptt/sweep", "sweep"
 TOO_LARGE = (
@@ -195,8 +195,10 @@ def most_trials(spec: SweepSpec, template: Object) -> int:
 
     A cluster that starts without workers has to be asked for them. UserError where none could take a trial.
     """
-    groups: Sequence[Any] = template["spec"]["rayClusterSpec"].get("workerGroupSpecs") or ()
-    offers = [(_offer(each), each.get("maxReplicas", 1)) for each in groups]
+    cluster = template["spec"]["rayClusterSpec"]
+    groups: Sequence[Any] = cluster.get("workerGroupSpecs") or ()
+    most = "maxReplicas" if cluster.get("enableInTreeAutoscaling") else "replicas"
+    offers = [(_offer(each), each.get(most, 0)) for each in groups]
     wanted = {"cpus": spec.resources.cpus, "gpus": spec.resources.gpus, "memory_gb": spec.resources.memory_gb or 0.0}
     if not wanted["gpus"] and any(not offer["gpus"] for offer, _ in offers):
         offers = [(offer, most) for offer, most in offers if not offer["gpus"]]  # Ray grows by these first

@@ -100,6 +100,9 @@ def _path(reference: str) -> str:
 def value_patches(shipped: Sequence[Object], values: Values) -> list[dict[str, Any]]:
     """Return the values as patches; UserError where one finds nothing to change."""
     found = [(each, list(_operations(each, values))) for each in shipped]
+    if values.hosts.mlflow and (before := host_of(shipped, "mlflow")):
+        for each, operations in found:
+            operations += _of_hosts(each, before, values.hosts.mlflow)
     changed = {name for _, operations in found for name, _ in operations}
     wanted = {
         **{
@@ -129,8 +132,6 @@ def _operations(found: Object, values: Values) -> Iterator[tuple[str, Patch]]:
             for index in range(len(found["spec"].get("volumeClaimTemplates", ()))):
                 path = f"/spec/volumeClaimTemplates/{index}/spec/storageClassName"
                 yield "storage_class", _put(path, values.storage_class)
-        case "Ingress":
-            yield from _of_ingress(found, values)
 
 
 def _of_ray_cluster(spec: Object, at: str, values: Values) -> Iterator[tuple[str, Patch]]:
@@ -147,8 +148,12 @@ def _of_ray_cluster(spec: Object, at: str, values: Values) -> Iterator[tuple[str
         most = wanted.most if wanted.most is not None else group.get("maxReplicas", least)
         if least > most:
             raise UserError(f"values: {name}: at least {least} and at most {most}; give {name}.least and {name}.most")
-        if "replicas" in group and not least <= group["replicas"] <= most:
-            yield f"{name}.least", _put(f"{path}/replicas", min(max(group["replicas"], least), most))
+        # One that grows by itself begins with as few as it may have, another has as many as it may.
+        first = (
+            group.get("replicas", least) if spec.get("enableInTreeAutoscaling") else wanted.most or group["replicas"]
+        )
+        if "replicas" in group and group["replicas"] != (first := min(max(first, least), most)):
+            yield f"{name}.least", _put(f"{path}/replicas", first)
         if gpu and values.gpu_workers.gpus is not None:
             for part in ("limits", "requests"):
                 place = f"{path}/template/spec/containers/0/resources/{part}/{gpu.replace('/', '~1')}"
@@ -171,19 +176,31 @@ def gpu_resource(group: Object) -> str | None:
     return next((name for name in limits if name.endswith("/gpu")), None)
 
 
-def _of_ingress(found: Object, values: Values) -> Iterator[tuple[str, Patch]]:
-    before: dict[str, tuple[str, str]] = {}
-    for index, rule in enumerate(found["spec"].get("rules", ())):
-        service = str(within(rule, "http", "paths", 0, "backend", "service", "name"))
-        name = "mlflow" if service == "mlflow" else "ray"
-        if host := getattr(values.hosts, name):
-            before[rule.get("host", "")] = (name, host)
-            yield f"hosts.{name}", _put(f"/spec/rules/{index}/host", host)
-    for index, tls in enumerate(found["spec"].get("tls", ())):
-        for number, host in enumerate(tls.get("hosts", ())):
-            if host in before:
-                name, new = before[host]
-                yield f"hosts.{name}", {"op": "replace", "path": f"/spec/tls/{index}/hosts/{number}", "value": new}
+def _of_hosts(found: Object, before: str, new: str) -> Iterator[tuple[str, Patch]]:
+    """Put one host in another's place: where an Ingress answers to it, and where a server is told to."""
+    if found["kind"] == "Ingress":
+        for index, rule in enumerate(found["spec"].get("rules", ())):
+            if rule.get("host") == before:
+                yield "hosts.mlflow", _put(f"/spec/rules/{index}/host", new)
+        for index, tls in enumerate(found["spec"].get("tls", ())):
+            for number, host in enumerate(tls.get("hosts", ())):
+                if host == before:
+                    path = f"/spec/tls/{index}/hosts/{number}"
+                    yield "hosts.mlflow", {"op": "replace", "path": path, "value": new}
+    if found["kind"] == "ConfigMap":
+        for key, text in (found.get("data") or {}).items():
+            changed = re.sub(rf"(?<![\w.-]){re.escape(before)}(?![\w.-])", new, text)
+            if changed != text:
+                yield "hosts.mlflow", _put(f"/data/{key.replace('~', '~0').replace('/', '~1')}", changed)
+
+
+def host_of(shipped: Sequence[Object], service: str) -> str:
+    """Return the host under which an Ingress shows a service; empty where none does."""
+    for each in shipped:
+        for rule in each["spec"].get("rules", ()) if each["kind"] == "Ingress" else ():
+            if within(rule, "http", "paths", 0, "backend", "service", "name") == service:
+                return str(rule.get("host", ""))
+    return ""
 
 
 def _put(path: str, value: Any) -> Patch:

@@ -10,7 +10,7 @@ from orchestrator.kubernetes.kubectl import Kubectl, Object, name_of, within
 
 KINDS = ("StatefulSet", "Job", "Deployment", "RayCluster")
 """Those that run something, in the order in which they come up."""
-SWEEP = "bptt.dev/sweep"
+SWEEP = "bptt/sweep"
 """Annotation with a sweep's name on whatever was made for it, and label with what that is called here."""
 OF_RAY_JOB = "ray.io/originated-from-cr-name"
 """Label that KubeRay puts on the cluster and the pods that it makes for a RayJob."""

@@ -54,7 +54,6 @@ class Hosts(Block):
     """Names under which an Ingress answers."""
 
     mlflow: Host | None = None
-    ray: Host | None = None
 
 
 class Values(Block):
