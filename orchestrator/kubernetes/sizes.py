@@ -90,7 +90,7 @@ def least_of_all(rendered: Sequence[Object]) -> dict[str, float]:
         for _ in range(count):
             total += _room(pod)
     by_name = {"cpu": total.cpus, "memory": total.memory}
-    wanted = {f"{part}.{name}": value for part in ("requests", "limits") for name, value in by_name.items()}
+    wanted = {f"requests.{name}": value for name, value in by_name.items()}
     claims = sum(each["kind"] == "PersistentVolumeClaim" for each in rendered)
     claims += sum(len(within(each, "spec", "volumeClaimTemplates") or ()) for each in rendered)
     return {**by_name, **wanted, "pods": pods, "persistentvolumeclaims": claims}
