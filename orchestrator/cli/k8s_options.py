@@ -27,11 +27,11 @@ def checked_namespace(name: str) -> str:
 
 
 def with_cluster(command: Command) -> Command:
-    """Give a command `--context` and `--namespace`, and the Kubectl made of them as its first argument."""
+    """Give a command `--context` and `--namespace`, and the Kubectl made of them as its first argument, or second."""
 
     @functools.wraps(command)
-    def wrapped(context: str | None, namespace: str, **options: Any) -> Any:
-        return command(Kubectl(context or "", checked_namespace(namespace)), **options)
+    def wrapped(*settings: Any, context: str | None, namespace: str, **options: Any) -> Any:
+        return command(*settings, Kubectl(context or "", checked_namespace(namespace)), **options)
 
     for option in (
         click.option(

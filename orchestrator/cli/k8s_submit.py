@@ -47,8 +47,8 @@ LOOK_EVERY_S = 2.0
     "--timeout", "timeout_s", type=click.FloatRange(min=0), default=600.0, show_default=True, metavar="SECONDS"
 )
 @as_json
-@with_cluster
 @with_settings
+@with_cluster
 def command(settings: Settings, kubectl: Kubectl, sweep: str, running: bool, **options: Any) -> int:
     """Run SWEEP, a sweep file or the name of a sweep, on the cluster, driver and all, and leave it to itself."""
     if running:

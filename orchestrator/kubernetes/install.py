@@ -89,12 +89,13 @@ def install(kubectl: Kubectl, wanted: Sequence[Object], missing: Missing, *, tim
         kubectl.run("delete", "job", name_of(job), "--wait=true", "--ignore-not-found")
     say(f"applying {len(first)} objects")
     apply(kubectl, first)
-    if unready := wait(kubectl, first, until=end, say=say):
+    said: dict[tuple[str, str], str] = {}
+    if unready := wait(kubectl, first, said, until=end, say=say):
         return unready
     last = [each for each in wanted if each["kind"] in LAST]
     say(f"applying {len(last)} more, which need them")
     apply(kubectl, last)
-    return wait(kubectl, [*first, *last], until=end, say=say)
+    return wait(kubectl, [*first, *last], said, until=end, say=say)
 
 
 def apply(kubectl: Kubectl, wanted: Sequence[Object]) -> None:
@@ -103,13 +104,14 @@ def apply(kubectl: Kubectl, wanted: Sequence[Object]) -> None:
         kubectl.run("apply", "--filename=-", stdin=text_of(wanted))
 
 
-def wait(kubectl: Kubectl, wanted: Sequence[Object], *, until: float, say: Say) -> list[Part]:
-    """Wait until everything among the objects that runs is ready, saying what changes; return what is not.
+def wait(
+    kubectl: Kubectl, wanted: Sequence[Object], said: dict[tuple[str, str], str], *, until: float, say: Say
+) -> list[Part]:
+    """Wait until everything among the objects that runs is ready, saying what is not `said` yet; return what is not.
 
     A Job that failed is not waited for.
     """
     names = {(each["kind"], name_of(each)) for each in wanted}
-    said: dict[tuple[str, str], str] = {}
     while True:
         try:
             found = [each for each in parts(kubectl) if (each.kind, each.name) in names]

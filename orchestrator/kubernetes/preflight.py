@@ -139,15 +139,21 @@ def check_room(kubectl: Kubectl, wanted: Wanted) -> Iterable[Finding]:
     """Look whether nodes have what the largest pods ask for, GPUs too, and whether the namespace's quota allows it."""
     nodes = [node for node in kubectl.find("nodes") if not within(node, "spec", "unschedulable")]
     there = [Room.of(within(node, "status", "allocatable") or {}) for node in nodes]
+    are_gpus = any(node.gpus for node in there)
     for name, pod in largest_pods(wanted.rendered).items():
-        if not any(fits(pod, node) for node in there):
+        if not any(fits(pod, node) for node in there) and (are_gpus or not pod.gpus):
             advice = "give less in the values, or add such nodes; where a node pool grows by itself all is well"
             yield Finding("nodes", WARNING, f"no node has {pod} for {name}", advice)
     count = f"{len(nodes)} node{'s'[: len(nodes) != 1]}"
     yield Finding("nodes", OK if nodes else WARNING, f"{count}, {sum(node.cpus for node in there):g} CPUs in all")
-    if gpus_wanted(wanted.rendered) and not any(node.gpus for node in there):
-        advice = "install the device plugin, or take an overlay without GPUs; a node pool that grows from 0 is well too"
-        yield Finding("GPUs", WARNING, "the overlay wants GPUs and no node offers one", advice)
+    if gpus_wanted(wanted.rendered) and not are_gpus:
+        advice = "install the GPUs' device plugin; where a node pool grows from nothing all is well"
+        yield Finding("GPUs", WARNING, "no node offers one: sweeps that ask for GPUs will wait", advice)
+    yield from check_quota(kubectl, wanted)
+
+
+def check_quota(kubectl: Kubectl, wanted: Wanted) -> Iterable[Finding]:
+    """Compare what the pods ask for at first with what the namespace's quotas leave."""
     needed = least_of_all(wanted.rendered)
     for quota in kubectl.find("resourcequotas"):
         hard, used = within(quota, "status", "hard") or {}, within(quota, "status", "used") or {}

@@ -147,7 +147,7 @@ def filled(
         groups += cluster.get("workerGroupSpecs", ())  # a worker imports the user's modules; files the driver reads
     for group in groups:
         mount(group["template"]["spec"], source)
-    parcel: dict[str, Any] = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "immutable": True}
+    parcel: dict[str, Any] = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": dict(metadata), "immutable": True}
     parcel["binaryData"] = {key: base64.b64encode(files[path]).decode() for path, key in keys.items()}
     return job, parcel
 

@@ -222,8 +222,8 @@ def test_doubts_are_warnings(bptt: Bptt, cluster: Cluster) -> None:
     answer = apply(bptt, "gpu", "--dry-run")
     for line in (
         "kuberay/operator:v1.5.0",
-        "no node has 8 CPUs, 32 GiB, 1 GPUs for bptt's workers gpu",
-        "the overlay wants GPUs and no node offers one",
+        "no node has 4 CPUs, 16 GiB for bptt's workers cpu",
+        "no node offers one: sweeps that ask for GPUs will wait",
         "team leaves too little requests.cpu (3500m of 4 taken,",
     ):
         assert line in answer.out
