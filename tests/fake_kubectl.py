@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,8 @@ def get(words: list[str], arguments: list[str]) -> None:
         found = read(kind, names[0])
         if option(arguments, "output") == "name":
             print(f"{kind_of(kind)}/{names[0]}")
+        elif "jsonpath={.data." in " ".join(arguments):
+            print(found["data"]["".join(arguments).partition("{.data.")[2].partition("}")[0]], end="")
         elif "go-template" in option(arguments, "output"):
             print("\n".join(found.get("data", {})))
         else:
@@ -93,6 +96,22 @@ def create(stdin: str) -> None:
         if place(each["kind"], each["metadata"]["name"]).is_file():
             name = each["metadata"]["name"]
             fail(f'Error from server (AlreadyExists): {kind_of(each["kind"])} "{name}" already exists')
+        write(each)
+
+
+def create_secret(arguments: list[str]) -> None:
+    """Create what the real one makes of files and of its stdin."""
+    made = [os.environ["BPTT_TEST_KUBECTL"], *arguments, "--dry-run=client", "--output=json"]
+    create(subprocess.run(made, check=True, capture_output=True, text=True).stdout)
+
+
+def apply(rest: list[str], stdin: str) -> None:
+    """Keep objects; of a file or a folder see that there is something in it that can be read."""
+    if "-k" in rest:
+        subprocess.run([os.environ["BPTT_TEST_KUBECTL"], "kustomize", rest[-1]], check=True, capture_output=True)
+    elif "-f" in rest:
+        Path(rest[-1]).read_text()
+    for each in objects(stdin):
         write(each)
 
 
@@ -118,7 +137,7 @@ def main(arguments: list[str]) -> None:
     with (STORE / "calls.jsonl").open("a") as calls:
         calls.write(json.dumps({"arguments": arguments, "stdin": stdin}) + "\n")
     words = list(arguments)
-    for flag in ("--context", "--namespace"):
+    for flag in ("--context", "--namespace", "-n"):
         if flag in words:
             del words[words.index(flag) : words.index(flag) + 2]
     verb, *rest = words
@@ -142,11 +161,12 @@ def main(arguments: list[str]) -> None:
             sys.exit(1 if plain[2] in denied else 0)
         case "get":
             get(plain, rest)
+        case "create" if plain[:2] == ["secret", "generic"]:
+            create_secret(arguments)
         case "create":
             create(stdin)
         case "apply" | "replace":
-            for each in objects(stdin):
-                write(each)
+            apply(rest, stdin)
         case "diff":
             diff(stdin)
         case "delete":

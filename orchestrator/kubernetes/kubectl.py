@@ -121,13 +121,7 @@ def kustomize(folder: Path) -> str:
 
 def _call(command: list[str], stdin: str | None) -> subprocess.CompletedProcess[str]:
     try:
-        return subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            **({"stdin": subprocess.DEVNULL} if stdin is None else {"input": stdin}),  # type: ignore[call-overload]
-        )
+        return subprocess.run(command, input=stdin or "", capture_output=True, text=True, errors="replace")
     except FileNotFoundError as error:
         raise UserError(MISSING) from error
 
