@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import shutil
+import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -72,19 +76,34 @@ class Cluster:
         return [call for call in made if not verbs or set(verbs) & set(call["arguments"])]
 
     def changes(self) -> list[dict[str, Any]]:
-        return self.calls("apply", "create", "replace", "delete")
+        asking = ("can-i", "get")
+        made = self.calls("apply", "create", "replace", "delete")
+        return [call for call in made if not set(asking) & set(call["arguments"])]
+
+
+def call_in_process(command: list[str], stdin: str | None) -> subprocess.CompletedProcess[str]:
+    """Do what the fake does without starting it: dozens of calls make one command."""
+    out, err, status = io.StringIO(), io.StringIO(), 0
+    with redirect_stdout(out), redirect_stderr(err), mock.patch("sys.stdin", io.StringIO(stdin or "")):
+        try:
+            fake_kubectl.main(command[1:])
+        except SystemExit as ended:
+            status = int(ended.code or 0)
+    return subprocess.CompletedProcess(command, status, out.getvalue(), err.getvalue())
 
 
 def fake_cluster(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Cluster:
     """Put the fake on PATH and give it a cluster with KubeRay, a node and a default storage class."""
-    programs, store = folder / "bin", folder / "cluster"
+    programs, store, rendered = folder / "bin", folder / "cluster", folder.parent / "rendered"
     programs.mkdir()
     store.mkdir()
+    rendered.mkdir(exist_ok=True)
     script = Path(fake_kubectl.__file__).read_text().partition("\n")[2]
     (programs / "kubectl").write_text(f"#!{sys.executable} -ES\n{script}")
     (programs / "kubectl").chmod(0o755)
     monkeypatch.setenv("BPTT_TEST_KUBECTL", shutil.which("kubectl") or "")
     monkeypatch.setenv("BPTT_TEST_CLUSTER", str(store))
+    monkeypatch.setenv("BPTT_TEST_RENDERED", str(rendered))
     monkeypatch.setenv("PATH", str(programs), prepend=":")
     cluster = Cluster(store)
     cluster.mark("api-versions", "\n".join(API_VERSIONS))
