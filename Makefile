@@ -36,7 +36,7 @@ ui: .venv/.installed ## Open the MLflow UI on what was run here
 	$(BIN)/bptt ui
 
 test: .venv/.installed-dev ## Run the tests (under 10 minutes on 2 cores)
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest --ignore tests/deploy -n auto --maxprocesses 4 --dist loadfile
 
 check: .venv/.installed-dev ## Lint, types, import contracts
 	$(BIN)/ruff format --check .

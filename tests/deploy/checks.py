@@ -18,9 +18,10 @@ from tests.deploy import (
 from tests.deploy.rendered import Object
 
 Check = Callable[[Sequence[Object]], list[str]]
-RAY_SCHEMAS = "the schemas of KubeRay's CRDs"
+CORE_SCHEMAS, RAY_SCHEMAS = "Kubernetes' schemas", "the schemas of KubeRay's CRDs"
+SCHEMAS = {CORE_SCHEMAS, RAY_SCHEMAS}
 CHECKS: Mapping[str, Check] = {
-    "Kubernetes' schemas": core_schemas.misfits,
+    CORE_SCHEMAS: core_schemas.misfits,
     RAY_SCHEMAS: ray_schemas.misfits,
     "what the operator refuses": operator_rules.refusals,
     "Pod Security restricted": restricted.violations,
@@ -33,7 +34,15 @@ CHECKS: Mapping[str, Check] = {
 
 
 def findings(objects: Sequence[Object]) -> dict[str, list[str]]:
-    """Return what each check finds, without those that find nothing; CRDs' schemas only where they are here."""
+    """Return what each check finds, without those that find nothing; CRDs' schemas only where they are here.
+
+    Where types are wrong the other checks could not even look.
+    """
     checks = {name: check for name, check in CHECKS.items() if name != RAY_SCHEMAS or ray_schemas.are_here()}
-    found = {name: check(objects) for name, check in checks.items()}
-    return {name: lines for name, lines in found.items() if lines}
+    found: dict[str, list[str]] = {}
+    for name, check in checks.items():
+        if name not in SCHEMAS and SCHEMAS & set(found):
+            break
+        if lines := check(objects):
+            found[name] = lines
+    return found

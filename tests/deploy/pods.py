@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -90,7 +89,7 @@ def _labels(owner: Object, template: Mapping[str, Any], kind: str, group: str) -
 def _head(owner: Object, spec: Mapping[str, Any]) -> Pod:
     """The operator puts the autoscaler into it, and in SidecarMode the submitter, bare but for what is said here."""
     template = spec["headGroupSpec"]["template"]
-    made = copy.deepcopy(template["spec"])
+    made = {**template["spec"], "containers": [*template["spec"]["containers"]]}
     image = made["containers"][0].get("image")
     if spec.get("enableInTreeAutoscaling"):
         options = spec.get("autoscalerOptions") or {}
@@ -107,7 +106,7 @@ def _head(owner: Object, spec: Mapping[str, Any]) -> Pod:
 
 def _worker(owner: Object, group: Mapping[str, Any]) -> Pod:
     """A container before it waits for the head, with the image, variables, mounts and restrictions of Ray's own."""
-    made = copy.deepcopy(group["template"]["spec"])
+    made = dict(group["template"]["spec"])
     first = made["containers"][0]
     copied = {key: first[key] for key in ("image", "securityContext", "env", "volumeMounts") if key in first}
     little = {"cpu": "200m", "memory": "256Mi"}

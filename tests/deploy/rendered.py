@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -30,12 +31,13 @@ def _rendered(name: str) -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     if done.returncode:
         raise AssertionError(f"{name} does not render: {done.stderr.strip()}")
-    return done.stdout
+    return json.dumps([each for each in yaml.load_all(done.stdout, Loader=yaml.CSafeLoader) if each])
 
 
 def render(name: str) -> list[Object]:
     """Return the objects of a kustomization, fresh ones each time."""
-    return [each for each in yaml.load_all(_rendered(name), Loader=yaml.CSafeLoader) if each]
+    objects: list[Object] = json.loads(_rendered(name))
+    return objects
 
 
 def with_what_stands(name: str) -> list[Object]:

@@ -6,11 +6,13 @@ from functools import cache
 
 import pytest
 
-from tests.deploy import ray_schemas
+from tests.deploy import faults_of_parts, faults_of_pods, ray_schemas
 from tests.deploy.checks import CHECKS, RAY_SCHEMAS, findings
-from tests.deploy.faults import FAULTS, Fault
+from tests.deploy.planting import Fault
 from tests.deploy.rendered import with_what_stands
 from tests.deploy.test_manifests import NO_CRDS
+
+FAULTS = [*faults_of_pods.FAULTS, *faults_of_parts.FAULTS]
 
 
 @cache
