@@ -9,6 +9,7 @@ import re
 import subprocess
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 from orchestrator.errors import UserError
 from orchestrator.kubernetes.credentials import TOKEN_KEY, token_secret
@@ -23,34 +24,30 @@ OPENING_S = 30.0
 @contextlib.contextmanager
 def forwarded(kubectl: Kubectl, target: str, port: int) -> Iterator[int]:
     """Bring a port of `service/NAME` or `pod/NAME` here, and yield the local one; ClusterError where that fails."""
+    command = kubectl.command("port-forward", "--address=127.0.0.1", target, f":{port}")
+    piped: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     try:
-        process = subprocess.Popen(
-            kubectl.command("port-forward", "--address=127.0.0.1", target, f":{port}"),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,  # Ctrl-C in this terminal ends it when it is no longer needed, not before
-        )
+        # In a session of its own Ctrl-C in this terminal ends it when it is no longer needed, and not before.
+        process = subprocess.Popen(command, text=True, start_new_session=True, **piped)
     except FileNotFoundError as error:
         raise UserError(MISSING) from error
-    given_up = threading.Timer(OPENING_S, process.kill)
-    given_up.start()
-    try:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        found = re.search(r"127\.0\.0\.1:(\d+) ->", process.stdout.readline())
-        if found is None:
-            raise kubectl.fault(process.stderr.read() or f"{target} was not forwarded within {OPENING_S:g} s")
-        given_up.cancel()
-        # It says a line for every connection, and would wait for a reader.
-        for stream in (process.stdout, process.stderr):
-            threading.Thread(target=stream.read, daemon=True).start()
-        yield int(found[1])
-    finally:
-        given_up.cancel()
-        process.terminate()
-        process.wait()
+    with process:
+        given_up = threading.Timer(OPENING_S, process.kill)
+        given_up.start()
+        try:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            found = re.search(r"127\.0\.0\.1:(\d+) ->", process.stdout.readline())
+            if found is None:
+                raise kubectl.fault(process.stderr.read() or f"{target} was not forwarded within {OPENING_S:g} s")
+            given_up.cancel()
+            # It says a line for every connection, and would wait for a reader.
+            for stream in (process.stdout, process.stderr):
+                threading.Thread(target=stream.read, daemon=True).start()
+            yield int(found[1])
+        finally:
+            given_up.cancel()
+            process.terminate()
 
 
 def take_token(kubectl: Kubectl) -> None:

@@ -142,11 +142,9 @@ def filled(
     }
     keys = {path: f"file-{index}" for index, path in enumerate(sorted(files))}
     source = {"name": name, "items": [{"key": key, "path": path} for path, key in keys.items()]}
-    groups = [cluster["headGroupSpec"]]
-    if any(path.endswith(".py") for path in files):
-        groups += cluster.get("workerGroupSpecs", ())  # a worker imports the user's modules; files the driver reads
-    for group in groups:
-        mount(group["template"]["spec"], source)
+    mount(cluster["headGroupSpec"]["template"]["spec"], source)
+    for group in cluster.get("workerGroupSpecs", ()):
+        mount(group["template"]["spec"], {**source, "optional": True})  # for modules of the user's own
     parcel: dict[str, Any] = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": dict(metadata), "immutable": True}
     parcel["binaryData"] = {key: base64.b64encode(files[path]).decode() for path, key in keys.items()}
     return job, parcel
