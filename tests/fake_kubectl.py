@@ -67,7 +67,8 @@ def write(found: dict[str, Any]) -> None:
 
 
 def objects(stdin: str) -> list[dict[str, Any]]:
-    return [json.loads(each) for each in stdin.split("---\n") if each.strip()]
+    found = json.loads(stdin) if stdin else {"kind": "List", "items": []}
+    return list(found["items"]) if found["kind"] == "List" else [found]
 
 
 def option(arguments: list[str], name: str) -> str:

@@ -139,7 +139,7 @@ def _made(
 
 def random() -> str:
     """Return a password that no URL has to quote."""
-    return secrets.token_hex(24)
+    return secrets.token_hex(32)
 
 
 def databases(server: str) -> dict[str, str]:

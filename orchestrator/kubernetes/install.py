@@ -54,8 +54,8 @@ def difference(kubectl: Kubectl, wanted: Sequence[Object]) -> str:
 
 
 def text_of(wanted: Iterable[Object]) -> str:
-    """Return objects as one text that kubectl reads."""
-    return "---\n".join(json.dumps(each) + "\n" for each in wanted)
+    """Return objects as one text that kubectl reads: of JSON it knows no separators."""
+    return json.dumps({"apiVersion": "v1", "kind": "List", "items": list(wanted)})
 
 
 def outdated_jobs(kubectl: Kubectl, wanted: Sequence[Object]) -> list[Object]:

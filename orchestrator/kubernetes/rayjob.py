@@ -195,8 +195,8 @@ def most_trials(spec: SweepSpec, template: Object) -> int:
     """
     cluster = template["spec"]["rayClusterSpec"]
     groups: Sequence[Any] = cluster.get("workerGroupSpecs") or ()
-    most = "maxReplicas" if cluster.get("enableInTreeAutoscaling") else "replicas"
-    offers = [(_offer(each), each.get(most, 0)) for each in groups]
+    count = "maxReplicas" if cluster.get("enableInTreeAutoscaling") else "replicas"
+    offers = [(_offer(each), int(each.get(count, 0))) for each in groups]
     wanted = {"cpus": spec.resources.cpus, "gpus": spec.resources.gpus, "memory_gb": spec.resources.memory_gb or 0.0}
     if not wanted["gpus"] and any(not offer["gpus"] for offer, _ in offers):
         offers = [(offer, most) for offer, most in offers if not offer["gpus"]]  # Ray grows by these first

@@ -98,16 +98,21 @@ def read_values(given: Mapping[str, Any], assigned: Mapping[str, Any] | None = N
     return values
 
 
+BLOCKS: dict[str, type[BaseModel]] = {
+    "head": Size,
+    "workers": Workers,
+    "gpu_workers": GpuWorkers,
+    "hosts": Hosts,
+    "s3": ObjectStore,
+}
+
+
 def _explain(error: ValidationError) -> str:
     first = error.errors()[0]
     path = [str(part) for part in first["loc"]]
     name = ".".join(path) or "values"
     if first["type"] == "extra_forbidden":
-        model: type[BaseModel] = Values
-        for part in path[:-1]:
-            model = {"head": Size, "workers": Workers, "gpu_workers": GpuWorkers, "hosts": Hosts, "s3": ObjectStore}[
-                part
-            ]
+        model = BLOCKS[path[0]] if len(path) > 1 else Values
         return f"values: {name}: unknown; allowed: {', '.join(model.model_fields)}"
     given = "" if isinstance(first["input"], Mapping) else f"{one_line(repr(first['input']))}; "
     return f"values: {name}: {given}{first['msg'][:1].lower()}{first['msg'][1:]}"

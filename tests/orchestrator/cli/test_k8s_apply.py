@@ -31,9 +31,7 @@ def decoded(cluster: Cluster, name: str) -> dict[str, str]:
 
 def applied(cluster: Cluster) -> list[list[str]]:
     """The kinds of each apply."""
-    return [
-        [json.loads(each)["kind"] for each in call["stdin"].split("---\n") if each] for call in cluster.calls("apply")
-    ]
+    return [[each["kind"] for each in json.loads(call["stdin"])["items"]] for call in cluster.calls("apply")]
 
 
 def test_all_of_it_is_installed_the_databases_first(bptt: Bptt, cluster: Cluster) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from orchestrator.errors import BpttError, UserError
 from orchestrator.kubernetes.forward import forwarded
+from orchestrator.kubernetes.install import text_of
 from orchestrator.kubernetes.kubectl import Absent, ClusterError, Exists, Kubectl
-from tests.kubernetes import Cluster, fake_cluster
+from tests.kubernetes import Cluster, fake_cluster, kubectl_is_here
 
 
 @pytest.fixture
@@ -75,3 +77,13 @@ def test_a_port_is_brought_here_and_given_back(cluster: Cluster) -> None:
 def test_a_port_that_cannot_be_brought_here_is_told(cluster: Cluster) -> None:
     with pytest.raises(ClusterError, match="unable to forward port"), forwarded(Kubectl(), "service/x", 8265):
         pass
+
+
+def test_the_real_one_reads_what_it_is_given(tmp_path: Path) -> None:
+    if not kubectl_is_here():
+        pytest.skip("kubectl is not installed")
+    given = [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}} for name in ("one", "two")]
+    # Of its commands this one asks no cluster.
+    command = ["kubectl", "label", "--local", "--filename=-", "a=b", "--output=name"]
+    done = subprocess.run(command, input=text_of(given), capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("configmap/one\nconfigmap/two\n", "")
