@@ -21,7 +21,9 @@ AWAY = re.compile(
     r"(?i)connection to the server|unable to connect|couldn't get current server|i/o timeout|no such host|"
     r"connection refused|context deadline exceeded|Client\.Timeout"
 )
-GIVEN_WRONG = re.compile(r"(?i)context .* does not exist|no context exists|invalid configuration|unknown flag")
+GIVEN_WRONG = re.compile(
+    r"(?i)context .*(does not exist|was not found)|invalid configuration|unknown flag|error loading config"
+)
 
 Object = Mapping[str, Any]
 """One object of Kubernetes, as it stands in YAML."""
