@@ -160,7 +160,8 @@ def lets(objects: Sequence[Object], source: Place | Pod, target: Place | Pod, po
     return True
 
 
-Connection = tuple[Place | Pod, Place | Pod, int, str]
+End = Place | Pod
+Connection = tuple[End, End, int, str]
 
 
 def _failing(objects: Sequence[Object], connections: Iterator[Connection], *, wanted: bool) -> Iterator[str]:
@@ -170,7 +171,7 @@ def _failing(objects: Sequence[Object], connections: Iterator[Connection], *, wa
             yield f"from {ends[0]}, port {port} of {ends[1]}"
 
 
-def _of(pods: Sequence[Pod], name: str) -> list[Pod]:
+def _of(pods: Sequence[Pod], name: str) -> list[End]:
     return [pod for pod in pods if pod.labels.get("app.kubernetes.io/name") == name]
 
 

@@ -217,6 +217,12 @@ FAULTS = [  # References
         lambda made: worker(made, 1).pop("tolerations"),
         "which it does not tolerate",
     ),
+    Fault(
+        "a node of Ray's that is asked by wget, which there is not",
+        GPU,
+        lambda made: worker(made, 1)["containers"][0].pop("readinessProbe"),
+        "worker gpu: container ray-worker: no readinessProbe",
+    ),
     Fault("no probe", LOCAL, lambda made: mlflow(made).pop("livenessProbe"), "no livenessProbe"),
     Fault(
         "a probe of a port that is none",

@@ -12,6 +12,8 @@ from tests.deploy.rendered import Object, of_kind, title
 TOKEN_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
 DRAIN, DRAINS_S = "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S", 30.0
 """Ray's variable for how long a node that is told to end drains, and its default."""
+AGENT_PORT = 52365
+"""Where Ray's agent on each node tells how it is."""
 GPU = "nvidia.com/gpu"
 UNITS = {"": 1, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 PINNED = re.compile(r"(?P<name>[^@]+?)(:(?P<tag>[\w][\w.-]*))?(@sha256:[0-9a-f]{64})?")
@@ -54,17 +56,18 @@ def resources(pod: Pod) -> Iterator[str]:
 
 
 def probes(pod: Pod) -> Iterator[str]:
-    """What serves is asked whether it does; Ray's nodes have probes from the operator, and jobs end by themselves."""
-    if not pod.owner.startswith(("Deployment/", "StatefulSet/")):
+    """What serves is asked whether it does; jobs end by themselves."""
+    serves = pod.owner.startswith(("Deployment/", "StatefulSet/"))
+    if not serves and not pod.ray:
         return
-    for each in pod.spec["containers"]:
-        for kind in ("startup", "readiness", "liveness"):
+    for each in pod.spec["containers"] if serves else pod.spec["containers"][:1]:
+        for kind in ("startup", "readiness", "liveness") if serves else ("readiness", "liveness"):
             probe = each.get(f"{kind}Probe")
             if not probe:
                 yield f"container {each['name']}: no {kind}Probe"
                 continue
             port = next((probe[way]["port"] for way in ("httpGet", "tcpSocket") if way in probe), None)
-            if port is not None and port not in pod.ports and port not in pod.ports.values():
+            if port not in {None, AGENT_PORT, *pod.ports, *pod.ports.values()}:
                 yield f"container {each['name']}: {kind}Probe: there is no port {port}"
 
 

@@ -35,6 +35,7 @@ def test_every_check_has_a_fault_that_it_finds() -> None:
     finding = {
         name
         for fault in FAULTS
+        if not fault.needs_crds or ray_schemas.are_here()
         for name, lines in found_in(fault).items()
         if any(fault.words in line for line in lines)
     }
