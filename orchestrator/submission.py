@@ -22,6 +22,8 @@ from orchestrator.study import has_trials
 
 DRIVEN_BY = "driven by"
 """Words of the line by which a driver says in its job that it has the sweep."""
+ON_KUBERNETES = "kubernetes:"
+"""What the address of a job begins with whose cluster is a RayJob's; NAMESPACE/NAME follow."""
 MOST_TRIES = 5
 WAIT_S = 60.0
 LOOK_EVERY_S = 0.5

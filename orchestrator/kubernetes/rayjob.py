@@ -25,7 +25,7 @@ from orchestrator.kubernetes.sizes import Room
 from orchestrator.kubernetes.standing import SWEEP, SweepJob, sweeps
 from orchestrator.parcel import Submission, pack
 from orchestrator.spec import SweepSpec, trials_allowed
-from orchestrator.submission import MOST_TRIES, digest, job_name
+from orchestrator.submission import MOST_TRIES, ON_KUBERNETES, digest, job_name
 
 LONGEST_NAME = 47
 """Of a RayJob: KubeRay makes other names of it."""
@@ -133,12 +133,12 @@ def filled(
     job: Any = deepcopy(dict(template))
     job["metadata"] = metadata
     # By this name `bptt logs` finds it on its cluster.
-    job_id = job_name(spec.name, number)
+    job_id, address = job_name(spec.name, number), f"{ON_KUBERNETES}{namespace}/{name}"
     cluster = job["spec"]["rayClusterSpec"]
     job["spec"] |= {
         "jobId": job_id,
         "metadata": {"sweep": spec.name, "spec": digest(spec)},
-        "runtimeEnvYAML": yaml.safe_dump({"env_vars": {"BPTT_JOB": job_id}}),
+        "runtimeEnvYAML": yaml.safe_dump({"env_vars": {"BPTT_JOB": job_id, "BPTT_JOBS_ADDRESS": address}}),
     }
     keys = {path: f"file-{index}" for index, path in enumerate(sorted(files))}
     source = {"name": name, "items": [{"key": key, "path": path} for path, key in keys.items()]}

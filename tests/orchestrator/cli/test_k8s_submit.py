@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 import yaml
 
+from orchestrator.cli.drive_command import received
 from orchestrator.kubernetes.kubectl import Kubectl
 from orchestrator.kubernetes.rayjob import base_name, submit
 from orchestrator.lease import Lease
-from orchestrator.ledger import Ledger
+from orchestrator.ledger import DriverRow, Ledger
+from orchestrator.settings import Settings
 from orchestrator.spec import SweepSpec
 from tests.kubernetes import Cluster, secret
 from tests.orchestrator.cli.conftest import Answer, Bptt
@@ -70,7 +72,8 @@ def test_a_sweep_becomes_a_ray_job_of_the_installed_overlay(
     assert job["metadata"]["annotations"]["bptt/sweep"] == "test"
     spec = job["spec"]
     assert spec["jobId"] == "bptt-test-1"
-    assert yaml.safe_load(spec["runtimeEnvYAML"]) == {"env_vars": {"BPTT_JOB": "bptt-test-1"}}
+    variables = {"BPTT_JOB": "bptt-test-1", "BPTT_JOBS_ADDRESS": "kubernetes:bptt/sweep-test-1"}
+    assert yaml.safe_load(spec["runtimeEnvYAML"]) == {"env_vars": variables}
     assert "drive --supervise --retried" in spec["entrypoint"]
     worker = spec["rayClusterSpec"]["workerGroupSpecs"][0]["template"]["spec"]
     assert worker["containers"][0]["image"] == "reg/bptt-trainer:0.1.0"
@@ -82,6 +85,41 @@ def test_a_sweep_becomes_a_ray_job_of_the_installed_overlay(
     assert json.loads(files["submission.json"]) == {"settings": {}, "workers": 6, "allow_local": False}
     [owner] = installed.read("configmap", JOB)["metadata"]["ownerReferences"]
     assert owner["uid"] == "uid-of-sweep-test-1"
+
+
+def test_what_travels_is_what_a_driver_takes(
+    bptt: Bptt, installed: Cluster, sweep_file: WriteSweep, tmp_path: Path
+) -> None:
+    ask(bptt, sweep_file(make_spec()))
+    folder = tmp_path / "etc"
+    folder.mkdir()
+    for name, content in travelled(installed, JOB).items():
+        (folder / name).write_bytes(content)
+    submission, spec = received(folder)
+    assert (submission.workers, submission.settings, spec) == (6, {}, make_spec())
+
+
+def test_where_a_driver_on_kubernetes_says_its_lines_is_known(
+    bptt: Bptt, installed: Cluster, sweep_settings: Settings
+) -> None:
+    ledger = Ledger(sweep_settings.study_url)
+    ledger.create("test", make_spec().plain())
+    lease = Lease(ledger, "test")
+    lease.take()
+    ledger.enter_driver(DriverRow("test", lease.owner, "vm", "kubernetes:bptt/sweep-test-1", "bptt-test-1", 1.0))
+    answer = bptt("logs", "test")
+    assert answer.status == 2
+    assert "driven on Kubernetes, by RayJob bptt/sweep-test-1; `bptt k8s logs test` shows its lines" in answer.err
+
+
+def test_a_team_s_sweeps_wait_in_the_queue(bptt: Bptt, installed: Cluster, sweep_file: WriteSweep) -> None:
+    answer = ask(bptt, sweep_file(make_spec()), "--overlay", "production", "--no-wait")
+    assert answer.status == 0, answer.err
+    job = installed.read("rayjob", JOB)
+    assert "reg/" not in json.dumps(job), "the values are those of another overlay"
+    assert job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "sweeps"
+    assert job["metadata"]["labels"]["bptt/sweep"] == "sweep-test"
+    assert travelled(installed, JOB)
 
 
 def test_what_runs_is_not_submitted_again(bptt: Bptt, installed: Cluster, sweep_file: WriteSweep) -> None:
@@ -225,7 +263,7 @@ def test_modules_and_data_of_the_user_travel(
         (
             {"cpus": 1, "gpus": 2},
             [],
-            "a trial asks for cpus 1, gpus 2, and a worker here has cpus 3, memory_gb 3.22; cpus 8",
+            "a trial asks for cpus 1, gpus 2, and a worker here has cpus 3, memory_gb 3.22; cpus ",
         ),
         ({"cpus": 1}, ["--set", "workers.mots=2"], "values: workers.mots: unknown"),
         ({"cpus": 1}, ["--overlay", "nowhere"], "OVERLAY: 'nowhere'"),
