@@ -146,8 +146,18 @@ def filled(
     for group in cluster.get("workerGroupSpecs", ()):
         mount(group["template"]["spec"], {**source, "optional": True})  # for modules of the user's own
     parcel: dict[str, Any] = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": dict(metadata), "immutable": True}
-    parcel["binaryData"] = {key: base64.b64encode(files[path]).decode() for path, key in keys.items()}
-    return job, parcel
+    return job, {**parcel, **contents({key: files[path] for path, key in keys.items()})}
+
+
+def contents(files: Mapping[str, bytes]) -> dict[str, dict[str, str]]:
+    """Return files as a ConfigMap has them: texts to be read by people, and all else."""
+    found: dict[str, dict[str, str]] = {"data": {}, "binaryData": {}}
+    for key, content in files.items():
+        try:
+            found["data"][key] = content.decode()
+        except UnicodeDecodeError:
+            found["binaryData"][key] = base64.b64encode(content).decode()
+    return found
 
 
 def mount(pod: dict[str, Any], source: Mapping[str, Any]) -> None:
@@ -180,12 +190,14 @@ def files_of(kubectl: Kubectl, sweep: str) -> dict[str, bytes]:
         return {}
     last = max(known, key=lambda each: number_of(each.name, sweep)).name
     try:
-        content = kubectl.get("configmap", last).get("binaryData") or {}
+        found = kubectl.get("configmap", last)
         pod = kubectl.get("rayjob", last)["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]
     except Absent:
         return {}
     volume = next(each for each in pod["volumes"] if each["name"] == VOLUME)
-    return {item["path"]: base64.b64decode(content[item["key"]]) for item in volume["configMap"]["items"]}
+    content = {key: text.encode() for key, text in (found.get("data") or {}).items()}
+    content |= {key: base64.b64decode(text) for key, text in (found.get("binaryData") or {}).items()}
+    return {item["path"]: content[item["key"]] for item in volume["configMap"]["items"]}
 
 
 def most_trials(spec: SweepSpec, template: Object) -> int:
@@ -205,13 +217,16 @@ def most_trials(spec: SweepSpec, template: Object) -> int:
     )
     if fit:
         return min(fit, trials_allowed(spec))
+    if any(all(offer[name] >= asked for name, asked in wanted.items()) for offer, _ in offers):
+        raise UserError(
+            "resources: of the workers that could take a trial this cluster has none, and it does not grow by itself; "
+            "give some by --set workers.least=N, or gpu_workers.least=N"
+        )
     asked = ", ".join(f"{name} {amount:g}" for name, amount in wanted.items() if amount)
-    there = "; ".join(
-        ", ".join(f"{name} {amount:.3g}" for name, amount in offer.items() if amount) for offer, _ in offers
-    )
+    there = "; ".join(", ".join(f"{name} {value:.3g}" for name, value in offer.items() if value) for offer, _ in offers)
     raise UserError(
         f"resources: a trial asks for {asked}, and a worker here has {there or 'nothing'}; ask for less, or give "
-        "larger workers by --set workers.cpus=N, or GPUs by an overlay that has them"
+        "larger ones by --set workers.cpus=N, gpu_workers.gpus=N"
     )
 
 

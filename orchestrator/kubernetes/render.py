@@ -148,12 +148,12 @@ def _of_ray_cluster(spec: Object, at: str, values: Values) -> Iterator[tuple[str
         most = wanted.most if wanted.most is not None else group.get("maxReplicas", least)
         if least > most:
             raise UserError(f"values: {name}: at least {least} and at most {most}; give {name}.least and {name}.most")
-        # One that grows by itself begins with as few as it may have, another has as many as it may.
-        first = (
-            group.get("replicas", least) if spec.get("enableInTreeAutoscaling") else wanted.most or group["replicas"]
-        )
-        if "replicas" in group and group["replicas"] != (first := min(max(first, least), most)):
-            yield f"{name}.least", _put(f"{path}/replicas", first)
+        if "replicas" in group:
+            # A cluster that does not grow has as many as it may, of those that it has at all.
+            is_fixed = not spec.get("enableInTreeAutoscaling") and group["replicas"]
+            first = min(max((is_fixed and wanted.most) or group["replicas"], least), most)
+            if first != group["replicas"]:
+                yield f"{name}.least", _put(f"{path}/replicas", first)
         if gpu and values.gpu_workers.gpus is not None:
             for part in ("limits", "requests"):
                 place = f"{path}/template/spec/containers/0/resources/{part}/{gpu.replace('/', '~1')}"

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-from orchestrator.kubernetes.manifests import overlays
+from orchestrator.kubernetes.manifests import overlay, overlays
+from orchestrator.kubernetes.render import objects, rendered
+from orchestrator.kubernetes.values import read_values
 from tests.kubernetes import Cluster
 from tests.orchestrator.cli.conftest import Bptt
 
@@ -28,8 +30,8 @@ def render(bptt: Bptt, *arguments: object) -> list[dict[str, Any]]:
     return list(yaml.safe_load_all(answer.out))
 
 
-def the(rendered: list[dict[str, Any]], kind: str, name: str = "bptt") -> dict[str, Any]:
-    return next(each for each in rendered if each["kind"] == kind and each["metadata"]["name"] == name)
+def the(found: list[dict[str, Any]], kind: str, name: str = "bptt") -> dict[str, Any]:
+    return next(each for each in found if each["kind"] == kind and each["metadata"]["name"] == name)
 
 
 def images(found: Any) -> set[str]:
@@ -39,32 +41,39 @@ def images(found: Any) -> set[str]:
     return set().union(*map(images, found)) if isinstance(found, list) else set()
 
 
-@pytest.mark.parametrize("overlay", ["local", "gpu", "production"])
-def test_an_overlay_without_values_is_what_kubectl_makes_of_it(bptt: Bptt, cluster: Cluster, overlay: str) -> None:
-    rendered = render(bptt, overlay)
-    assert the(rendered, "RayCluster")["metadata"]["namespace"] == "bptt"
-    assert "bptt-mlflow:0.1.0" in images(rendered)
-    assert not [each for each in rendered if each["kind"] == "Secret"]
+@pytest.mark.parametrize("name", ["local", "gpu", "production"])
+def test_an_overlay_without_values_is_what_kubectl_makes_of_it(bptt: Bptt, cluster: Cluster, name: str) -> None:
+    found = render(bptt, name)
+    assert the(found, "RayCluster")["metadata"]["namespace"] == "bptt"
+    assert "bptt-mlflow:0.1.0" in images(found)
+    assert not [each for each in found if each["kind"] == "Secret"]
     assert cluster.calls() == [], "no cluster is asked"
 
 
 def test_values_reach_images_sizes_and_storage(bptt: Bptt, cluster: Cluster, tmp_path: Path) -> None:
     (tmp_path / "values.yaml").write_text(VALUES)
-    rendered = render(bptt, "local", "--values", tmp_path / "values.yaml", "--namespace", "lab")
+    found = render(bptt, "local", "--values", tmp_path / "values.yaml", "--namespace", "lab")
     registry = "registry.example.com:5000/team"
-    assert {each for each in images(rendered) if "bptt" in each} == {
+    assert {each for each in images(found) if "bptt" in each} == {
         f"{registry}/{name}:1.0" for name in ("bptt-trainer", "bptt-trainer-gpu", "bptt-mlflow")
     }
-    spec = the(rendered, "RayCluster")["spec"]
+    spec = the(found, "RayCluster")["spec"]
     cpu, gpu = spec["workerGroupSpecs"]
     assert (cpu["replicas"], cpu["minReplicas"], cpu["maxReplicas"]) == (1, 1, 6)
     limits = cpu["template"]["spec"]["containers"][0]["resources"]
     assert limits["limits"] == limits["requests"] == {"cpu": "2", "memory": "4Gi"}
     assert spec["headGroupSpec"]["template"]["spec"]["containers"][0]["resources"]["limits"]["cpu"] == "3"
     assert gpu["template"]["spec"]["containers"][0]["resources"]["requests"]["nvidia.com/gpu"] == 2
-    claim = the(rendered, "StatefulSet", "postgres")["spec"]["volumeClaimTemplates"][0]
+    claim = the(found, "StatefulSet", "postgres")["spec"]["volumeClaimTemplates"][0]
     assert claim["spec"]["storageClassName"] == "fast"
-    assert {each["metadata"]["namespace"] for each in rendered if each["kind"] == "Service"} == {"lab"}
+    assert {each["metadata"]["namespace"] for each in found if each["kind"] == "Service"} == {"lab"}
+
+
+def test_a_cluster_that_does_not_grow_has_as_many_workers_as_it_may(bptt: Bptt, cluster: Cluster) -> None:
+    values = read_values({"workers": {"most": 7}, "gpu_workers": {"most": 5}})
+    found = objects(rendered(overlay("production") / "sweep", values, namespace="bptt"))
+    [job] = [each for each in found if each["kind"] == "RayJob"]
+    assert [each["replicas"] for each in job["spec"]["rayClusterSpec"]["workerGroupSpecs"]] == [7, 0]
 
 
 def test_an_image_may_be_named_in_full(bptt: Bptt, cluster: Cluster) -> None:
@@ -75,11 +84,11 @@ def test_an_image_may_be_named_in_full(bptt: Bptt, cluster: Cluster) -> None:
 
 
 def test_a_host_is_told_to_the_ingress_and_to_mlflow(bptt: Bptt, cluster: Cluster) -> None:
-    rendered = render(bptt, "production", "--set", "hosts.mlflow=flow.example.com")
-    ingress = the(rendered, "Ingress", "mlflow")["spec"]
+    found = render(bptt, "production", "--set", "hosts.mlflow=flow.example.com")
+    ingress = the(found, "Ingress", "mlflow")["spec"]
     assert ingress["rules"][0]["host"] == "flow.example.com"
     assert ingress["tls"][0]["hosts"] == ["flow.example.com"]
-    settings = the(rendered, "ConfigMap", "mlflow-settings")["data"]
+    settings = the(found, "ConfigMap", "mlflow-settings")["data"]
     assert settings["MLFLOW_SERVER_ALLOWED_HOSTS"].endswith(",flow.example.com,flow.example.com:443")
     assert settings["MLFLOW_SERVER_CORS_ALLOWED_ORIGINS"] == "https://flow.example.com"
 

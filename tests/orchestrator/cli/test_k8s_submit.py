@@ -53,13 +53,15 @@ def stand(cluster: Cluster, name: str, status: dict[str, Any]) -> None:
 
 def travelled(cluster: Cluster, name: str) -> dict[str, bytes]:
     """What the head's pod finds in its folder."""
-    content = cluster.read("configmap", name)["binaryData"]
+    found = cluster.read("configmap", name)
+    content = {key: text.encode() for key, text in found["data"].items()}
+    content |= {key: base64.b64decode(text) for key, text in found["binaryData"].items()}
     pod = cluster.read("rayjob", name)["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]
     [mount] = [each for each in pod["containers"][0]["volumeMounts"] if each["name"] == "sweep"]
     assert mount["mountPath"] == "/etc/bptt/sweep"
     [volume] = [each for each in pod["volumes"] if each["name"] == "sweep"]
     assert volume["configMap"]["name"] == name
-    return {item["path"]: base64.b64decode(content[item["key"]]) for item in volume["configMap"]["items"]}
+    return {item["path"]: content[item["key"]] for item in volume["configMap"]["items"]}
 
 
 def test_a_sweep_becomes_a_ray_job_of_the_installed_overlay(
@@ -236,7 +238,7 @@ def test_modules_and_data_of_the_user_travel(
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "own_cells_k8s.py").write_text("from torch.nn import LSTM as Cell\n")
     (tmp_path / "texts").mkdir()
-    (tmp_path / "texts" / "a.txt").write_text("the quick brown fox " * 50)
+    (tmp_path / "texts" / "a.txt").write_bytes(bytes(range(256)))
     spec = make_spec(
         workload={"kind": "language_model", "text": "texts/a.txt"},
         space={"hidden_size": {"int": [4, 8]}},
@@ -247,6 +249,8 @@ def test_modules_and_data_of_the_user_travel(
     assert answer.status == 0, answer.err
     files = travelled(installed, JOB)
     assert set(files) == {"own_cells_k8s.py", "texts/a.txt", "sweep.yaml", "submission.json"}
+    assert files["texts/a.txt"] == bytes(range(256))
+    assert len(installed.read("configmap", JOB)["data"]) == 3, "texts can be read by people"
     assert json.loads(files["submission.json"])["workers"] == 2
     (tmp_path / "texts" / "a.txt").write_text("the quick brown fox " * 50_000)
     answer = ask(bptt, sweep_file(spec), "--no-wait")
@@ -265,6 +269,7 @@ def test_modules_and_data_of_the_user_travel(
             [],
             "a trial asks for cpus 1, gpus 2, and a worker here has cpus 3, memory_gb 3.22; cpus ",
         ),
+        ({"cpus": 1, "gpus": 1}, ["--overlay", "production"], "this cluster has none, and it does not grow by itself"),
         ({"cpus": 1}, ["--set", "workers.mots=2"], "values: workers.mots: unknown"),
         ({"cpus": 1}, ["--overlay", "nowhere"], "OVERLAY: 'nowhere'"),
         ({"cpus": 1}, ["--running", "--set", "workers.most=2"], "leave out --values, --set and --overlay"),
