@@ -77,6 +77,8 @@ def option(arguments: list[str], name: str) -> str:
 
 def get(words: list[str], arguments: list[str]) -> None:
     kind, *names = words
+    if (store() / "forbidden").is_file() and kind_of(kind) in (store() / "forbidden").read_text().split():
+        fail(f"Error from server (Forbidden): {kind} is forbidden: User cannot list them at the cluster scope")
     if names:
         found = read(kind, names[0])
         if option(arguments, "output") == "name":

@@ -26,8 +26,11 @@ Examples:
   bptt k8s apply production --values values.yaml --yes
 
 Secrets that are missing are made with random passwords; those that are there are never changed. Of databases and an
-S3 server that are your own the Secrets are yours to make: the check says how. Applying again upgrades; the Job that
-migrates MLflow's databases runs again where its image has changed.
+S3 server that are your own the Secrets are yours to make: the check says how. With s3.endpoint and s3.bucket in the
+values, and AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY here, that of the S3 server is made too.
+
+Applying again upgrades, with the values given then; the Job that migrates MLflow's databases runs again where its
+image has changed.
 
 Exit status: 1 where the cluster lacks something, or is not ready in time.
 """
@@ -39,7 +42,13 @@ Exit status: 1 where the cluster lacks something, or is not ready in time.
 @click.option("--dry-run", is_flag=True, help="Check and show the difference; change nothing.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @click.option(
-    "--timeout", "timeout_s", type=click.FloatRange(min=0), default=900.0, show_default=True, metavar="SECONDS"
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(min=0),
+    default=900.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait until all is ready.",
 )
 @with_cluster
 def command(
@@ -74,16 +83,14 @@ def carry_out(kubectl: Kubectl, wanted: Wanted, *, dry_run: bool, yes: bool, tim
     for finding in examine(kubectl, wanted):
         show(finding)
         failures += finding.state == FAILURE
-    if failures and not dry_run:
+    if failures or wanted.missing is None:
         click.echo(f"\nnothing was changed: {failures} of these must be put right first", err=True)
         return 1
-    if wanted.missing is None:
-        return 1  # the cluster was not reached
     changes = difference(kubectl, wanted.rendered)
     click.echo("\n" + (changes or "nothing would change: all of it is there as it should be\n"), nl=False)
     if dry_run:
-        return 1 if failures else 0
-    if changes and not yes:
+        return 0
+    if (changes or wanted.missing.made) and not yes:
         agree(f"apply this to namespace {kubectl.namespace}" + (f" of {kubectl.context}" if kubectl.context else ""))
     unready = install(kubectl, wanted.rendered, wanted.missing, timeout_s=timeout_s, say=click.echo)
     if unready:

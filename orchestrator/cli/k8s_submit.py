@@ -44,7 +44,13 @@ LOOK_EVERY_S = 2.0
 @with_values
 @click.option("--no-wait", is_flag=True, help="Do not wait until its driver runs.")
 @click.option(
-    "--timeout", "timeout_s", type=click.FloatRange(min=0), default=600.0, show_default=True, metavar="SECONDS"
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(min=0),
+    default=600.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait for that.",
 )
 @as_json
 @with_settings

@@ -220,12 +220,27 @@ def test_doubts_are_warnings(bptt: Bptt, cluster: Cluster) -> None:
     answer = apply(bptt, "gpu", "--dry-run")
     for line in (
         "kuberay/operator:v1.5.0",
-        "no node has 4 CPUs, 16 GiB for bptt's workers cpu",
+        "GiB for bptt's workers cpu",
         "no node offers one: sweeps that ask for GPUs will wait",
         "team leaves too little requests.cpu (3500m of 4 taken,",
     ):
         assert line in answer.out
     assert "pods (" not in answer.out
+
+
+def test_who_has_rights_in_one_namespace_only_may_install_there(bptt: Bptt, cluster: Cluster) -> None:
+    cluster.mark("ready")
+    cluster.mark("forbidden", "node customresourcedefinition")
+    answer = apply(bptt, "local", "--yes")
+    assert answer.status == 0, answer.err
+    assert answer.out.count("this was not looked at") == 2
+    assert "warning  room            Error from server (Forbidden): nodes is forbidden" in answer.out
+    before = len(cluster.changes())
+    cluster.mark("forbidden", "secret")
+    answer = apply(bptt, "local", "--yes")
+    assert answer.status == 1
+    assert "failure  secrets" in answer.out
+    assert len(cluster.changes()) == before
 
 
 def test_an_old_kubectl_is_told(bptt: Bptt, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
