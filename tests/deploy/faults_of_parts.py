@@ -74,6 +74,18 @@ FAULTS = [  # References
         "container autoscaler: there is no volume logs",
     ),
     Fault(
+        "an object of another namespace",
+        PRODUCTION,
+        lambda made: named(made, "LocalQueue", "sweeps")["metadata"].update(namespace="default"),
+        "LocalQueue/sweeps: there is no Namespace default",
+    ),
+    Fault(
+        "an object that is there twice",
+        LOCAL,
+        lambda made: made.append(named(made, "Service", "mlflow")),
+        "Service/mlflow is there twice",
+    ),
+    Fault(
         "a service that selects nothing",
         LOCAL,
         lambda made: named(made, "Service", "postgres")["spec"]["selector"].update({"app.kubernetes.io/name": "pg"}),

@@ -9,11 +9,26 @@ from tests.deploy.pods import Pod, pods_of
 from tests.deploy.references import SECRETS
 from tests.deploy.rendered import Object, names, of_kind, title
 
+CLUSTER_WIDE = ("Namespace", "ClusterRole", "ClusterRoleBinding", "ClusterQueue", "ResourceFlavor", "PriorityClass")
+
 
 def misses(objects: Sequence[Object]) -> list[str]:
     """Find selectors of nothing, and names under which there is nothing."""
-    checks = (services, budgets, ingresses, monitors, bindings, selectors, queues, spread)
+    checks = (places, services, budgets, ingresses, monitors, bindings, selectors, queues, spread)
     return [line for check in checks for line in check(objects)]
+
+
+def places(objects: Sequence[Object]) -> list[str]:
+    """Find objects outside the namespace, and two that are one to the API server."""
+    there, found, seen = names(objects, "Namespace"), [], set[tuple[str, str]]()
+    for each in objects:
+        if each["kind"] not in CLUSTER_WIDE and each["metadata"].get("namespace") not in there:
+            found.append(f"{title(each)}: there is no Namespace {each['metadata'].get('namespace')}")
+        key = (each["apiVersion"].rpartition("/")[0], title(each))
+        if key in seen:
+            found.append(f"{title(each)} is there twice")
+        seen.add(key)
+    return found
 
 
 def matches(selector: Mapping[str, Any] | None, labels: Mapping[str, str]) -> bool:
