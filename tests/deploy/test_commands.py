@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from functools import cache
 from typing import Any
 
 import pytest
@@ -28,9 +29,14 @@ VALUES: dict[str, Any] = {
 OVERLAYS = ("local", "gpu", "production")
 
 
-def with_values(overlay: str, values: Values, part: str = "") -> list[Any]:
+@cache
+def as_text(overlay: str, values: Values, part: str) -> str:
     render(f"overlays/{overlay}")  # where kubectl is not here this is not checked, and says so
-    return [dict(each) for each in objects(rendered(folder_of(overlay) / part, values, namespace="bptt"))]
+    return rendered(folder_of(overlay) / part, values, namespace="bptt")
+
+
+def with_values(overlay: str, values: Values, part: str = "") -> list[Any]:
+    return [dict(each) for each in objects(as_text(overlay, values, part))]
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
