@@ -179,8 +179,9 @@ def main(arguments: list[str]) -> None:
             print((store() / "api-versions").read_text())
         case "auth":
             denied = (store() / "denied").read_text().split() if (store() / "denied").is_file() else []
-            print("no" if plain[2] in denied else "yes")
-            sys.exit(1 if plain[2] in denied else 0)
+            is_denied = kind_of(plain[2]) in denied or f"{plain[1]}-{kind_of(plain[2])}" in denied
+            print("no" if is_denied else "yes")
+            sys.exit(1 if is_denied else 0)
         case "get":
             get(plain, rest)
         case "create" if plain[:2] == ["secret", "generic"]:

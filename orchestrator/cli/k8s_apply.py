@@ -76,7 +76,7 @@ def carry_out(kubectl: Kubectl, wanted: Wanted, *, dry_run: bool, yes: bool, tim
     """Check, show, ask, install and wait; return the exit status."""
     from orchestrator.cli.doctor_command import show
     from orchestrator.doctor import FAILURE
-    from orchestrator.kubernetes.install import difference, install
+    from orchestrator.kubernetes.install import difference, install, within_rights
     from orchestrator.kubernetes.preflight import examine
 
     failures = 0
@@ -86,13 +86,14 @@ def carry_out(kubectl: Kubectl, wanted: Wanted, *, dry_run: bool, yes: bool, tim
     if failures or wanted.missing is None:
         click.echo(f"\nnothing was changed: {failures} of these must be put right first", err=True)
         return 1
-    changes = difference(kubectl, wanted.rendered)
+    ours = within_rights(kubectl, wanted.rendered)
+    changes = difference(kubectl, ours)
     click.echo("\n" + (changes or "nothing would change: all of it is there as it should be\n"), nl=False)
     if dry_run:
         return 0
     if (changes or wanted.missing.made) and not yes:
         agree(f"apply this to namespace {kubectl.namespace}" + (f" of {kubectl.context}" if kubectl.context else ""))
-    unready = install(kubectl, wanted.rendered, wanted.missing, timeout_s=timeout_s, say=click.echo)
+    unready = install(kubectl, ours, wanted.missing, timeout_s=timeout_s, say=click.echo)
     if unready:
         complain(kubectl, unready)
         return 1

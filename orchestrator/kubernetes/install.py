@@ -43,6 +43,12 @@ def installed(kubectl: Kubectl) -> tuple[str, dict[str, Any]] | None:
     return str(data.get("overlay", "")), yaml.safe_load(data.get("values", "")) or {}
 
 
+def within_rights(kubectl: Kubectl, wanted: Sequence[Object]) -> list[Object]:
+    """Return the objects without the namespace where it is there and this user may only use it."""
+    is_ours = kubectl.may("patch", "namespace") or not kubectl.has("namespace", kubectl.namespace)
+    return [each for each in wanted if each["kind"] != "Namespace" or is_ours]
+
+
 def difference(kubectl: Kubectl, wanted: Sequence[Object]) -> str:
     """Return what `kubectl diff` shows, or the names of all objects where the namespace is not there yet."""
     if not kubectl.has("namespace", kubectl.namespace):

@@ -105,6 +105,12 @@ class Kubectl:
             return False
         return True
 
+    def may(self, verb: str, kind: str) -> bool:
+        """Tell whether this user has a right to that kind of objects here."""
+        # No is an exit status too.
+        said = self.run("auth", "can-i", verb, kind, allowed=(0, 1))
+        return said.strip().splitlines()[-1:] == ["yes"]
+
     def stream(self, *arguments: str) -> int:
         """Let it write to this terminal itself until it ends; return its exit status."""
         try:
@@ -138,6 +144,12 @@ def _object(text: str) -> Object:
 def name_of(found: Object) -> str:
     """Return an object's name."""
     return str(found["metadata"]["name"])
+
+
+def typed(found: Object) -> str:
+    """Return an object's kind as kubectl tells it from those of other groups: `rayjob.ray.io`, `service`."""
+    group, _, _ = str(found["apiVersion"]).rpartition("/")
+    return f"{found['kind'].lower()}.{group}".rstrip(".")
 
 
 def within(found: Any, *path: str | int) -> Any:

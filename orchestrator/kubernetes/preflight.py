@@ -11,7 +11,7 @@ from typing import Any
 from orchestrator.doctor import FAILURE, OK, WARNING, Finding
 from orchestrator.errors import BpttError
 from orchestrator.kubernetes.credentials import Missing
-from orchestrator.kubernetes.kubectl import Absent, ClusterError, Kubectl, Object, name_of, within
+from orchestrator.kubernetes.kubectl import Absent, ClusterError, Kubectl, Object, name_of, typed, within
 from orchestrator.kubernetes.sizes import Room, fits, gpus_wanted, largest_pods, least_of_all, quantity
 
 OLDEST_CLIENT = (1, 27)
@@ -73,14 +73,12 @@ def check_cluster(kubectl: Kubectl) -> Finding:
     return Finding("cluster", OK, server)
 
 
-def check_rights(kubectl: Kubectl, _wanted: Wanted) -> Iterable[Finding]:
-    """Ask whether this user may make what is needed."""
-    # `can-i` says no by its exit status too.
-    denied = [
-        kind
-        for kind in ("deployments.apps", "secrets", "rayclusters.ray.io")
-        if kubectl.run("auth", "can-i", "create", kind, allowed=(0, 1)).strip().splitlines()[-1:] != ["yes"]
-    ]
+def check_rights(kubectl: Kubectl, wanted: Wanted) -> Iterable[Finding]:
+    """Ask whether this user may make every kind of object that is wanted, and Secrets."""
+    kinds = {typed(each) for each in wanted.rendered if each["kind"] != "Namespace"} | {"secret"}
+    if not kubectl.has("namespace", kubectl.namespace):
+        kinds.add("namespace")
+    denied = [kind for kind in sorted(kinds) if not kubectl.may("create", kind)]
     if denied:
         advice = f"ask for the right to create them in namespace {kubectl.namespace}"
         yield Finding("rights", FAILURE, f"you may not create {', '.join(denied)}", advice)
@@ -206,6 +204,13 @@ def check_secrets(kubectl: Kubectl, wanted: Wanted) -> Iterable[Finding]:
         keys = ", ".join(sorted(need.keys))
         advice = f"add it with `kubectl --namespace {kubectl.namespace} edit secret {need.name}`, or make it anew"
         yield Finding("secrets", FAILURE, f"{need.name} is there without {keys}", advice)
+    for each in wanted.rendered:
+        for tls in (each.get("spec") or {}).get("tls", ()) if each["kind"] == "Ingress" else ():
+            if tls.get("secretName") and not kubectl.has("secret", tls["secretName"]):
+                advice = (
+                    f"cert-manager makes it where the Ingress asks for that; else {create.replace('generic', 'tls')}"
+                )
+                yield Finding("secrets", WARNING, f"{tls['secretName']} is missing: no TLS", f"{advice} ...")
     if found.made:
         yield Finding("secrets", OK, f"{', '.join(found.made)} will be made with random passwords")
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from orchestrator.kubernetes.credentials import needs
 from orchestrator.kubernetes.install import RECORD
-from orchestrator.kubernetes.kubectl import Kubectl, Object, name_of
+from orchestrator.kubernetes.kubectl import Kubectl, Object, name_of, typed
 from orchestrator.kubernetes.manifests import overlay as folder_of
 from orchestrator.kubernetes.render import objects, rendered
 from orchestrator.kubernetes.standing import sweep_of
@@ -22,7 +22,7 @@ def doomed(kubectl: Kubectl, overlay: str, *, keep_data: bool) -> list[str]:
     shipped = objects(rendered(folder_of(overlay), Values(), namespace=kubectl.namespace))
     jobs = [f"rayjob.ray.io/{name_of(each)}" for each in kubectl.find("rayjobs.ray.io") if sweep_of(each)]
     # Kustomize puts first what others need.
-    parts = [_typed(each) for each in reversed(shipped) if each["kind"] not in STAYS]
+    parts = [f"{typed(each)}/{name_of(each)}" for each in reversed(shipped) if each["kind"] not in STAYS]
     chosen = [*jobs, *parts, f"configmap/{RECORD}"]
     if not keep_data:
         there = [name_of(each) for each in kubectl.find("persistentvolumeclaims")]
@@ -39,11 +39,6 @@ def _claims(shipped: Sequence[Object]) -> str:
         templates = each["spec"].get("volumeClaimTemplates", ())
         own += [rf"{re.escape(name_of(claim))}-{re.escape(name_of(each))}-\d+" for claim in templates]
     return "|".join(own) or "(?!)"
-
-
-def _typed(found: Object) -> str:
-    group, _, _ = str(found["apiVersion"]).rpartition("/")
-    return f"{found['kind'].lower()}{'.' if group else ''}{group}/{name_of(found)}"
 
 
 def remove(kubectl: Kubectl, chosen: Sequence[str], *, say: Callable[[str], None]) -> None:

@@ -166,7 +166,7 @@ def failing(cluster: Cluster, how: str) -> None:
         case "storage":
             cluster.put("standard", {"kind": "StorageClass"})
         case "rights":
-            cluster.mark("denied", "secrets")
+            cluster.mark("denied", "secret raycluster")
         case "kinds":
             cluster.mark("api-versions", "v1 apps/v1")
         case "keys":
@@ -191,7 +191,7 @@ def failing(cluster: Cluster, how: str) -> None:
         ),
         (
             "rights",
-            "you may not create secrets\n                         ask for the right to create them in namespace",
+            "you may not create raycluster.ray.io, secret\n                         ask for the right to create them",
         ),
         ("kinds", "the cluster knows no NetworkPolicy (networking.k8s.io/v1)"),
         (
@@ -231,9 +231,12 @@ def test_doubts_are_warnings(bptt: Bptt, cluster: Cluster) -> None:
 def test_who_has_rights_in_one_namespace_only_may_install_there(bptt: Bptt, cluster: Cluster) -> None:
     cluster.mark("ready")
     cluster.mark("forbidden", "node customresourcedefinition")
+    cluster.mark("denied", "patch-namespace create-namespace")
+    cluster.put("bptt", {"kind": "Namespace"})
     answer = apply(bptt, "local", "--yes")
     assert answer.status == 0, answer.err
     assert answer.out.count("this was not looked at") == 2
+    assert "Namespace" not in [kind for kinds in applied(cluster) for kind in kinds]
     assert "warning  room            Error from server (Forbidden): nodes is forbidden" in answer.out
     before = len(cluster.changes())
     cluster.mark("forbidden", "secret")
@@ -248,6 +251,20 @@ def test_an_old_kubectl_is_told(bptt: Bptt, cluster: Cluster, monkeypatch: pytes
     answer = apply(bptt, "local", "--yes")
     assert answer.status == 1
     assert "v1.21.2; 1.27 or newer is needed" in answer.out
+
+
+def test_a_namespace_that_may_not_be_made_is_told(bptt: Bptt, cluster: Cluster) -> None:
+    cluster.mark("denied", "create-namespace")
+    answer = apply(bptt, "local", "--yes")
+    assert answer.status == 1
+    assert "you may not create namespace\n" in answer.out
+
+
+def test_a_missing_certificate_is_a_warning(bptt: Bptt, cluster: Cluster) -> None:
+    answer = apply(bptt, "production", "--dry-run")
+    assert "warning  secrets         mlflow-tls is missing: no TLS" in answer.out
+    secret(cluster, "mlflow-tls")
+    assert "mlflow-tls" not in apply(bptt, "production", "--dry-run").out
 
 
 def test_databases_and_storage_of_ones_own_are_asked_for(bptt: Bptt, cluster: Cluster) -> None:
