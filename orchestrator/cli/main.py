@@ -39,6 +39,7 @@ COMMANDS = {
     "predict": "Use a sweep's registered model.",
     "data": "List, describe and fetch the data known by name.",
     "ui": "Open the MLflow UI on the right databases.",
+    "k8s": "Install on Kubernetes, and run sweeps there.",
     "clean": "Remove checkpoints that no sweep needs.",
     "doctor": "Check Ray, devices, databases, tracking and disk.",
 }
