@@ -15,7 +15,7 @@ TRAINER, MLFLOW = "localhost/bptt-trainer:0.1.0", "localhost/bptt-mlflow:0.1.0"
 
 @pytest.fixture(scope="session")
 def images() -> dict[str, podman.Built]:
-    """Build the images as they are shipped, on a Debian of our own; with BPTT_IMAGES=built take those that are there."""
+    """Build the images as shipped, on a Debian of our own; with BPTT_IMAGES=built take those that are there."""
     if missing := podman.why_not():
         pytest.skip(missing)
     if os.environ.get("BPTT_IMAGES") == "built":
