@@ -72,7 +72,7 @@ class Cluster:
 
     def hosts(self, name: str) -> Path:
         """Write the names of services, and where they are, for one pod; return the file."""
-        services = {each: each for each in ("postgres", "seaweedfs", "mlflow") if each in self.places}
+        services: dict[str, str] = {each: each for each in ("postgres", "seaweedfs", "mlflow") if each in self.places}
         heads = [each for each in self.places if each.startswith("head")]
         services |= {HEAD_SERVICE: heads[-1]} if heads else {}
         file = self.folder / f"{name}.hosts"
@@ -188,7 +188,7 @@ def databases(cluster: Cluster) -> Iterator[None]:
         environ = {"PATH": os.environ["PATH"], "POSTGRES_USER": postgres.USER, "PGPASSWORD": postgres.PASSWORD}
         environ |= {"PGHOST": place.address, "PGDATABASE": "postgres"}
         environ |= {f"{name.upper()}_PASSWORD": password for name, password in cluster.passwords.items()}
-        subprocess.run(place.command("bash"), input=script, text=True, env=environ, check=True)
+        subprocess.run(place.command("bash"), input=script, text=True, env=environ, check=True, capture_output=True)
         yield
 
 
