@@ -18,6 +18,7 @@ from orchestrator.tracking.versions import Details, details
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
     from workloads.protocol import Dataset
 
 FORCE = "--force promotes it all the same"
@@ -121,7 +122,8 @@ def scored_anew(settings: Settings, *versions: Details) -> tuple[Entrant, ...]:
     """
     from workloads.scoring import score
 
-    found, prepared = [], dict[str, Dataset]()
+    found: list[Entrant] = []
+    prepared: dict[str, Dataset] = {}
     for version in versions:
         kind, options, checkpoint = contents(settings, version.model.uri)
         key = json.dumps([kind, options], sort_keys=True)
