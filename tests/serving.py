@@ -78,6 +78,12 @@ def small_spec(kind: str, folder: Path, **train: Any) -> SweepSpec:
     )
 
 
+def columns_of(example: pd.DataFrame) -> dict[str, list[Any]]:
+    """Return a model's example as plain columns, dates as texts."""
+    table = json.loads(example.to_json(orient="split"))
+    return {name: [row[place] for row in table["data"]] for place, name in enumerate(table["columns"])}
+
+
 @contextmanager
 def served(model: str, tracking_uri: str, folder: Path) -> Iterator[str]:
     """Serve a model from `folder`, where this project is not; yield the address to ask, `.../invocations`."""

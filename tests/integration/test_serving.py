@@ -13,7 +13,7 @@ from orchestrator.settings import Settings
 from orchestrator.tracking.model import load_predictions
 from orchestrator.tracking.model_card import request
 from tests.orchestrator.registering import train_and_register_all
-from tests.serving import KINDS, ask, served, small_spec
+from tests.serving import KINDS, ask, columns_of, served, small_spec
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -49,9 +49,7 @@ def test_a_served_model_answers_as_predict_does_and_says_what_is_wrong(
     train_and_register_all(settings, spec, {"truncation_length": 4})
     example = load_predictions(settings, spec.name).example
     assert example is not None
-    columns: dict[str, list[Any]] = ROWS.get(kind) or json.loads(example.to_json(orient="split"))
-    if kind not in ROWS:
-        columns = {name: [row[place] for row in columns["data"]] for place, name in enumerate(columns["columns"])}
+    columns = ROWS.get(kind) or columns_of(example)
     expected = predicted(settings, spec.name, columns, OPTIONS.get(kind, {}), capsys)
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
