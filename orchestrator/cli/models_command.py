@@ -60,7 +60,7 @@ def show_command(settings: Settings, name: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(found.plain()))
     else:
-        print_page(show_page(found))
+        print_page(show_page(found, settings))
 
 
 @command.command(

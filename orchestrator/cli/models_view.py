@@ -36,7 +36,7 @@ def list_page(models: Sequence[RegisteredModel], settings: Settings) -> list[Blo
     return [Table(COLUMNS, rows)]
 
 
-def show_page(found: Details) -> list[Block]:
+def show_page(found: Details, settings: Settings) -> list[Block]:
     """Return one model: where it comes from, how good it is beside baselines, and how it is used."""
     model = found.model
     facts = [
@@ -51,6 +51,7 @@ def show_page(found: Details) -> list[Block]:
     uses = [
         ("predict", f"bptt predict {model.uri}{flags_given()}"),
         ("serve", f"mlflow models serve -m {model.uri} --env-manager local --port 5001"),
+        ("", f"with MLFLOW_TRACKING_URI={masked(settings.tracking_uri)}"),
     ]
     return [
         Facts(facts),

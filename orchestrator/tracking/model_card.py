@@ -117,6 +117,7 @@ def usage(name: str, columns: Mapping[str, list[Any]], defaults: Mapping[str, An
         [
             "```",
             f"bptt predict {name}",
+            "export MLFLOW_TRACKING_URI=...  # where this model is registered; `bptt models show` says it",
             f"mlflow models serve -m models:/{name}@champion --env-manager local --port 5001",
             "curl http://127.0.0.1:5001/invocations -H 'Content-Type: application/json' -d \\",
             f"  '{shortened(request(columns, defaults))}'",

@@ -2,8 +2,8 @@
 
 For each workload a small model is trained, registered and served by `mlflow models serve` with one worker. Beside it, a
 bare `torch.nn.LSTM` of the same size with a linear layer, saved by MLflow's own torch flavour, reads as many steps in
-one call, as tensors: no text, no sound, no table, no search. Clients keep their connections and ask without a pause. Run
-by `make bench-serving`.
+one call, as tensors: no text, no sound, no table, no search. Clients keep their connections and ask without a pause.
+Run by `make bench-serving`.
 """
 
 from __future__ import annotations
