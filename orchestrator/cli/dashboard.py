@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from orchestrator.cli.ui_command import address, check_port, end_group, next_free, wait_until_up
+from orchestrator.cli.ui_command import address, end_group, next_free, wait_until_up
 from orchestrator.errors import UserError
 from orchestrator.settings import Settings
 
@@ -40,7 +40,8 @@ def dashboard(settings: Settings, host: str, port: int, *, wanted: bool | None) 
         yield None
         return
     free = next_free(host, port + 1)
-    check_port(host, free)
+    if not free:
+        raise UserError(f"--port: no port after {port} is free for optuna-dashboard; try --no-dashboard")
     # Not as arguments, which everyone on this machine can see: the URL may hold a password.
     given = {"BPTT_STUDY_URL": settings.study_url, "DASHBOARD_HOST": host, "DASHBOARD_PORT": str(free)}
     with tempfile.TemporaryFile() as log:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from orchestrator.cli.options import flags_given
@@ -11,6 +11,7 @@ from orchestrator.errors import masked
 from orchestrator.pages import Block, Facts, Heading, Paragraph, Table
 from orchestrator.settings import Settings
 from orchestrator.tracking.contest import judge
+from orchestrator.tracking.model_card import headline, metrics_table
 from orchestrator.tracking.versions import Details, RegisteredModel
 from orchestrator.wording import duration, in_view_order, number
 
@@ -56,34 +57,12 @@ def show_page(found: Details, settings: Settings) -> list[Block]:
     return [
         Facts(facts),
         Heading("Metrics"),
-        metrics_table({model.uri: found}),
+        metrics_table({model.uri: found.metrics}, found.baselines),
         Heading("Hyperparameters"),
         Facts([(name, found.params[name]) for name in in_view_order(found.params)]),
         Heading("Use"),
         Facts(uses),
     ]
-
-
-def headline(metrics: Mapping[str, float]) -> list[str]:
-    """Return the metrics that a person wants to see: of held-out parts, not by step, column or speaker."""
-    found = [name for name in metrics if name.startswith(("valid_", "test_")) and "/" not in name]
-    return sorted(found, key=lambda name: (not name.startswith("test_"), name))
-
-
-def metrics_table(versions: Mapping[str, Details]) -> Table:
-    """Return each version's metrics, the baselines of the last one beside them."""
-    *_, last = versions.values()
-    names = dict.fromkeys(name for found in versions.values() for name in headline(found.metrics))
-    beside = list(dict.fromkeys(name.partition("/")[0] for name in last.baselines))
-    rows = [
-        [
-            name,
-            *(number(found.metrics.get(name)) for found in versions.values()),
-            *(number(last.baselines.get(f"{each}/{name}")) for each in beside),
-        ]
-        for name in names
-    ]
-    return Table(("metric", *versions, *beside), rows)
 
 
 def comparison(first: Details, second: Details) -> dict[str, Any]:
@@ -111,11 +90,8 @@ def params_apart(first: Details, second: Details) -> dict[str, list[str | None]]
 def compare_page(first: Details, second: Details) -> list[Block]:
     """Return two versions side by side."""
     found, titles = comparison(first, second), [title(each) for each in (first, second)]
-    metrics = metrics_table(dict(zip(titles, (first, second), strict=True)))
-    rows = [
-        [*row[:3], number(found["differences"].get(row[0])) if row[0] in found["differences"] else "-", *row[3:]]
-        for row in metrics.rows
-    ]
+    metrics = metrics_table(dict(zip(titles, (first.metrics, second.metrics), strict=True)), second.baselines)
+    rows = [[*row[:3], number(found["differences"].get(row[0])), *row[3:]] for row in metrics.rows]
     page: list[Block] = [
         Paragraph(f"{found['verdict']}."),
         Table((*metrics.columns[:3], "difference", *metrics.columns[3:]), rows),

@@ -124,7 +124,7 @@ def check_port(host: str, port: int) -> None:
 
 def next_free(host: str, first: int) -> int:
     """Return the first port from `first` on that a server could listen on; 0 where none of the next 100 is one."""
-    family = socket.getaddrinfo(host, first, type=socket.SOCK_STREAM)[0][0]
+    family = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][0]
     return next((port for port in range(first, min(first + 100, 65536)) if is_free(family, host, port)), 0)
 
 

@@ -65,9 +65,10 @@ def judge(new: Entrant, old: Entrant) -> Verdict:
     if metric is None:
         return Verdict(False, None, f"{new.metric} was not measured of both it and {other}")
     ours, theirs = new.metrics[metric], old.metrics[metric]
-    is_better = math.isfinite(ours) and (ours > theirs if new.direction == "maximize" else ours < theirs)
-    word = "better than" if is_better else "no better than"
-    return Verdict(is_better, metric, f"{metric} {ours:.6g} is {word} {theirs:.6g} of {other}")
+    beats = ours > theirs if new.direction == "maximize" else ours < theirs
+    is_better = math.isfinite(ours) and (beats or not math.isfinite(theirs))
+    than = "better than" if is_better else "no better than"
+    return Verdict(is_better, metric, f"{metric} {ours:.6g} is {than} {theirs:.6g} of {other}")
 
 
 def aliases_of(client: MlflowClient, name: str) -> dict[str, str]:

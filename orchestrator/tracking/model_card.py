@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.horizon import read_horizon, sentences
+from orchestrator.pages import Table, markdown
 from orchestrator.tracking.view import SweepView, table
 from orchestrator.wording import in_view_order, number, value_of
 from workloads.data.catalogue import ENTRIES, OPTIONS, Entry
@@ -45,21 +46,20 @@ LIMITS_OF_ALL = (
     "One seed, one setting, chosen by the validation part: what it has there is a little flattered.",
     "It was judged by its last evaluation, on data of the same source as those it was trained on.",
 )
-MOST_METRICS = 24
 
 
-def model_card(winner: Winner, view: SweepView, pages: Mapping[str, str]) -> str:
-    """Return the card in Markdown; `pages` are where the MLflow UI shows run, sweep and report."""
+def model_card(winner: Winner, view: SweepView, paths: Mapping[str, str]) -> str:
+    """Return the card in Markdown; `paths` are where the MLflow UI shows run, sweep and report."""
     spec, name = view.spec, view.spec.name
     parts = [
         f"# {name}",
         f"`{winner.params.get('cell_type', spec.workload.kind)}` for `{spec.workload.kind}`: trial {winner.number} of "
         f"the sweep **{name}**, the best of its trials in `{spec.objective.metric}` ({spec.objective.direction}).",
-        f"[run]({pages['run']}) · [sweep]({pages['sweep']}) · [report]({pages['report']})",
+        f"[run]({paths['run']}) · [sweep]({paths['sweep']}) · [report]({paths['report']})",
         "## Data",
         data_words(view),
         "## Metrics",
-        metrics_table(winner.metrics, view.dataset.baselines),
+        markdown([metrics_table({"this model": winner.metrics}, view.dataset.baselines)]).strip(),
         "## How far gradients travel",
         horizon_words(winner),
         "## Intended use",
@@ -94,15 +94,25 @@ def known_data(view: SweepView) -> Entry | None:
     return ENTRIES.get(str(getattr(view.spec.load_workload(), option, "")))
 
 
-def metrics_table(metrics: Mapping[str, float], baselines: Mapping[str, float]) -> str:
-    """Return what was measured on held-out parts, each metric beside the baselines of the same name."""
-    shown = [name for name in metrics if name.startswith(("valid_", "test_")) and "/" not in name][:MOST_METRICS]
+def headline(metrics: Mapping[str, float]) -> list[str]:
+    """Return the metrics that a person wants to see: of held-out parts, not by step, column or speaker; test first."""
+    found = [name for name in metrics if name.startswith(("valid_", "test_")) and "/" not in name]
+    return sorted(found, key=lambda name: (not name.startswith("test_"), name))
+
+
+def metrics_table(models: Mapping[str, Mapping[str, float]], baselines: Mapping[str, float]) -> Table:
+    """Return what was measured of models on held-out parts, each metric beside the baselines of the same name."""
+    names = dict.fromkeys(name for metrics in models.values() for name in headline(metrics))
     beside = list(dict.fromkeys(name.partition("/")[0] for name in baselines))
     rows = [
-        [name, number(metrics[name]), *(number(baselines.get(f"{each}/{name}")) for each in beside)] for name in shown
+        [
+            name,
+            *(number(metrics.get(name)) for metrics in models.values()),
+            *(number(baselines.get(f"{each}/{name}")) for each in beside),
+        ]
+        for name in names
     ]
-    head = ["metric", "this model", *beside]
-    return "\n".join("| " + " | ".join(row) + " |" for row in (head, ["---", *["---:"] * (len(head) - 1)], *rows))
+    return Table(("metric", *models, *beside), rows)
 
 
 def horizon_words(winner: Winner) -> str:
@@ -112,13 +122,21 @@ def horizon_words(winner: Winner) -> str:
 
 
 def usage(name: str, columns: Mapping[str, list[Any]], defaults: Mapping[str, Any]) -> str:
-    """Return the commands that use the model, and what to send to it once it is served."""
+    """Return the code and the commands that use the model, and what to send to it once it is served."""
+    uri = f"models:/{name}@champion"
     return "\n".join(
         [
+            "With the variable `MLFLOW_TRACKING_URI` set to where it is registered (`bptt models show` says it):",
+            "",
+            "```python",
+            "import mlflow",
+            f'model = mlflow.pyfunc.load_model("{uri}")  # the file requirements.txt in it says what it needs',
+            "print(model.predict(model.input_example))  # a table; its columns are those of the signature",
             "```",
-            f"bptt predict {name}",
-            "export MLFLOW_TRACKING_URI=...  # where this model is registered; `bptt models show` says it",
-            f"mlflow models serve -m models:/{name}@champion --env-manager local --port 5001",
+            "",
+            "```sh",
+            f"bptt predict {name}  # what it takes, with an example",
+            f"mlflow models serve -m {uri} --env-manager local --port 5001",
             "curl http://127.0.0.1:5001/invocations -H 'Content-Type: application/json' -d \\",
             f"  '{shortened(request(columns, defaults))}'",
             "```",

@@ -52,9 +52,8 @@ def find(settings: Settings, reference: str, *, default: str = CHAMPION) -> tupl
         if separator == "/":
             return name, str(client.get_model_version(name, which).version)
     except MlflowException as error:
-        raise UserError(
-            f"NAME: {reference}: no such model in {settings.tracking_uri}; see `bptt models list`"
-        ) from error
+        why = f"no such model in {settings.tracking_uri}: {error}"
+        raise UserError(f"NAME: {reference}: {why}; see `bptt models list`") from error
     alias = which or default
     if alias not in aliases:
         there = ", ".join(sorted(aliases)) or "none"
@@ -72,15 +71,8 @@ def client_of(settings: Settings, reference: str) -> MlflowClient:
 
 def look_up(settings: Settings, reference: str, *, default: str = CHAMPION) -> Details:
     """Return all that is known of a version; UserError where there is none, or where no sweep registered it."""
-    from mlflow.exceptions import MlflowException
-
     name, version = find(settings, reference, default=default)
-    try:
-        return details(client_of(settings, reference), name, version)
-    except KeyError as error:
-        raise UserError(f"NAME: models:/{name}/{version} was registered by no sweep: it has no tag {error}") from error
-    except MlflowException as error:
-        raise UserError(f"NAME: models:/{name}/{version}: its run cannot be read: {error}") from error
+    return details(client_of(settings, reference), name, version)
 
 
 def promote(settings: Settings, reference: str, *, force: bool) -> Promoted:

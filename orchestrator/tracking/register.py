@@ -13,11 +13,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.errors import UserError
+from orchestrator.errors import UserError, masked
 from orchestrator.tracking.base import Model
-from orchestrator.tracking.contest import CHAMPION, DECISION, aliases_of, challenge, enthrone, judge
+from orchestrator.tracking.contest import CHAMPION, DECISION, Verdict, aliases_of, challenge, enthrone, judge
 from orchestrator.tracking.model_card import model_card
-from orchestrator.tracking.versions import details, pages
+from orchestrator.tracking.versions import details, ui_paths
 from orchestrator.tracking.view import SweepView, describe_registered
 from workloads.options import is_import_path
 
@@ -74,7 +74,8 @@ def register_model(client: MlflowClient, winner: Winner, view: SweepView, *, run
     found = find_version(client, sweep, run_id)
     if found is None:
         _ensure_registered_model(client, view)
-        card = model_card(winner, view, pages(client.get_run(run_id).info.experiment_id, run_id, parent=parent))
+        paths = ui_paths(client.get_run(run_id).info.experiment_id, parent, run_id=run_id)
+        card = masked(model_card(winner, view, paths))
         model_id = log_model(client, winner, run_id, card)
         tags = {"bptt.sweep": sweep, "bptt.parent": parent, **winner.tags}
         source = f"models:/{model_id}"
@@ -93,7 +94,10 @@ def crown(client: MlflowClient, name: str, version: str) -> None:
     if holder is None:
         enthrone(client, name, version, "the first")
     elif holder != version and DECISION not in client.get_model_version(name, version).tags:
-        verdict = judge(details(client, name, version).entrant, details(client, name, holder).entrant)
+        try:
+            verdict = judge(details(client, name, version).entrant, details(client, name, holder).entrant)
+        except UserError as error:  # the champion is another program's, or its run is gone
+            verdict = Verdict(False, None, f"the champion cannot be compared: {error}")
         (enthrone if verdict.is_better else challenge)(client, name, version, verdict.reason)
 
 

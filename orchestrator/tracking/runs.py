@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from orchestrator.errors import presentable
+from orchestrator.errors import masked, presentable
 from orchestrator.horizon import draw, read_horizon
 from orchestrator.settings import Settings
 from orchestrator.spec import is_of_resources
 from orchestrator.tracking.base import Illustrate
 from orchestrator.tracking.client import is_database, open_client, talking_to
 from orchestrator.tracking.register import Winner, register_model
-from orchestrator.tracking.versions import pages
+from orchestrator.tracking.versions import ui_paths
 from orchestrator.tracking.view import (
     SweepView,
     describe,
@@ -62,6 +62,7 @@ class SweepRuns:
         self.settings = settings
         self._client: MlflowClient | None = None
         self._best: float | None = None
+        self._model = ""
 
     def open(self, view: SweepView, chosen: Mapping[int, Mapping[str, Any]]) -> dict[int, str]:
         """Find or make the parent run; return the trials that have a run, each with its state if that is ended.
@@ -146,7 +147,8 @@ class SweepRuns:
 
         flat = flatten(self.view.spec.plain())
         tags = {f"bptt.{key}": str(value) for key, value in flat.items() if value is not None and changeable(key)}
-        tags |= {"bptt.state": "running", NOTE: describe(self.view)}
+        self._model = parent.data.tags.get("bptt.model", "")
+        tags |= {"bptt.state": "running", NOTE: self._describe_sweep(parent.info.run_id)}
         began = parent.info.start_time
         client.log_batch(
             parent.info.run_id,
@@ -155,6 +157,10 @@ class SweepRuns:
             tags=[RunTag(key, value) for key, value in tags.items()],
         )
         client.log_inputs(parent.info.run_id, [self._input()])
+
+    def _describe_sweep(self, parent: str) -> str:
+        paths = ui_paths(self.experiment, parent, model=self._model)
+        return masked("\n\n".join([describe(self.view), links(paths)]))
 
     def attach(self) -> None:
         """Put the sweep file beside the parent run; apart from open(), since artifacts may be where runs are not."""
@@ -218,9 +224,9 @@ class SweepRuns:
         return str(made.info.run_id)
 
     def _describe_trial(self, trial: TrialRecord) -> str:
-        name, page = self.view.spec.name, pages(self.experiment, "", parent=self.parent)["sweep"]
+        name, page = self.view.spec.name, ui_paths(self.experiment, self.parent)["sweep"]
         value = self._values.get(trial.number)
-        return describe_trial(trial, value, sweep=name, metric=self._metric, page=page)
+        return masked(describe_trial(trial, value, sweep=name, metric=self._metric, page=page))
 
     def _improve(self, state: str, number: int) -> bool:
         value = self._values.get(number)
@@ -237,6 +243,7 @@ class SweepRuns:
         run_id = self._children[winner.number]
         with talking_to(self.settings):
             uri = register_model(self.client, winner, self.view, run_id=run_id, parent=self.parent)
+        self._model = uri
         self.client.log_inputs(run_id, [self._input()])
         for shown_on in (run_id, self.parent):
             self.client.set_tag(shown_on, "bptt.model", uri)
@@ -251,9 +258,7 @@ class SweepRuns:
         from mlflow.entities import RunTag
 
         state = str(summary.get("state", "finished"))
-        model = str(summary.get("model") or "").removeprefix("models:/").rpartition("/")
-        shown = pages(self.experiment, "", parent=self.parent, model=(model[0], model[2]) if model[0] else None)
-        note = "\n\n".join([describe(self.view), links(shown), table(("result", ""), flatten(summary))])
+        note = "\n\n".join([self._describe_sweep(self.parent), table(("result", ""), flatten(summary))])
         tags = [RunTag("bptt.state", state), RunTag(NOTE, note)]
         self.client.log_batch(self.parent, tags=tags)
         self.client.set_terminated(self.parent, PARENT_STATUS.get(state, "FAILED"))

@@ -7,11 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.errors import UserError
 from orchestrator.tracking.contest import DECISION, Entrant, aliases_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
+
+GONE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+"""MLflow's words for a run that is not there, or has no id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +90,22 @@ def as_registered(version: ModelVersion, aliases: Mapping[str, str]) -> Register
 
 
 def details(client: MlflowClient, name: str, version: str) -> Details:
-    """Return all of a version that a sweep registered; KeyError where another program registered it."""
-    found = as_registered(client.get_model_version(name, version), aliases_of(client, name))
-    run, parent = client.get_run(found.run_id), client.get_run(found.parent)
+    """Return all of a version that a sweep registered.
+
+    Raises UserError where another program registered it, or where its run is gone.
+    """
+    from mlflow.exceptions import MlflowException
+
+    uri = f"models:/{name}/{version}"
+    try:
+        found = as_registered(client.get_model_version(name, version), aliases_of(client, name))
+        run, parent = client.get_run(found.run_id), client.get_run(found.parent)
+    except KeyError as error:
+        raise UserError(f"{uri} was registered by no sweep: it has no tag {error}") from error
+    except MlflowException as error:
+        if error.error_code not in GONE:
+            raise
+        raise UserError(f"{uri}: its run is gone: {error.message}") from error
     return Details(
         found,
         parent.data.params.get("objective.direction", "minimize"),
@@ -96,7 +113,7 @@ def details(client: MlflowClient, name: str, version: str) -> Details:
         {name: value for name, value in run.data.metrics.items() if not name.startswith("system/")},
         dict(run.data.params),
         {name: value for name, value in parent.data.metrics.items() if "/" in name},
-        pages(run.info.experiment_id, run.info.run_id, parent=found.parent, model=(name, found.version)),
+        ui_paths(run.info.experiment_id, found.parent, run_id=found.run_id, model=uri),
     )
 
 
@@ -106,12 +123,16 @@ def data_of(tag: str) -> tuple[str, str]:
     return (read[1], read[2]) if read else (tag, "")
 
 
-def pages(experiment: str, run_id: str, *, parent: str, model: tuple[str, str] | None = None) -> dict[str, str]:
-    """Return where the MLflow UI shows things, as paths that are right behind whatever address it has."""
+def ui_paths(experiment: str, parent: str, *, run_id: str = "", model: str = "") -> dict[str, str]:
+    """Return where the MLflow UI shows a sweep, its report, and a trial and a model of it where these are given.
+
+    Relative to the UI, so that they are right behind whatever address it has.
+    """
     runs = f"#/experiments/{experiment}/runs"
-    found = {
-        "run": f"{runs}/{run_id}",
-        "sweep": f"{runs}/{parent}",
-        "report": f"{runs}/{parent}/artifacts/report.html",
-    }
-    return found if model is None else {"model": f"#/models/{model[0]}/versions/{model[1]}", **found}
+    paths = {"sweep": f"{runs}/{parent}", "report": f"{runs}/{parent}/artifacts/report.html"}
+    if run_id:
+        paths["run"] = f"{runs}/{run_id}"
+    if model:
+        name, _, version = model.removeprefix("models:/").partition("/")
+        paths["model"] = f"#/models/{name}/versions/{version}"
+    return paths

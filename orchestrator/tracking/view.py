@@ -56,7 +56,8 @@ def describe_experiment(kind: str) -> str:
             "`tags.bptt.state` says how each ended, `tags.bptt.reason` why. Steps of curves are sequence steps.\n"
             "- **Winners** are registered under their sweep's name, as `champion` or `challenger`.",
             "Columns worth showing first: `bptt.state`, `bptt.cell_type`, `truncation_length`, `hidden_size`, the "
-            "objective, `horizon_length` (the truncation length that the gradients ask for), `train_loss`.",
+            "objective, `horizon_length` (the truncation length that the gradients ask for), `peak_memory_mb`, "
+            "`sequence_steps_per_second`. Your browser keeps what you choose; no server can choose for you.",
         ]
     )
 
@@ -73,9 +74,9 @@ def describe_registered(view: SweepView) -> str:
     )
 
 
-def links(pages: Mapping[str, str]) -> str:
+def links(paths: Mapping[str, str]) -> str:
     """Return where a sweep's report, and its model where there is one, are shown."""
-    return " · ".join(f"[{name}]({pages[name]})" for name in ("report", "model") if name in pages)
+    return " · ".join(f"[{name}]({paths[name]})" for name in ("report", "model") if name in paths)
 
 
 def describe_trial(trial: TrialRecord, value: float | None, *, sweep: str, metric: str, page: str) -> str:
