@@ -30,7 +30,11 @@ def command() -> None:
     """List, show, compare and promote registered models."""
 
 
-@command.command("list", epilog="\b\nExamples:\n  bptt models list\n  bptt models list --json | jq -r '.[].uri'")
+@command.command(
+    "list",
+    short_help="List the models that sweeps registered.",
+    epilog="\b\nExamples:\n  bptt models list\n  bptt models list --json | jq -r '.[].uri'",
+)
 @as_json
 @with_settings
 def list_command(settings: Settings, as_json: bool) -> None:
@@ -47,7 +51,11 @@ def list_command(settings: Settings, as_json: bool) -> None:
         print_page(list_page(models, settings))
 
 
-@command.command("show", epilog="\b\nExamples:\n  bptt models show demo\n  bptt models show demo@challenger --json")
+@command.command(
+    "show",
+    short_help="Show one model and how to use it.",
+    epilog="\b\nExamples:\n  bptt models show demo\n  bptt models show demo@challenger --json",
+)
 @click.argument("name", metavar="NAME")
 @as_json
 @with_settings
@@ -64,7 +72,9 @@ def show_command(settings: Settings, name: str, as_json: bool) -> None:
 
 
 @command.command(
-    "compare", epilog="\b\nExamples:\n  bptt models compare demo\n  bptt models compare demo/1 demo/3 --json"
+    "compare",
+    short_help="Compare two models side by side.",
+    epilog="\b\nExamples:\n  bptt models compare demo\n  bptt models compare demo/1 demo/3 --json",
 )
 @click.argument("name", metavar="NAME")
 @click.argument("other", metavar="[OTHER]", required=False)
@@ -85,7 +95,9 @@ def compare_command(settings: Settings, name: str, other: str | None, *, as_json
 
 
 @command.command(
-    "promote", epilog="\b\nExamples:\n  bptt models promote demo\n  bptt models promote demo/1 --force --json"
+    "promote",
+    short_help="Let a model be the champion, if it is better.",
+    epilog="\b\nExamples:\n  bptt models promote demo\n  bptt models promote demo/1 --force --json",
 )
 @click.argument("name", metavar="NAME")
 @click.option("--force", is_flag=True, help="Promote it even if it is no better, or cannot be compared.")
