@@ -8,6 +8,7 @@ import click
 
 from orchestrator.cli.options import as_json, with_settings
 from orchestrator.cli.terminal import print_page
+from orchestrator.errors import UserError
 from orchestrator.settings import Settings
 
 EPILOG = """\b
@@ -88,6 +89,8 @@ def compare_command(settings: Settings, name: str, other: str | None, *, as_json
 
     first = look_up(settings, name)
     second = look_up(settings, other) if other else look_up(settings, f"{first.model.name}@{CHALLENGER}")
+    if first.model.uri == second.model.uri:
+        raise UserError(f"OTHER: {other or name}: both are {first.model.uri}; `bptt models list` shows what there is")
     if as_json:
         click.echo(json.dumps(comparison(first, second)))
     else:

@@ -106,6 +106,8 @@ def test_a_worse_winner_is_the_challenger_and_is_promoted_only_by_force(
     assert compared["params"] == {"learning_rate": ["0.03", "1e-06"]}
     assert bptt(settings, "compare", "fox") == 0
     assert "fox/2 challenger" in capsys.readouterr().out
+    assert bptt(settings, "compare", "fox", "fox/1") == 2
+    assert "both are models:/fox/1" in capsys.readouterr().err
     assert bptt(settings, "promote", "fox") == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "no better than" in line
