@@ -18,7 +18,7 @@ from orchestrator.tracking.contest import Entrant, aliases_of, deciding_metric, 
 from orchestrator.tracking.register import crown
 from orchestrator.tracking.runs import SweepRuns
 from tests.orchestrator.recorded import fox_spec
-from tests.orchestrator.registering import train_and_register_all
+from tests.orchestrator.registering import put_version, train_and_register_all
 
 ONE = Entrant("1", "valid_loss", "minimize", "abc", {"valid_loss": 2.0, "test_loss": 3.0})
 GOOD, BAD = {"learning_rate": 0.03}, {"learning_rate": 1e-6}
@@ -85,15 +85,21 @@ def read(capsys: pytest.CaptureFixture[str], settings: Settings, *arguments: str
 
 
 def test_a_better_winner_deposes_the_champion_and_stays_so_when_it_is_registered_again(
-    settings: Settings, spec: SweepSpec
+    shared: Settings, tmp_path: Path
 ) -> None:
-    train_and_register_all(settings, spec.model_copy(update={"name": "wolf"}), BAD, GOOD)
-    assert aliases(settings, "wolf") == {"champion": "2", "challenger": "1"}
-    client = open_client(settings)
-    assert client.get_model_version("wolf", "2").tags["bptt.decision"].startswith("champion: valid_loss")
+    client = open_client(shared)
+    for loss in (2.0, 1.0, 1.5):
+        crown(client, "wolf", put_version(client, "wolf", {"valid_loss": loss}, tmp_path))
+    assert aliases(shared, "wolf") == {"champion": "2", "challenger": "3"}
+    decisions = [client.get_model_version("wolf", version).tags["bptt.decision"] for version in "123"]
+    assert decisions == [
+        "champion: the first",
+        "champion: valid_loss 1 is better than 2 of version 1",
+        "challenger: valid_loss 1.5 is no better than 1 of version 2",
+    ]
     client.set_registered_model_alias("wolf", "champion", "1")  # somebody's own choice
     crown(client, "wolf", "2")
-    assert aliases(settings, "wolf")["champion"] == "1"
+    assert aliases(shared, "wolf")["champion"] == "1"
 
 
 def test_a_worse_winner_is_the_challenger_and_is_promoted_only_by_force(
@@ -166,10 +172,10 @@ def test_models_are_listed_and_shown(settings: Settings, two: SweepRuns, capsys:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("show", "wolf"), "no such model"),
+        (("show", "dog"), "no such model"),
         (("show", "fox/9"), "no such model"),
         (("show", "fox@winner"), "fox has no winner (aliases: challenger, champion)"),
-        (("promote", "wolf"), "no such model"),
+        (("promote", "dog"), "no such model"),
         (("show", "fox/x"), "no such model"),
     ],
 )
@@ -194,14 +200,12 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     return made
 
 
-def test_a_champion_that_no_sweep_registered_is_challenged_not_deposed(
-    shared: Settings, spec: SweepSpec, tmp_path: Path
-) -> None:
+def test_a_champion_that_cannot_be_compared_is_challenged_not_deposed(shared: Settings, tmp_path: Path) -> None:
     client = open_client(shared)
     client.create_registered_model("bear")
     client.create_model_version("bear", str(tmp_path))
     client.set_registered_model_alias("bear", "champion", "1")
-    train_and_register_all(shared, spec.model_copy(update={"name": "bear"}), GOOD)
+    crown(client, "bear", put_version(client, "bear", {"valid_loss": 1.0}, tmp_path))
     assert aliases(shared, "bear") == {"champion": "1", "challenger": "2"}
     assert "registered by no sweep" in client.get_model_version("bear", "2").tags["bptt.decision"]
 

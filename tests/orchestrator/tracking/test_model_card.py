@@ -128,7 +128,7 @@ def card(workload: dict[str, Any], **changes: Any) -> str:
             "name": "some",
             "workload": workload,
             "space": {"hidden_size": [4, 8]},
-            "budget": {"trials": 1, "sequence_steps": 100, "evaluations": 1},
+            "budget": {"trials": 1, "sequence_steps": 10_000, "evaluations": 1},
         }
     )
     given = {
