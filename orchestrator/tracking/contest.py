@@ -82,8 +82,8 @@ def enthrone(client: MlflowClient, name: str, version: str, reason: str) -> None
     # MLflow moves an alias at once; between the two calls there may be no challenger, but always a champion.
     client.set_registered_model_alias(name, CHAMPION, version)
     deposed = before.get(CHAMPION)
-    if deposed not in (None, version):
-        client.set_registered_model_alias(name, CHALLENGER, deposed)
+    if deposed is not None and deposed != version:
+        challenge(client, name, deposed, f"version {version} took its place")
     elif before.get(CHALLENGER) == version:
         client.delete_registered_model_alias(name, CHALLENGER)
     client.set_model_version_tag(name, version, DECISION, f"{CHAMPION}: {reason}")

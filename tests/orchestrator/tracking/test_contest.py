@@ -93,7 +93,7 @@ def test_a_better_winner_deposes_the_champion_and_stays_so_when_it_is_registered
     assert aliases(shared, "wolf") == {"champion": "2", "challenger": "3"}
     decisions = [client.get_model_version("wolf", version).tags["bptt.decision"] for version in "123"]
     assert decisions == [
-        "champion: the first",
+        "challenger: version 2 took its place",
         "champion: valid_loss 1 is better than 2 of version 1",
         "challenger: valid_loss 1.5 is no better than 1 of version 2",
     ]
