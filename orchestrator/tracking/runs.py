@@ -160,7 +160,7 @@ class SweepRuns:
 
     def _describe_sweep(self, parent: str) -> str:
         paths = ui_paths(self.experiment, parent, model=self._model)
-        return masked("\n\n".join([describe(self.view), links(paths)]))
+        return masked("\n\n".join([links(paths), describe(self.view)]))
 
     def attach(self) -> None:
         """Put the sweep file beside the parent run; apart from open(), since artifacts may be where runs are not."""
