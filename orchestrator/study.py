@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from workloads.protocol import Progress
 
 ENVIRONMENT = "environment"
-"""What the sweep's driver ran last with: versions, and the CPUs of each trial."""
+"""What the sweep's driver ran last with: versions, the CPUs of each trial, and the checkpoints it was to keep."""
 PRUNED_AT = "pruned_at"
 """The evaluation at which a trial is pruned, noted before it is."""
 PAUSED_AT = "paused_at"
@@ -335,6 +335,14 @@ def has_trials(ledger: Ledger, name: str) -> bool:
         return bool(trials)
     except SweepNotFound:
         return False
+
+
+def environment_of(ledger: Ledger, name: str) -> dict[str, Any]:
+    """Return what the sweep's driver ran last with; empty where none got that far."""
+    try:
+        return dict(load_study(ledger, name).user_attrs.get(ENVIRONMENT, {}))
+    except SweepNotFound:
+        return {}
 
 
 def load_study(ledger: Ledger, name: str) -> Study:
