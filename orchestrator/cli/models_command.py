@@ -122,5 +122,5 @@ def promote_command(settings: Settings, name: str, *, force: bool, as_json: bool
     elif done.before == done.uri:
         click.echo(f"{done.uri} is the champion already")
     else:
-        why = f"although {done.verdict.reason}" if done.forced else done.verdict.reason
-        click.echo(f"{done.uri} is the champion now: {why}")
+        joined = ", although " if done.forced else ": "
+        click.echo(f"{done.uri} is the champion now{joined}{done.verdict.reason}")
