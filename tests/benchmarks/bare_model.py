@@ -1,4 +1,4 @@
-"""A bare torch model for MLflow's server: the layers of a network, run in the order and the shapes in which it runs them.
+"""A bare torch model for MLflow's server: a network's layers, run as often and on the same shapes as by it.
 
 This file is copied into the model; it imports nothing of this project.
 """

@@ -2,9 +2,9 @@
 
 For each workload a small model is trained, registered and served by `mlflow models serve` with one worker. Beside it,
 a bare torch model takes the same request under the same signature, and runs the same layers of `torch.nn` (the LSTM,
-the layers before and after it) as often and on inputs of the same shapes: no text, no sound, no table, no search. So the
-ratio is what everything round the network costs. Both servers are up at once and asked in turns, by clients that keep
-their connections and ask without a pause. Run by `make bench-serving`.
+the layers before and after it) as often and on inputs of the same shapes: no text, no sound, no table, no search. So
+the ratio is what everything round the network costs. Both servers are up at once and asked in turns, by clients that
+keep their connections and ask without a pause. Run by `make bench-serving`.
 """
 
 from __future__ import annotations
