@@ -27,6 +27,9 @@ KINDS = ("language_model", "translation", "forecast", "speech", "memory")
 NEEDED = {"translation": "sentencepiece", "speech": "soundfile"}
 """The packages of extras without which a kind cannot be trained."""
 
+STEPS = {"translation": 10_000, "speech": 20_000}
+"""Sequence steps that it takes until the answers of a small network are not empty; 2,000 of the others."""
+
 
 def workload_of(kind: str, folder: Path) -> dict[str, Any]:
     """Return a small workload of a kind, its data written into the folder."""
@@ -72,8 +75,8 @@ def small_spec(kind: str, folder: Path, **train: Any) -> SweepSpec:
             "name": kind.replace("_", "-"),
             "workload": workload_of(kind, folder),
             "space": {"truncation_length": [4, 8]},
-            "train": {"hidden_size": 16, "batch_size": 4, **train},
-            "budget": {"trials": 1, "sequence_steps": 2000, "evaluations": 1},
+            "train": {"hidden_size": 16, "batch_size": 4, "learning_rate": 0.02, **train},
+            "budget": {"trials": 1, "sequence_steps": STEPS.get(kind, 2000), "evaluations": 1},
         }
     )
 

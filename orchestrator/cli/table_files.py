@@ -88,7 +88,8 @@ def json_lines(table: pd.DataFrame) -> str:
     """
     cells = table.replace([math.inf, -math.inf], math.nan).astype(object)
     rows = cells.where(cells.notna(), None).to_dict("records")
-    return "".join(f"{json.dumps(row, ensure_ascii=False, default=str)}\n" for row in rows)
+    write = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=str).encode
+    return "".join(f"{write(row)}\n" for row in rows)
 
 
 def format_table(table: pd.DataFrame) -> str:

@@ -65,11 +65,11 @@ WRONG: dict[str, list[tuple[dict[str, list[Any]], dict[str, Any], str]]] = {
     ],
     "translation": [
         ({"source": ["number 1"]}, {"beam_width": 0}, "beam_width must be from 1 to"),
-        ({"source": ["number 1", None]}, {}, "source: None in row 2 is no text"),
+        ({"source": ["number 1", None]}, {}, "in row 2 is no text"),
     ],
     "forecast": [
         ({"date": ["2024-01-01"], "demand": ["much"]}, {}, "demand"),
-        ({"date": [], "demand": []}, {}, "history: 0 rows; at least"),
+        ({"date": [], "demand": []}, {}, "history: no rows"),
     ],
     "speech": [
         ({"audio": [[0.0, 0.5]], "sample_rate": [3]}, {}, "row 1: one channel at 1,000 Hz or more is needed"),
