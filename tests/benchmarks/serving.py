@@ -33,7 +33,7 @@ from tests.orchestrator.registering import train_and_register_all
 from tests.serving import KINDS, columns_of, served, small_spec, whistle
 
 HIDDEN = 128
-WARM_UP, ROUNDS, REQUESTS, CLIENTS = 16, 5, 80, (1, 8)
+WARM_UP, ROUNDS, REQUESTS, CLIENTS = 16, 5, 40, (1, 8)
 """Each figure is of ROUNDS * REQUESTS requests."""
 OPTIONS: dict[str, dict[str, Any]] = {"language_model": {"length": 50}}
 ASKED: dict[str, dict[str, list[Any]]] = {"speech": {"audio": [whistle("abcabcab").tolist()], "sample_rate": [8000]}}
@@ -64,7 +64,7 @@ def main() -> None:
 def measure(kind: str, folder: Path) -> None:
     """Serve a workload's model and the bare one, ask them in turns, and print what they take."""
     settings = Settings.load({"runs": folder / "runs"}, environ={})
-    spec = small_spec(kind, folder, hidden_size=HIDDEN)
+    spec = small_spec(kind, folder, hidden_size=HIDDEN, learning_rate=0.005)
     train_and_register_all(settings, spec, {"truncation_length": 4})
     model = load_predictions(settings, spec.name)
     assert model.example is not None
