@@ -27,8 +27,8 @@ KINDS = ("language_model", "translation", "forecast", "speech", "memory")
 NEEDED = {"translation": "sentencepiece", "speech": "soundfile"}
 """The packages of extras without which a kind cannot be trained."""
 
-STEPS = {"translation": 10_000, "speech": 20_000}
-"""Sequence steps that it takes until the answers of a small network are not empty; 2,000 of the others."""
+STEPS = {"translation": 10_000, "speech": 20_000, "memory": 20_000}
+"""Sequence steps that it takes until a small network answers rightly; 2,000 of the others."""
 
 
 def workload_of(kind: str, folder: Path) -> dict[str, Any]:

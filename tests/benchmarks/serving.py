@@ -13,6 +13,7 @@ import http.client
 import json
 import math
 import statistics
+import sys
 import tempfile
 import threading
 import time
@@ -51,12 +52,12 @@ class Side:
 
 
 def main() -> None:
-    """Measure every workload, and print a table."""
+    """Measure the workloads named, or all, and print a table."""
     torch.set_num_threads(1)
     columns = ("clients", "median", "99th", "requests/s", "bare: median", "99th", "requests/s", "median is", "requests")
     print("| workload | " + " | ".join(columns) + " |")
     print("| --- |" + " ---: |" * len(columns))
-    for kind in KINDS:
+    for kind in sys.argv[1:] or KINDS:
         with tempfile.TemporaryDirectory() as folder:
             measure(kind, Path(folder))
 
@@ -105,6 +106,7 @@ def pack_bare(model: LoadedModel, columns: Mapping[str, Any], options: Mapping[s
         python_model=str(Path(__file__).with_name("bare_model.py")),
         artifacts={"calls": str(folder / "calls.pt")},
         signature=model.signature,
+        input_example=table,
         pip_requirements=["mlflow", "torch", "pandas"],
     )
 
