@@ -66,7 +66,7 @@ def measure(kind: str, folder: Path) -> None:
     """Serve a workload's model and the bare one, ask them in turns, and print what they take."""
     settings = Settings.load({"runs": folder / "runs"}, environ={})
     spec = small_spec(kind, folder, hidden_size=HIDDEN, learning_rate=0.005)
-    train_and_register_all(settings, spec, {"truncation_length": 4})
+    train_and_register_all(settings, spec, {"truncation_length": 8})
     model = load_predictions(settings, spec.name)
     assert model.example is not None
     columns, options = ASKED.get(kind) or columns_of(model.example), OPTIONS.get(kind, {})

@@ -102,7 +102,7 @@ def registered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Registered
 
 def register(settings: Settings, kind: str, folder: Path) -> Registered:
     spec = small_spec(kind, folder)
-    train_and_register_all(settings, spec, {"truncation_length": 4})
+    train_and_register_all(settings, spec, {"truncation_length": 8})
     example = load_predictions(settings, spec.name).example
     assert example is not None
     columns, options = ROWS.get(kind) or columns_of(example), OPTIONS.get(kind, {})
