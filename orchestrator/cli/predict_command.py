@@ -15,7 +15,7 @@ from orchestrator.cli.assignments import read_scalar, split_assignments
 from orchestrator.cli.options import as_json, flags_given, with_settings
 from orchestrator.cli.predict_model import Usable, find_model, prompt_column, prompt_flag
 from orchestrator.cli.sound_files import read_recordings, wants_recordings
-from orchestrator.cli.table_files import format_table, read_table, write_table
+from orchestrator.cli.table_files import format_table, json_lines, read_table, write_table
 from orchestrator.errors import UserError
 from orchestrator.settings import Settings
 
@@ -97,9 +97,7 @@ def answer(
         write_table(answers, output)
         click.echo(f"{len(answers)} rows in {output}", err=True)
     elif as_json:
-        # Ten decimals, pandas' own choice, would be nought of what is small.
-        text = answers.to_json(orient="records", lines=True, force_ascii=False, double_precision=15)
-        click.echo(text, nl=False)
+        click.echo(json_lines(answers), nl=False)
     elif sys.stdout.isatty():
         click.echo(format_table(answers))
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -60,7 +61,7 @@ class Stack(nn.Module):
         before: tuple[CellState, ...] = state if state is not None else (None,) * len(self.layers)
         after: list[CellState] = []
         hidden = inputs
-        with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=self.in_bfloat16):
+        with torch.autocast(inputs.device.type, torch.bfloat16) if self.in_bfloat16 else nullcontext():
             for layer, norm, dropout, layer_state in zip(self.layers, self.norms, self.dropouts, before, strict=True):
                 hidden, new_state = layer(hidden, layer_state)
                 hidden = dropout(norm(hidden))

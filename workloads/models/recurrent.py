@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import torch
@@ -48,7 +49,7 @@ class RecurrentNetwork(nn.Module):
 
     def forward(self, inputs: Tensor, state: State = None) -> tuple[Tensor, State]:
         """Run one window; see the class for shapes."""
-        with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=self.in_bfloat16):
+        with torch.autocast(inputs.device.type, torch.bfloat16) if self.in_bfloat16 else nullcontext():
             outputs, after = self._run(inputs, state)
         return outputs.float() if self.in_bfloat16 else outputs, after
 
