@@ -11,16 +11,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from workloads.bptt.state import State
 from workloads.checkpoint import trained_network
 from workloads.data.stream import TokenStream
-from workloads.data.text import encode, join, tokenize
+from workloads.data.text import join
 from workloads.evaluation import mean_loss
 from workloads.hyperparameters import Hyperparameters
 from workloads.models.recurrent import RecurrentNetwork
-
-NO_TEMPERATURE = 1e-6
-"""Below it the likeliest token is all there is, and numbers overflow."""
+from workloads.tasks.text_stream import TextStream
 
 
 def make_network(h: Hyperparameters, facts: Mapping[str, Any]) -> RecurrentNetwork:
@@ -91,24 +88,15 @@ class TextPredictor:
         ]
         return {"prompt": list(columns["prompt"]), "text": texts}
 
-    @torch.inference_mode()
+    def stream(self) -> TextStream:
+        """Return the model to be fed piece by piece, to write on where asked to."""
+        return TextStream(self.network, self.vocabulary, self.unit)
+
     def _continue(self, prompt: str, length: int, temperature: float, *, seed: int) -> str:
-        generator = torch.Generator().manual_seed(seed)  # of its own: a text does not depend on the rows before
-        tokens = tokenize(prompt, self.unit)
-        numbers = encode(tokens, self.vocabulary).astype(np.int64) if tokens else np.zeros(1, np.int64)
-        inputs = torch.from_numpy(numbers)[:, None]  # (time, batch 1)
-        state: State = None
-        made: list[str] = []
-        for _ in range(length):
-            outputs, state = self.network(inputs, state)
-            logits = outputs[-1, 0]  # (vocabulary,)
-            logits[0] = -math.inf  # the unknown token is no text
-            if temperature < NO_TEMPERATURE:
-                inputs = logits.argmax().reshape(1, 1)
-            else:
-                weights = torch.softmax((logits - logits.max()) / temperature, 0)
-                inputs = torch.multinomial(weights, 1, generator=generator).reshape(1, 1)
-            made.append(self.vocabulary[int(inputs)])
+        stream = self.stream()
+        stream.feed(prompt)
+        stream.finish()
+        made = list(stream.write(length, temperature, seed=seed))
         if not made:
             return prompt
         between = " " if self.unit == "word" and prompt and prompt[-1] not in " \n" and made[0] != "\n" else ""
