@@ -4,7 +4,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help install sweep ui test check test-slow bench bench-adaptive bench-cost lock clean
+# Where Python is told to keep nothing compiled, each process takes seconds longer to start: torch alone three.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: help install sweep ui test check test-slow test-cluster chaos bench bench-adaptive bench-cost bench-report lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -33,7 +36,7 @@ ui: .venv/.installed ## Open the MLflow UI on what was run here
 	$(BIN)/bptt ui
 
 test: .venv/.installed-dev ## Run the tests (under 10 minutes on 2 cores)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 check: .venv/.installed-dev ## Lint, types, import contracts
 	$(BIN)/ruff format --check .
@@ -44,6 +47,12 @@ check: .venv/.installed-dev ## Lint, types, import contracts
 test-slow: .venv/.installed-dev ## Run the tests that take minutes: killed drivers, clean environments, the memory tasks
 	$(BIN)/python -m pytest -m slow --timeout 1500
 
+test-cluster: .venv/.installed-dev ## Run sweeps on several hosts in namespaces of this machine, every fault once (root, 15 minutes)
+	$(BIN)/python -m pytest -m cluster tests/cluster -s
+
+chaos: .venv/.installed-dev ## Let fifty faults happen to sweeps on three nodes; print what they did (root, half an hour)
+	$(BIN)/python -m tests.cluster.chaos --faults 50 --seed 1
+
 bench: .venv/.installed-dev ## Measure the cost of the machine round the training, and the training loop
 	$(BIN)/python -m tests.benchmarks
 
@@ -52,6 +61,9 @@ bench-adaptive: .venv/.installed-dev ## Measure adaptive truncation beside fixed
 
 bench-cost: .venv/.installed-dev ## Predict memory and time of 50 settings, train them, and compare (15 minutes)
 	$(BIN)/python -m tests.benchmarks.cost
+
+bench-report: .venv/.installed-dev ## Build the HTML report of 500 trials of 100 evaluations, and measure it
+	$(BIN)/python -m tests.benchmarks.report
 
 lock: ## Pin the whole tree anew, from what pyproject.toml allows
 	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import logging
 import os
 import re
 import struct
@@ -16,7 +15,8 @@ from typing import Any, TypeVar
 
 from pyarrow import fs
 
-from orchestrator.errors import UserError, presentable
+from orchestrator.errors import UserError
+from orchestrator.outage import Outage, sit_out
 from workloads.protocol import UnusableCheckpoint
 
 Result = TypeVar("Result")
@@ -32,8 +32,6 @@ PASSING = re.compile(
 """How pyarrow's errors name faults of an object store that may pass; refused keys and absent buckets do not."""
 MARK, TRAILER = b"bptt-ckp", struct.Struct(">8sQ32s")
 """Behind the content of each file: a mark, the length of the content in bytes, and BLAKE2 over both."""
-
-log = logging.getLogger(__name__)
 
 
 def seal(content: bytes) -> bytes:
@@ -60,7 +58,7 @@ class StoredFile:
     """One file as the storage lists it."""
 
     name: str
-    """From the storage's folder on: `trial-00001/evaluation-1.ckpt`."""
+    """From the storage's folder on: `trial-00001/evaluation-00001-18ebbbf6e6007a80.ckpt`."""
     size_bytes: int
     age_s: float
 
@@ -69,6 +67,8 @@ class CheckpointStorage:
     """Files under one folder given as a URI (file, s3, gs); options of the URI stand behind a `?`."""
 
     def __init__(self, folder: str, below: str = "") -> None:
+        if "://" not in folder:
+            folder = str(Path(folder).expanduser().absolute())
         base, question, options = folder.partition("?") if "://" in folder else (folder, "", "")
         self._base, self._options, self._below = base.rstrip("/"), question + options, below
         # Files are told by their place alone: the keys of an object store do not belong beside every evaluation.
@@ -184,16 +184,11 @@ class CheckpointStorage:
 
 def patiently(work: Callable[[], Result]) -> Result:
     """Return what `work` returns, tried anew for about a minute while an object store is busy or away; then OSError."""
-    began, pause = time.monotonic(), FIRST_PAUSE_S
-    while True:
-        try:
-            return work()
-        except OSError as error:
-            waited = time.monotonic() - began
-            if not PASSING.search(str(error)):
-                raise
-            if waited + pause > PATIENCE_S:
-                raise OSError(f"tried for {waited:.0f} s: {error}") from error
-            log.warning("bptt: the checkpoints' storage is busy or away; waiting: %s", presentable(str(error))[:300])
-        time.sleep(pause)
-        pause = min(2 * pause, LONGEST_PAUSE_S)
+    busy = Outage(
+        words="the checkpoints' storage is busy or away",
+        passes=lambda error: isinstance(error, OSError) and PASSING.search(str(error)) is not None,
+        patience_s=PATIENCE_S,
+        pauses_s=(FIRST_PAUSE_S, LONGEST_PAUSE_S),
+        give_up=lambda waited_s, why: OSError(f"tried for {waited_s:.0f} s: {why}"),
+    )
+    return sit_out(busy, work)

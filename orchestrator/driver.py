@@ -12,7 +12,7 @@ from typing import Any
 
 from orchestrator.checkpoints import CheckpointStorage
 from orchestrator.cost import REMEMBERED, Expectation, expect, sizes_of
-from orchestrator.errors import BpttError, LeaseLost, SpecChanged, SweepNotFound, UserError, presentable
+from orchestrator.errors import BpttError, LeaseLost, SpecChanged, SweepNotFound, Unreachable, UserError, presentable
 from orchestrator.executors.base import Executor
 from orchestrator.lease import Lease, LeaseKeeper
 from orchestrator.ledger import DriverRow, Ledger, SweepRow
@@ -20,10 +20,12 @@ from orchestrator.retention import Retention
 from orchestrator.settings import Settings
 from orchestrator.spec import Resources, SweepSpec, difference, is_of_resources, spec_from
 from orchestrator.steering import Steering
-from orchestrator.study import SweepStudy, has_trials
+from orchestrator.stints import Stints
+from orchestrator.study import ENVIRONMENT, SweepStudy, has_trials
 from orchestrator.sweep import Event, Sweep
 from orchestrator.tracking.base import Model, Tracker
 from orchestrator.trial import Job, TrialRecord, best_trial
+from orchestrator.versions import versions
 from orchestrator.wishes import specs_before
 from workloads.protocol import Dataset, Workload
 
@@ -92,7 +94,10 @@ class Driver:
         self.tracker.open(as_it_began(self.ledger, self.spec), dataset, trials)
         steering = Steering(self.ledger, self.spec.name, self.lease.owner)
         retention = Retention(self.spec, checkpoints, self.settings.keep)
-        sweep = Sweep(study, self.executor, self.tracker, checkpoints, self.keeper, steering, retention, trials=trials)
+        stints = Stints(self.ledger, self.spec.name, self.lease.owner)
+        sweep = Sweep(
+            study, self.executor, self.tracker, checkpoints, self.keeper, steering, retention, stints, trials=trials
+        )
         for _ in steering.listen(sweep, now=True):  # a wish may be for more than a sweep that is complete has
             pass
         self.spec = study.spec
@@ -100,6 +105,7 @@ class Driver:
             expected = self._expect(dataset)
             sweep.room, self.notes = expected.room, [*self.notes, *expected.notes]
             self.executor.open(self._job(dataset, checkpoints.folder, expected.resources))
+            study.durable.describe(ENVIRONMENT, {"versions": versions(), "cpus": expected.resources.cpus})
         return sweep
 
     def _expect(self, dataset: Dataset) -> Expectation:
@@ -208,7 +214,8 @@ class Driver:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         if self.outcome is None:
             # A sweep that broke down can go on: only a fault of its own making ends it.
-            self._break_off("failed" if isinstance(error, BpttError) else "interrupted", error)
+            can_go_on = isinstance(error, Unreachable) or not isinstance(error, BpttError)
+            self._break_off("interrupted" if can_go_on else "failed", error)
         else:
             self.keeper.stop()
             self.lease.give_back(self.outcome.state, self.outcome.message)
@@ -217,8 +224,10 @@ class Driver:
         message = presentable(str(error)) if isinstance(error, Exception) else ""
         with contextlib.suppress(Exception):
             self.executor.close()
-        if not isinstance(error, LeaseLost):  # after that, what MLflow shows is the other driver's to say
-            with contextlib.suppress(Exception):
+        with contextlib.suppress(Exception):
+            if isinstance(error, LeaseLost):
+                self.tracker.abandon()
+            else:
                 self.tracker.close({"state": state, "message": message, "best": None, "model": None}, 5.0)
         self.keeper.stop()
         self.lease.give_back(state, message)

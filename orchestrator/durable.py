@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from sqlalchemy import event, make_url, select
+from sqlalchemy import event, select
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 
+from orchestrator.databases import engine_options
 from orchestrator.errors import LeaseLost
 from orchestrator.ledger import TAKEN_OVER, Ledger, sweeps
 from orchestrator.patience import patiently
@@ -24,15 +25,18 @@ if TYPE_CHECKING:
     from optuna.storages import RDBStorage
     from optuna.trial import FrozenTrial, TrialState
 
+Direction = Literal["minimize", "maximize"]
+
 
 class DurableStudy:
-    """One sweep's trials in the database, by their numbers."""
+    """One sweep's trials in the database, by their numbers; its study is entered there if it is new."""
 
-    def __init__(self, ledger: Ledger, name: str, owner: str) -> None:
+    def __init__(self, ledger: Ledger, name: str, owner: str, *, directions: Sequence[Direction]) -> None:
         self.storage = open_storage(ledger.url)
+        fence(self.storage.engine, name, owner)  # before anything is written
+        enter_study(self.storage, name, directions=directions)
         self._id = self.storage.get_study_id_from_name(name)
         self._trials: dict[int, int] = {}  # ids of those under way
-        fence(self.storage.engine, name, owner)
 
     def trials(self) -> list[FrozenTrial]:
         """Return every trial, in the order of their numbers; those under way can be written from then on."""
@@ -72,6 +76,10 @@ class DurableStudy:
         """Keep what a sampler noted on the study."""
         patiently(lambda: self.storage.set_study_system_attr(self._id, key, value))
 
+    def describe(self, key: str, value: Any) -> None:
+        """Note something on the study, for people."""
+        patiently(lambda: self.storage.set_study_user_attr(self._id, key, value))
+
     def end(self, number: int, state: TrialState, values: Sequence[float] | None) -> None:
         """End a trial."""
         trial = self._trials[number]
@@ -85,6 +93,16 @@ class DurableStudy:
 
         patiently(tell, again=tell_unless_told)
         del self._trials[number]
+
+
+def enter_study(storage: RDBStorage, name: str, *, directions: Sequence[Direction]) -> None:
+    """Enter a study, or recognise it; one that has no trials yet is made anew where its objectives were changed."""
+    import optuna
+
+    study = optuna.create_study(study_name=name, storage=storage, directions=directions, load_if_exists=True)
+    if [direction.name.lower() for direction in study.directions] != list(directions) and not study.trials:
+        optuna.delete_study(study_name=name, storage=storage)
+        optuna.create_study(study_name=name, storage=storage, directions=directions)
 
 
 def fence(engine: Engine, name: str, owner: str) -> None:
@@ -103,11 +121,9 @@ def open_storage(url: str) -> RDBStorage:
     """Return Optuna's storage on the sweeps' database."""
     from optuna.storages import RDBStorage
 
-    # A server that was restarted has closed the connections that are kept open here.
-    options: dict[str, Any] = {"pool_pre_ping": make_url(url).get_backend_name() != "sqlite"}
     try:
-        return RDBStorage(url, engine_kwargs=options)
+        return RDBStorage(url, engine_kwargs=engine_options(url))
     except (IntegrityError, OperationalError, ProgrammingError):
         # Another process was making the tables of a new database at the same moment; by now it has.
         time.sleep(1.0)
-        return RDBStorage(url, engine_kwargs=options)
+        return RDBStorage(url, engine_kwargs=engine_options(url))

@@ -12,6 +12,7 @@ __all__ = [
     "SpecError",
     "SweepHeld",
     "SweepNotFound",
+    "Unreachable",
     "UserError",
     "masked",
     "presentable",
@@ -52,6 +53,10 @@ class SweepHeld(UserError):
 
 class SweepNotFound(UserError):
     """No sweep of this name is in the database."""
+
+
+class Unreachable(BpttError):
+    """What a sweep needs was away for longer than it could be waited for; nothing is lost, and the sweep can go on."""
 
 
 class LeaseLost(BpttError):

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.looks import looks_of
 from orchestrator.pages import Block, Paragraph, Table
 from orchestrator.wording import percent
 
@@ -171,10 +172,11 @@ def draw(found: Mapping[str, GradientHorizon]) -> Figure:
 
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
-    for name, horizon in found.items():
+    for name, look in looks_of(list(found)).items():
+        horizon, style = found[name], {"color": look.color, "marker": look.marker, "linestyle": look.dashes}
         largest = max(horizon.norms.values())
-        left.plot(list(horizon.norms), [norm / largest for norm in horizon.norms.values()], marker="o", label=name)
-        right.plot(list(horizon.biases), list(horizon.biases.values()), marker="o", label=name)
+        left.plot(list(horizon.norms), [norm / largest for norm in horizon.norms.values()], label=name, **style)
+        right.plot(list(horizon.biases), list(horizon.biases.values()), label=name, **style)
     left.set(xscale="log", yscale="log", xlabel="steps back", ylabel="gradient norm / its largest", ylim=(1e-6, 2))
     left.axhline(NEGLIGIBLE, color="grey", linestyle=":")
     right.set(xscale="log", xlabel="truncation length", ylabel="estimated relative bias", ylim=(0, 1.05))

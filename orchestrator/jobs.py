@@ -129,6 +129,8 @@ class JobsServer:
 
     def follow(self, name: str) -> Iterator[str]:
         """Yield what a job has written and goes on to write, in pieces, until it ends."""
+        from aiohttp import ClientError  # of what Ray's client comes with
+
         seen = breaks = 0
         while True:
             position = 0
@@ -140,7 +142,7 @@ class JobsServer:
                         yield piece[max(len(piece) - (position - seen), 0) :]
                         seen, breaks = position, 0
                 return
-            except (RuntimeError, OSError) as error:
+            except (RuntimeError, OSError, ClientError) as error:
                 breaks += 1
                 if breaks >= MOST_BREAKS:
                     raise BpttError(f"address: {self.address}: {name}'s lines stopped coming: {error}") from error

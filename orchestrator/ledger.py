@@ -1,4 +1,4 @@
-"""Tables beside Optuna's in the sweeps' database: sweeps, their drivers, evaluations acknowledged, and users' wishes.
+"""Tables beside Optuna's in the sweeps' database: sweeps, drivers, evaluations acknowledged, who trained what, wishes.
 
 Optuna keeps trials, parameters and the reported values. What it has no place for is here: the spec, the lease of the
 driver, and the whole Progress of each evaluation, so that a sweep can be taken up from the database alone.
@@ -32,7 +32,7 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.schema import CreateTable
 
-from orchestrator.databases import database_time, tune_sqlite
+from orchestrator.databases import database_time, engine_options, tune_sqlite
 from orchestrator.errors import LeaseLost, SpecChanged, SweepNotFound, UserError
 from orchestrator.patience import patiently
 from orchestrator.processes import is_gone
@@ -108,6 +108,20 @@ wishes = Table(
     Column("created", Float, nullable=False),
     Column("state", String(20), nullable=False),
     Column("answer", Text, nullable=False, default=""),
+)
+
+
+stints = Table(
+    "bptt_stint",
+    metadata,
+    Column("sweep", String(63), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("trial", Integer, nullable=False),
+    Column("worker", String(200), nullable=False),
+    Column("owner", String(200), nullable=False),
+    Column("began", Float, nullable=False),
+    Column("ended", Float),
+    Column("how", String(20), nullable=False, default=""),
 )
 
 
@@ -282,7 +296,7 @@ def open_database(url: str) -> Engine:
         parsed = make_url(url)
         if parsed.get_backend_name() == "sqlite" and parsed.database:
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-        engine = create_engine(parsed, pool_pre_ping=parsed.get_backend_name() != "sqlite")
+        engine = create_engine(parsed, **engine_options(url))
         with engine.connect():
             return engine
     except (SQLAlchemyError, ImportError, OSError, ValueError) as error:

@@ -18,7 +18,7 @@ from typing import Any
 import orchestrator
 import workloads
 from orchestrator.errors import UserError, masked
-from orchestrator.settings import PREFIX, Settings
+from orchestrator.settings import IN_FILE, PREFIX, Settings
 from orchestrator.spec import SweepSpec
 from workloads.options import is_import_path
 
@@ -47,6 +47,7 @@ class Submission:
         UserError where something would be kept on one node only, and that is not allowed.
         """
         travelled = {PREFIX + name.upper(): str(value) for name, value in self.settings.items()}
+        travelled = {name: value for name, value in travelled.items() if not environ.get(name + IN_FILE)}
         settings = Settings.load({"ray_address": "auto"}, {**travelled, **{k: v for k, v in environ.items() if v}})
         kept_here = [name for name in ("study_url", "checkpoints", "tracking_uri") if is_of_one_machine(settings, name)]
         if kept_here and not self.allow_local:
@@ -72,6 +73,8 @@ def travelling(settings: Settings, *, allow_local: bool) -> dict[str, Any]:
         if not holds_secret(value := str(getattr(settings, name)))
         and (allow_local or not (is_of_one_machine(settings, name) or is_loopback(value)))
     }
+    if settings.keep != "best":
+        chosen["keep"] = settings.keep
     if settings.memory_gb is not None:
         chosen["memory_gb"] = settings.memory_gb
     if allow_local:

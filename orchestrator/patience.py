@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-import time
 from collections.abc import Callable
 from typing import TypeVar
 
 from sqlalchemy.exc import InterfaceError, OperationalError
 
-from orchestrator.errors import BpttError, presentable
+from orchestrator.errors import Unreachable
+from orchestrator.outage import Outage, sit_out
 
 Result = TypeVar("Result")
 
@@ -29,21 +28,14 @@ def patiently(work: Callable[[], Result], *, again: Callable[[], Result] | None 
     """Return what `work` returns, tried anew for as long as the database is away.
 
     Where a connection breaks before the answer, it is unknown whether the transaction was committed: `again` is called
-    in place of work that would do harm twice. Raises BpttError where the database stays away for PATIENCE_S.
+    in place of work that would do harm twice. Raises Unreachable where the database stays away for PATIENCE_S.
     """
-    began, pause = time.monotonic(), FIRST_PAUSE_S
-    while True:
-        try:
-            return work()
-        except Exception as error:
-            if not is_away(error):
-                raise
-            waited = time.monotonic() - began
-            why = presentable(str(error.__cause__ or error))[:200]
-            if waited > PATIENCE_S:
-                raise BpttError(f"the sweeps' database is away for {waited:.0f} s: {why}; nothing is lost") from error
-            if pause == FIRST_PAUSE_S:
-                # Not by logging: what Optuna brings along to change its tables switches off the loggers there are.
-                sys.stderr.write(f"bptt: the sweeps' database is away; waiting for it: {why}\n")
-        time.sleep(pause)
-        work, pause = again or work, min(2 * pause, LONGEST_PAUSE_S)
+    words = "the sweeps' database is away"
+    away = Outage(
+        words=words,
+        passes=is_away,
+        patience_s=PATIENCE_S,
+        pauses_s=(FIRST_PAUSE_S, LONGEST_PAUSE_S),
+        give_up=lambda waited_s, why: Unreachable(f"{words} for {waited_s:.0f} s: {why}; nothing is lost"),
+    )
+    return sit_out(away, work, again=again)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.spec import SweepSpec
@@ -60,3 +62,11 @@ def make_pruner(spec: SweepSpec) -> BasePruner:
     }
     pruner: BasePruner = made[spec.search.pruner]()
     return pruner
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Keep Optuna's notes to programmers (experimental features, fallbacks to random) from a user's terminal."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

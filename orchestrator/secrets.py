@@ -17,7 +17,7 @@ SHORTEST = 6
 """Characters. A shorter one, taken out wherever it stands, would take words out of messages that hold no secret."""
 
 IN_URL = re.compile(r"://([^\s/:@]*):(\S*)@")
-IN_QUERY = re.compile(r"(?i)([?&](?:ssl)?(?:password|token|secret\w*|\w*_key(?:_id)?)=)([^&\s'\"]+)")
+IN_QUERY = re.compile(r"(?i)([?&](?:ssl)?(?:password|\w*token|secret\w*|\w*_key(?:_id)?)=)([^&\s'\"]+)")
 IN_STORE = re.compile(r"(?i)\b(s3|gs|gcs)://[^\s/:@]+:\*\*\*@")
 """The keys of an object store, of which the first one is not a user's name."""
 

@@ -8,10 +8,13 @@ from contextlib import contextmanager
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.storages import InMemoryStorage
+from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 OF_ITS_SPACE = "cma:"
 """Attributes in which CMA-ES keeps a distribution over the space that it was asked in."""
+VERDICT = "trainable"
+"""The constraint of Optuna's that an infeasible trial breaks."""
 
 
 class SeenBySamplers(InMemoryStorage):
@@ -77,6 +80,25 @@ class SeenBySamplers(InMemoryStorage):
             self.space.get(name) == distribution or isinstance(distribution, CategoricalDistribution)
             for name, distribution in trial.distributions.items()
         )
+
+
+def as_seen(frozen: FrozenTrial, worst: list[float] | None, *, is_infeasible: bool) -> FrozenTrial:
+    """Return a trial of the database as samplers are to see it, with the `worst` values where it has to have some."""
+    seen = copy.deepcopy(frozen)
+    if worst is not None:
+        seen.state, seen.values = TrialState.COMPLETE, worst
+    if worst is not None or not is_infeasible:
+        # A verdict left by a driver that was killed while it told the trial, which then went on, counts no more.
+        for key in [key for key in seen.system_attrs if key.endswith(f":{VERDICT}")]:
+            del seen.system_attrs[key]
+    return seen
+
+
+def worst_values(study: Study) -> list[float] | None:
+    """Return the worst values that any trial has in each objective; None where no trial has any."""
+    values = [trial.values for trial in study.get_trials(deepcopy=False) if trial.values is not None]
+    worst = [min if direction.name == "MAXIMIZE" else max for direction in study.directions]
+    return [pick(column) for pick, column in zip(worst, zip(*values, strict=True), strict=True)] if values else None
 
 
 def with_choices(trial: FrozenTrial, choices: Mapping[str, BaseDistribution]) -> FrozenTrial:

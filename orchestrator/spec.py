@@ -1,17 +1,13 @@
-"""The sweep file: what it may say, read strictly, every error in one line that names the field."""
+"""The spec of a sweep: what a sweep file may say, checked strictly, every error in one line that names the field."""
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 import re
 from collections.abc import Mapping
-from importlib import resources
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 import workloads
@@ -185,26 +181,17 @@ class SweepSpec(BaseModel):
         return self.model_copy(update={"objective": objective})
 
 
-def read_spec(text: str, source: str = "sweep file") -> SweepSpec:
-    """Parse and check a sweep file, all but the data: structure, space, and every corner by the workload itself.
-
-    Raises SpecError in one line that names the field, the value and what is allowed.
-    """
+def stored_spec(given: Mapping[Any, Any]) -> SweepSpec:
+    """Read a sweep that was checked before, for those who look: the workload may be a user's own and not here."""
     try:
-        given = yaml.load(text, Loader=StrictLoader)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise SpecError(f"{source}: not YAML: {_one_line(error)}") from error
-    if not isinstance(given, dict):
-        raise SpecError(f"{source}: a mapping of name, workload, space and so on is needed; see `bptt init`")
-    return spec_from(given)
+        return SweepSpec.model_validate(given)
+    except ValidationError as error:
+        raise SpecError(_explain(error)) from error
 
 
 def spec_from(given: Mapping[Any, Any]) -> SweepSpec:
-    """Check a sweep given as plain values; see `read_spec`."""
-    try:
-        spec = SweepSpec.model_validate(given)
-    except ValidationError as error:
-        raise SpecError(_explain(error)) from error
+    """Check a sweep given as plain values; see `sweep_file.read_spec`."""
+    spec = stored_spec(given)
     _check_space(spec)
     workload = spec.load_workload()
     for chosen in corners(spec.space):
@@ -247,30 +234,8 @@ def _in_space(message: str, chosen: Mapping[str, Any]) -> str:
     return f"space.{name}{colon}{rest}" if block == "train" and name in chosen else message
 
 
-class StrictLoader(yaml.SafeLoader):
-    """YAML as people write it: 1e-4 is a number, and a key given twice is a mistake."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Refuse a key given twice, and anything but plain keys."""
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, (str, int, float, bool, type(None))):
-                raise yaml.YAMLError(f"line {key_node.start_mark.line + 1}: a key must be a plain word")
-            if key in seen:
-                raise yaml.YAMLError(f"line {key_node.start_mark.line + 1}: {key} is given twice")
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-StrictLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(?:[0-9][0-9_]*)(?:\.[0-9_]*)?[eE][-+]?[0-9]+$"),
-    list("-+0123456789"),
-)
-
-
-def _one_line(error: object) -> str:
+def one_line(error: object) -> str:
+    """Return what an error says, cut, on one line."""
     return " ".join(str(error).split())[:300]
 
 
@@ -284,13 +249,13 @@ def _explain(error: ValidationError) -> str:
             break
         path.pop()
     field = ".".join(path) or "sweep file"
-    message = _one_line(first["msg"].removeprefix("Value error, "))
+    message = one_line(first["msg"].removeprefix("Value error, "))
     if first["type"] == "missing":
         return f"{field}: missing"
     if first["type"] == "extra_forbidden":
         return f"{field}: unknown; {_allowed(path)}"
     given = first["input"]
-    shown = "" if isinstance(given, (dict, BaseModel)) else f"{_one_line(repr(given))}; "
+    shown = "" if isinstance(given, (dict, BaseModel)) else f"{one_line(repr(given))}; "
     return f"{field}: {shown}{message[:1].lower()}{message[1:]}"
 
 
@@ -329,32 +294,6 @@ def _flat(value: Any, path: str = "") -> dict[str, str]:
             found |= _flat(item, f"{path}.{key}" if path else str(key))
         return found
     return {path: json.dumps(value)}
-
-
-def find_spec(sweep: str) -> SweepSpec:
-    """Read the sweep file at a path, or the bundled sweep of that name; SpecError where there is neither."""
-    path = Path(sweep)
-    bundled = bundled_sweeps()
-    if not path.is_file() and sweep in bundled:
-        return read_spec(bundled[sweep], sweep)
-    try:
-        return read_spec(path.read_text(encoding="utf-8"), sweep)
-    except UnicodeDecodeError as error:
-        raise SpecError(f"{sweep}: not UTF-8 text") from error
-    except (OSError, ValueError) as error:
-        close = difflib.get_close_matches(sweep, bundled, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"bundled sweeps: {', '.join(sorted(bundled))}"
-        raise SpecError(f"{_one_line(sweep)}: no such sweep file; {hint}") from error
-
-
-def bundled_sweeps() -> dict[str, str]:
-    """Return the texts of the sweeps that come with the workloads, by name."""
-    folder = resources.files("workloads") / "sweeps"
-    return {
-        file.name.removesuffix(".yaml"): file.read_text(encoding="utf-8")
-        for file in folder.iterdir()
-        if file.name.endswith(".yaml")
-    }
 
 
 def grid_size(spec: SweepSpec) -> int:

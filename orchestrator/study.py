@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import time
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from orchestrator.durable import DurableStudy, open_storage
+from orchestrator.durable import Direction, DurableStudy, open_storage
 from orchestrator.errors import SweepNotFound, masked
 from orchestrator.ledger import Ledger
+from orchestrator.patience import patiently
 from orchestrator.pruning import FirstObjective
-from orchestrator.search import make_pruner, make_sampler
+from orchestrator.search import make_pruner, make_sampler, quietly
 from orchestrator.space import suggest
-from orchestrator.spec import SweepSpec, spec_from, trials_allowed
+from orchestrator.spec import SweepSpec, stored_spec, trials_allowed
 from orchestrator.trial import COSTS, TrialRecord, TrialState
 
 if TYPE_CHECKING:
@@ -28,8 +26,8 @@ if TYPE_CHECKING:
 
     from workloads.protocol import Progress
 
-Direction = Literal["minimize", "maximize"]
-
+ENVIRONMENT = "environment"
+"""What the sweep's driver ran last with: versions, and the CPUs of each trial."""
 PRUNED_AT = "pruned_at"
 """The evaluation at which a trial is pruned, noted before it is."""
 PAUSED_AT = "paused_at"
@@ -37,8 +35,6 @@ PAUSED_AT = "paused_at"
 PINNED = "pinned"
 WISH = "wish"
 """The number of the wish by which the user wanted a trial's setting."""
-VERDICT = "trainable"
-"""The constraint of Optuna's that an infeasible trial breaks."""
 BLIND_TO_INFEASIBLE = ("gp", "cmaes")
 """Samplers that look at complete trials alone; they are shown the worst value so far in an infeasible trial's place."""
 INFEASIBLE = (TrialState.DIVERGED, TrialState.OUT_OF_MEMORY)
@@ -69,8 +65,7 @@ class SweepStudy:
         self._memory = SeenBySamplers()
         self._memory.space = distributions_of(spec)
         with quietly():
-            open_study(open_storage(ledger.url), spec.name, directions=directions)
-            self.durable = DurableStudy(ledger, spec.name, owner)
+            self.durable = DurableStudy(ledger, spec.name, owner, directions=directions)
             self.study: Study = optuna.create_study(
                 study_name=spec.name,
                 storage=self._memory,
@@ -133,8 +128,14 @@ class SweepStudy:
     def _take_up(self, frozen: FrozenTrial, evaluations: list[Progress]) -> TrialRecord:
         import optuna
 
+        from orchestrator.seen import as_seen
+
         record = record_of(self.spec, frozen, evaluations)
-        memory_id = self._memory.create_new_trial(self._memory_study, template_trial=self._as_seen(frozen, record))
+        is_infeasible = record.state in INFEASIBLE
+        seen = as_seen(frozen, self._worst() if is_infeasible else None, is_infeasible=is_infeasible)
+        if self._first is not None:
+            seen.intermediate_values = {}  # TPE compares those of pruned trials, which it cannot with two objectives
+        memory_id = self._memory.create_new_trial(self._memory_study, template_trial=seen)
         entered = None if self._first is None else self._first.enter(frozen)
         self._know_choices(frozen)
         self._memory.is_narrowed |= any(
@@ -153,29 +154,11 @@ class SweepStudy:
                     self._report(frozen.number, progress)
         return record
 
-    def _as_seen(self, frozen: FrozenTrial, record: TrialRecord) -> FrozenTrial:
-        """Return a trial of the database as samplers are to see it."""
-        import optuna
-
-        seen = copy.deepcopy(frozen)
-        worst = self._worst() if record.state in INFEASIBLE else None
-        if worst is not None:
-            seen.state, seen.values = optuna.trial.TrialState.COMPLETE, worst
-        if worst is not None or record.state not in INFEASIBLE:
-            # A verdict left by a driver that was killed while it told the trial, which then went on, counts no more.
-            for key in [key for key in seen.system_attrs if key.endswith(f":{VERDICT}")]:
-                del seen.system_attrs[key]
-        if self._first is not None:
-            seen.intermediate_values = {}  # TPE compares those of pruned trials, which it cannot with two objectives
-        return seen
-
     def _worst(self) -> list[float] | None:
         """Return the worst values so far, where the sampler has to see some in place of an infeasible trial's."""
-        if self.spec.search.sampler not in BLIND_TO_INFEASIBLE:
-            return None
-        values = [trial.values for trial in self.study.get_trials(deepcopy=False) if trial.values is not None]
-        worst = [min if direction.name == "MAXIMIZE" else max for direction in self.study.directions]
-        return [pick(column) for pick, column in zip(worst, zip(*values, strict=True), strict=True)] if values else None
+        from orchestrator.seen import worst_values
+
+        return worst_values(self.study) if self.spec.search.sampler in BLIND_TO_INFEASIBLE else None
 
     def lacking(self, progress: Progress) -> str:
         """Say what an evaluation lacks of what `objective.cost` is known by; empty where it has it all."""
@@ -240,7 +223,7 @@ class SweepStudy:
 
     def wishes_met(self) -> dict[int, int]:
         """Return the trials begun because the user wanted their settings, by the number of the wish."""
-        trials = self.durable.trials()
+        trials = patiently(self.durable.trials)
         return {trial.user_attrs[WISH]: trial.number for trial in trials if WISH in trial.user_attrs}
 
     def _note(self, trial: TrialRecord, key: str, value: Any) -> None:
@@ -269,6 +252,8 @@ class SweepStudy:
     ) -> tuple[optuna.trial.TrialState, Sequence[float] | None]:
         """End a trial in memory; return the state and the values that the database is to have."""
         import optuna
+
+        from orchestrator.seen import VERDICT
 
         asked = self._under_way[trial.number]
         worst = self._worst() if state in INFEASIBLE else None
@@ -333,7 +318,7 @@ _STATES = {"COMPLETE": TrialState.COMPLETE, "PRUNED": TrialState.PRUNED, "FAIL":
 
 def read_sweep(ledger: Ledger, name: str) -> tuple[SweepSpec, list[TrialRecord]]:
     """Return the spec and all trials of a sweep, as someone who only looks; SweepNotFound where there is none."""
-    spec = spec_from(ledger.sweep(name).spec)
+    spec = stored_spec(ledger.sweep(name).spec)
     try:
         study = load_study(ledger, name)
     except SweepNotFound:
@@ -341,16 +326,6 @@ def read_sweep(ledger: Ledger, name: str) -> tuple[SweepSpec, list[TrialRecord]]
     trials = study.get_trials(deepcopy=False)  # before the evaluations: none of an ended trial may be missing
     recorded = ledger.evaluations(name)
     return spec, [record_of(spec, frozen, recorded.get(frozen.number, [])) for frozen in trials]
-
-
-def open_study(storage: optuna.storages.BaseStorage, name: str, *, directions: Sequence[Direction]) -> None:
-    """Enter a study, or recognise it; one that has no trials yet is made anew where its objectives were changed."""
-    import optuna
-
-    study = optuna.create_study(study_name=name, storage=storage, directions=directions, load_if_exists=True)
-    if [direction.name.lower() for direction in study.directions] != list(directions) and not study.trials:
-        optuna.delete_study(study_name=name, storage=storage)
-        optuna.create_study(study_name=name, storage=storage, directions=directions)
 
 
 def has_trials(ledger: Ledger, name: str) -> bool:
@@ -370,11 +345,3 @@ def load_study(ledger: Ledger, name: str) -> Study:
         return optuna.load_study(study_name=name, storage=open_storage(ledger.url))
     except KeyError as error:
         raise SweepNotFound(f"{name} has no trials yet") from error
-
-
-@contextmanager
-def quietly() -> Iterator[None]:
-    """Keep Optuna's notes to programmers (experimental features, fallbacks to random) from a user's terminal."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield

@@ -19,7 +19,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from orchestrator.errors import BpttError, SweepNotFound
 from orchestrator.ledger import Ledger
 
-ENDED = (0, 2, 130)
+REFUSED = 2
+"""Exit status of a driver that was asked for what cannot be; a database that is away looks like that too."""
+ENDED = (0, REFUSED, 130)
 """Exit statuses of a driver that meant to end: done, the user's mistake, stopped."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
 MOST_STARTS = 6
@@ -96,7 +98,7 @@ class Supervisor:
             seen = self.look()
             if self.stopping.is_set():
                 return 130 if status < 0 else status
-            if status in ENDED or (seen is not None and not can_go_on(seen)):
+            if (status in ENDED and not (status == REFUSED and seen is None)) or (seen and not can_go_on(seen)):
                 return status if status >= 0 else 1
             how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"broke down (exit {status})"
             pause_s = patience.pause_s(self._evaluations(seen))
@@ -106,7 +108,8 @@ class Supervisor:
             self.say(f"the driver {how}; another takes over in {pause_s:g} s")
             if self.stopping.wait(pause_s):
                 return 130
-            if self.look() not in (seen, None):
+            now = self.look()
+            if now is not None and (not can_go_on(now) if seen is None else now != seen):
                 self.say("in the meantime someone else has stopped the sweep or taken it over")
                 return 0
             again = True

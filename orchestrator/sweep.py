@@ -16,13 +16,15 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from orchestrator.checkpoints import CheckpointStorage
-from orchestrator.errors import BpttError
+from orchestrator.errors import BpttError, Unreachable
 from orchestrator.executors.base import Executor
 from orchestrator.lease import LeaseKeeper
+from orchestrator.places import Places
 from orchestrator.promotion import Promotion
-from orchestrator.retention import CHECKPOINTS_KEPT, Retention
+from orchestrator.retention import Retention
 from orchestrator.room import Room
 from orchestrator.steering import Steering
+from orchestrator.stints import Stints
 from orchestrator.study import SweepStudy
 from orchestrator.tracking.base import Tracker
 from orchestrator.trial import (
@@ -79,6 +81,7 @@ class Sweep:
     keeper: LeaseKeeper
     steering: Steering
     retention: Retention
+    stints: Stints
     room: Room = field(default_factory=Room)
     """The memory that trials share: one that can never fit is told so and not started, and one that does not fit beside
     those under way waits."""
@@ -86,15 +89,17 @@ class Sweep:
     under_way: dict[int, TrialRecord] = field(default_factory=dict)
     waiting: deque[TrialRecord] = field(default_factory=deque)
     losses: Counter[int] = field(default_factory=Counter)
-    rewound: dict[int, int] = field(default_factory=dict)
-    """Evaluations to go on from, of trials whose later checkpoints were lost; these are trained again, not counted."""
-    part_way: dict[int, str] = field(default_factory=dict)
-    """Checkpoints in the middle of an interval to go on from, of trials that had to leave their machine."""
+    places: Places = field(init=False)
+    """Where trials go on."""
     stopping: str = ""
     """Why no further evaluation is asked for; empty while the sweep goes on."""
     is_out_of_time: bool = False
     _failed_in_a_row: int = 0
     _waits_for: str = ""
+
+    def __post_init__(self) -> None:
+        """Begin with every trial at its latest evaluation."""
+        self.places = Places(self.checkpoints)
 
     @property
     def is_complete(self) -> bool:
@@ -112,6 +117,7 @@ class Sweep:
         Raises LeaseLost where another driver took over, and BpttError where no trial can be trained at all.
         """
         self.retention.begin(self.trials)
+        self.waiting.clear()  # a wish carried out before this may have queued one of those below
         for trial in [trial for trial in self.trials if not trial.state.is_final]:
             # A driver may have been killed between an evaluation and what followed from it.
             trial.state = TrialState.RUNNING
@@ -125,8 +131,7 @@ class Sweep:
             yield from self._fill_slots()
             yield from self._end_paused()
             if not self.under_way and (self.stopping or self.is_complete):
-                for number in list(self.part_way):
-                    self._drop_part_way(number)  # nobody else will know of it
+                self.places.drop_part_way()  # nobody else will know of it
                 return
             for number, reply in self.executor.wait(timeout_s=0.25):
                 self.keeper.check()  # before anything is written
@@ -163,10 +168,10 @@ class Sweep:
             if not self.room.admits(trial.params, [other.params for other in self.under_way.values()]):
                 self.waiting.appendleft(trial)
                 return
-            done = self.rewound.get(trial.number, len(trial.evaluations))
-            resume_from = self.part_way.get(trial.number) or (trial.evaluations[done - 1].checkpoint if done else None)
+            resume_from = self.places.checkpoint(trial)
             self.under_way[trial.number] = trial
             self.executor.start(Assignment(trial.number, trial.params, resume_from))
+            self.stints.begin(trial.number, self.executor.worker_of(trial.number))
             self.tracker.changed(trial)
             yield Event(Happening.RESUMED if resume_from else Happening.STARTED, trial)
 
@@ -225,7 +230,7 @@ class Sweep:
                 yield self._move(trial, reply)
             case StorageFault():
                 # The trial stays as it is, to be taken up when the storage is well again.
-                raise BpttError(f"checkpoints: {reply.reason}; nothing is lost: mend it and run the sweep again")
+                raise Unreachable(f"checkpoints: {reply.reason}; nothing is lost: mend it and run the sweep again")
             case CheckpointLost():
                 yield self._rewind(trial, reply)
             case Failure():
@@ -234,7 +239,7 @@ class Sweep:
                 yield self._end(trial, TrialState.FAILED, "the workload ended before its last evaluation")
 
     def _record(self, trial: TrialRecord, progress: Progress) -> Iterator[Event]:
-        due = self.rewound.get(trial.number, len(trial.evaluations))
+        due = self.places.due(trial)
         if progress.evaluation != due:
             reason = f"the workload gave evaluation {progress.evaluation} where {due} was due"
             yield self._end(trial, TrialState.FAILED, f"{reason}; does it go on from resume_from?")
@@ -250,15 +255,15 @@ class Sweep:
             yield self._end(trial, TrialState.FAILED, lacking)
             return
         self.study.record(trial, progress)
-        self._drop_part_way(trial.number)
+        self.places.drop_part_way(trial)
         del self.losses[trial.number]
         ended = self._decide(trial)
         if ended is None and not self.stopping:
             self.executor.advance(trial.number)
         elif ended is None:
-            self._release(trial)
+            self._release(trial, "stopped")
         self.tracker.changed(trial)
-        self._drop_old_checkpoint(trial)
+        self.places.drop_old(trial)
         yield Event(Happening.EVALUATED, trial)
         if ended is not None:
             yield ended
@@ -272,27 +277,28 @@ class Sweep:
         if self.study.should_prune(trial) and not trial.pinned:
             return self._end(trial, TrialState.PRUNED, f"not promising after {self._reached(trial)}")
         if self.promotion.pauses(trial, self.trials):
-            self._release(trial)
+            self._release(trial, TrialState.PAUSED)
             self.study.pause(trial)
             return Event(Happening.PAUSED, trial, f"not among the best third after {self._reached(trial)}")
         return None
 
     def _end(self, trial: TrialRecord, state: TrialState, reason: str = "", *, traceback: str = "") -> Event:
-        self._release(trial)
-        self._drop_part_way(trial.number)
+        self._release(trial, state)
+        self.places.drop_part_way(trial)
         self.study.tell(trial, state, reason, traceback=traceback)
         self.retention.ended(self.trials, trial)
         self.tracker.changed(trial)
         self._give_up_if_hopeless(trial)
         return Event(Happening.ENDED, trial, reason)
 
-    def _release(self, trial: TrialRecord) -> None:
+    def _release(self, trial: TrialRecord, how: str) -> None:
         if self.under_way.pop(trial.number, None) is not None:
             self.executor.release(trial.number)
+            self.stints.end(trial.number, how)
 
     def _take_back(self, trial: TrialRecord, failure: Failure) -> Iterator[Event]:
         """Queue a trial whose worker died, to be resumed under the same number before anything new is asked."""
-        self._release(trial)
+        self._release(trial, TrialState.LOST)
         self.losses[trial.number] += 1
         if self.losses[trial.number] >= MOST_LOSSES:
             reason = f"{failure.reason}, {MOST_LOSSES} times in a row at the same evaluation"
@@ -303,47 +309,28 @@ class Sweep:
 
     def _move(self, trial: TrialRecord, moved: Moved) -> Event:
         """Queue a trial whose machine is about to go; it goes on in the middle of its interval."""
-        self._release(trial)
-        known = {progress.checkpoint for progress in trial.evaluations} | {self.part_way.get(trial.number)}
-        if moved.checkpoint is not None and moved.checkpoint not in known:
-            self._drop_part_way(trial.number)
-            self.part_way[trial.number] = moved.checkpoint
+        self._release(trial, Happening.MOVED)
+        self.places.move(trial, moved.checkpoint)
         self.waiting.appendleft(trial)
         return Event(Happening.MOVED, trial, "its machine is about to go")
 
-    def _drop_part_way(self, number: int) -> None:
-        if (checkpoint := self.part_way.pop(number, None)) is not None:
-            self.checkpoints.delete(checkpoint)
-
     def _rewind(self, trial: TrialRecord, lost: CheckpointLost) -> Event:
         """Queue a trial to be resumed from the checkpoint before the one that is lost, or else from the beginning."""
-        done = self.rewound.get(trial.number, len(trial.evaluations))
-        self._release(trial)
-        if trial.number in self.part_way:  # the evaluation before it may be whole
-            self._drop_part_way(trial.number)
-            self.waiting.appendleft(trial)
-            return Event(Happening.LOST, trial, lost.reason)
-        if done == 0:
+        self._release(trial, "rewound")
+        back = self.places.step_back(trial)
+        if back is None:
             return self._end(trial, TrialState.FAILED, lost.reason)
-        kept = len(trial.evaluations) - CHECKPOINTS_KEPT
-        self.rewound[trial.number] = done - 1 if done - 1 > kept else 0
         self.waiting.appendleft(trial)
-        return Event(Happening.LOST, trial, f"{lost.reason}; training again from {self.rewound[trial.number]}")
+        return Event(Happening.LOST, trial, lost.reason + back)
 
     def _catch_up(self, trial: TrialRecord, progress: Progress) -> Iterator[Event]:
         """Take the checkpoint of an evaluation that was acknowledged before; what was measured then stays."""
         lost = trial.evaluations[progress.evaluation].checkpoint
         self.study.repoint(trial, progress)
-        self._drop_part_way(trial.number)
-        self.checkpoints.delete(lost)  # torn or altered, it may still be there
+        self.places.caught_up(trial, progress, lost)
         del self.losses[trial.number]
-        if progress.evaluation >= CHECKPOINTS_KEPT:
-            self.checkpoints.delete(trial.evaluations[progress.evaluation - CHECKPOINTS_KEPT].checkpoint)
-        self.rewound[trial.number] = progress.evaluation + 1
-        if self.rewound[trial.number] == len(trial.evaluations):
-            del self.rewound[trial.number]
         if self.stopping:
-            self._release(trial)
+            self._release(trial, "stopped")
         else:
             self.executor.advance(trial.number)
         yield Event(Happening.TICK)
@@ -353,7 +340,3 @@ class Sweep:
         allowed = HOPELESS_ROW if any(other.evaluations for other in self.trials) else HOPELESS_START
         if self._failed_in_a_row >= allowed:
             raise BpttError(f"{allowed} trials in a row failed, the last with: {trial.reason}")
-
-    def _drop_old_checkpoint(self, trial: TrialRecord) -> None:
-        if len(trial.evaluations) > CHECKPOINTS_KEPT:
-            self.checkpoints.delete(trial.evaluations[-1 - CHECKPOINTS_KEPT].checkpoint)

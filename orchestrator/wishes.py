@@ -18,6 +18,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
 
 from orchestrator.ledger import Ledger, sweeps, wishes
+from orchestrator.patience import patiently
 from orchestrator.spec import SweepSpec
 
 MOST_TRIES = 20
@@ -111,17 +112,27 @@ def read_wish(ledger: Ledger, sweep: str, number: int) -> Wish:
 def answer_wish(ledger: Ledger, sweep: str, wish: Wish, *, owner: str, spec: SweepSpec | None = None) -> None:
     """Write state and answer of a wish, and in the same transaction the spec that it asked for, if it did.
 
-    Raises LeaseLost where `owner` does not hold the sweep, and writes nothing then.
+    A database that is away is waited for. Raises LeaseLost where `owner` does not hold the sweep, and writes nothing
+    then.
     """
-    values = {"state": str(wish.state), "answer": wish.answer}
-    with ledger.held(sweep, owner) as connection:
-        if spec is not None:
-            mine = sweeps.c.name == sweep
-            before = json.loads(connection.execute(select(sweeps.c.spec).where(mine)).scalar_one())
-            values["content"] = json.dumps({**wish.content, BEFORE: before})
-            connection.execute(sweeps.update().where(mine).values(spec=json.dumps(spec.plain())))
-        this = (wishes.c.sweep == sweep) & (wishes.c.number == wish.number)
-        connection.execute(wishes.update().where(this).values(**values))
+
+    def write() -> None:
+        values = {"state": str(wish.state), "answer": wish.answer}
+        with ledger.held(sweep, owner) as connection:
+            if spec is not None:
+                mine = sweeps.c.name == sweep
+                before = json.loads(connection.execute(select(sweeps.c.spec).where(mine)).scalar_one())
+                values["content"] = json.dumps({**wish.content, BEFORE: before})
+                connection.execute(sweeps.update().where(mine).values(spec=json.dumps(spec.plain())))
+            this = (wishes.c.sweep == sweep) & (wishes.c.number == wish.number)
+            connection.execute(wishes.update().where(this).values(**values))
+
+    def write_unless_written() -> None:
+        # Written twice, the spec before would be the one after.
+        if read_wish(ledger, sweep, wish.number).state is not wish.state:
+            write()
+
+    patiently(write, again=write_unless_written)
 
 
 def specs_before(ledger: Ledger, sweep: str) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ from workloads.protocol import Dataset, Left, Progress, Workload
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 # Small networks on a busy machine: two threads that wait for each other take ten times as long as one.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Ray reads this when it is first imported, by whichever test of the process that is.
+os.environ.setdefault("RAY_AUTH_MODE", "token")
+os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 
 class FolderStorage:

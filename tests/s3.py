@@ -48,7 +48,8 @@ def serving(address: str = "127.0.0.1") -> Iterator[Store]:
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
     from werkzeug.serving import make_server
 
-    store, backend = Store(address), DomainDispatcherApplication(create_backend_app)
+    store = Store(address)
+    backend: Callable[..., Iterable[bytes]] = DomainDispatcherApplication(create_backend_app)
 
     def answer(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         fault = store.fault

@@ -155,3 +155,11 @@ def check_grid(h: Hyperparameters, longest_window: int | None) -> None:
             f"but one update of batch_size {h.batch_size} consumes {per_update}; "
             "raise budget.sequence_steps, or lower evaluations, batch_size or truncation_length"
         )
+
+
+def truncation_length_of(params: Params) -> int | None:
+    """Return a trial's truncation length, its default where none is given; None where gradients are never cut."""
+    if params.get("truncation") == "full":
+        return None
+    length: int = params.get("truncation_length", Hyperparameters.__dataclass_fields__["truncation_length"].default)
+    return length

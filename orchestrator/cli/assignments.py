@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from orchestrator.errors import UserError
-from orchestrator.spec import StrictLoader
+from orchestrator.sweep_file import StrictLoader
 from workloads.options import allowed_types, tuple_item_type
 
 

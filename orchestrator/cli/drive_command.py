@@ -13,7 +13,8 @@ from orchestrator.cli.run_command import drive
 from orchestrator.errors import SweepHeld, SweepNotFound, UserError
 from orchestrator.parcel import SPEC_FILE, SUBMISSION_FILE, Submission
 from orchestrator.settings import Settings
-from orchestrator.spec import SweepSpec, find_spec, spec_from
+from orchestrator.spec import SweepSpec, spec_from
+from orchestrator.sweep_file import find_spec
 
 
 @click.command("drive", hidden=True)

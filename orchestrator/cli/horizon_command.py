@@ -16,7 +16,7 @@ from orchestrator.errors import UserError
 from orchestrator.horizon import GradientHorizon, blocks, draw, number_or_dash, read_horizon, share
 from orchestrator.pages import Block, Heading, Paragraph, Table
 from orchestrator.settings import Settings
-from workloads.hyperparameters import Hyperparameters
+from workloads.hyperparameters import truncation_length_of
 
 EPILOG = """\b
 Examples:
@@ -87,7 +87,7 @@ def of_sweep(settings: Settings, target: str, number: int | None) -> Found:
     others = {}
     if number is None:
         for trial in measured:
-            horizon = read_horizon(trial.last.metrics, length_of(trial.params)) if trial.last else None
+            horizon = read_horizon(trial.last.metrics, truncation_length_of(trial.params)) if trial.last else None
             if horizon is not None and trial is not chosen:
                 others[f"trial {trial.number}"] = horizon
     return f"trial {chosen.number}" if others else f"trial {chosen.number} of {seen.row.name}", shown, others
@@ -95,18 +95,10 @@ def of_sweep(settings: Settings, target: str, number: int | None) -> Found:
 
 def needed(metrics: Mapping[str, float], params: Mapping[str, Any], name: str) -> GradientHorizon:
     """Return the horizon in metrics; UserError where there is none."""
-    found = read_horizon(metrics, length_of(params))
+    found = read_horizon(metrics, truncation_length_of(params))
     if found is None:
         raise UserError(f"{name} has no horizon: its workload measures none, or no gradient travelled at all")
     return found
-
-
-def length_of(params: Mapping[str, Any]) -> int | None:
-    """Return a trial's truncation length; None where nothing is truncated."""
-    if params.get("truncation") == "full":
-        return None
-    length: int = params.get("truncation_length", Hyperparameters.__dataclass_fields__["truncation_length"].default)
-    return length
 
 
 def by_trial(found: Mapping[str, GradientHorizon]) -> Table:

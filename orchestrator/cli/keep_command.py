@@ -11,9 +11,9 @@ import threading
 import click
 
 from orchestrator.cli.options import with_settings
-from orchestrator.errors import BpttError
+from orchestrator.errors import BpttError, masked, presentable
 from orchestrator.ledger import SweepRow
-from orchestrator.settings import Settings
+from orchestrator.settings import IN_FILE, Settings
 
 EPILOG = """\b
 Examples:
@@ -85,9 +85,9 @@ class Submitter:
         try:
             server, spec = JobsServer(self.address), spec_from(row.spec)
             said = submit_quietly(server, self.settings, spec, allow_local=self.allow_local, python=self.python)
-        except BpttError as error:
-            said = str(error)
-        say(f"{row.name}: {said}")
+        except (BpttError, OSError) as error:
+            said = presentable(str(error))
+        say(masked(f"{row.name}: {said}"))
 
     def finish(self, *, stop: bool) -> None:
         """Leave the jobs to the cluster."""
@@ -107,9 +107,10 @@ class Starter:
             return
         kept = {"BPTT_RUNS": str(self.settings.runs), "BPTT_STUDY_URL": self.settings.study_url}
         kept["BPTT_TRACKING_URI"] = self.settings.tracking_uri
+        others = {name: value for name, value in os.environ.items() if name.removesuffix(IN_FILE) not in kept}
         command = [sys.executable, "-m", "orchestrator.cli", "resume", row.name]
         # A terminal's Ctrl-C is passed on once, by finish.
-        self.processes[row.name] = subprocess.Popen(command, env={**os.environ, **kept}, start_new_session=True)
+        self.processes[row.name] = subprocess.Popen(command, env={**others, **kept}, start_new_session=True)
         say(f"{row.name}: driven on by process {self.processes[row.name].pid}")
 
     def finish(self, *, stop: bool) -> None:

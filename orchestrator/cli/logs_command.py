@@ -50,7 +50,8 @@ def command(settings: Settings, sweep: str, follow: bool, address: str | None) -
 def whereabouts(settings: Settings, sweep: str) -> tuple[str, str, str]:
     """Return a sweep's name, and address and job of its driver, as far as they are known here."""
     from orchestrator.jobs import is_jobs_address
-    from orchestrator.spec import NAME, find_spec
+    from orchestrator.spec import NAME
+    from orchestrator.sweep_file import find_name
 
     default = settings.ray_address if is_jobs_address(settings.ray_address) else ""
     ledger = visible_ledger(settings)
@@ -63,7 +64,7 @@ def whereabouts(settings: Settings, sweep: str) -> tuple[str, str, str]:
             driver = ledger.driver(name)
             return (name, driver.address or default, driver.job) if driver is not None else (name, default, "")
     try:
-        return find_spec(sweep).name, default, ""
+        return find_name(sweep), default, ""
     except SpecError:
         if not re.match(NAME, sweep):
             raise

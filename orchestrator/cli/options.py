@@ -74,8 +74,8 @@ def shown_url(settings: Settings) -> str:
 
 def find_sweep(ledger: Ledger, sweep: str) -> SweepRow:
     """Return the sweep of that name, or of the name that a sweep file or a bundled sweep gives; else SweepNotFound."""
-    from orchestrator.spec import bundled_sweeps, find_spec
+    from orchestrator.sweep_file import bundled_sweeps, find_name
 
     if sweep not in {row.name for row in ledger.all()} and (Path(sweep).is_file() or sweep in bundled_sweeps()):
-        sweep = find_spec(sweep).name
+        sweep = find_name(sweep)
     return ledger.sweep(sweep)

@@ -15,7 +15,8 @@ import click
 from orchestrator.cli.options import as_json, flags_given, with_settings
 from orchestrator.errors import Interrupted, UserError
 from orchestrator.settings import Settings
-from orchestrator.spec import SweepSpec, find_spec
+from orchestrator.spec import SweepSpec
+from orchestrator.sweep_file import find_spec
 
 EPILOG = """\b
 Examples:
@@ -61,6 +62,7 @@ def drive(
     from orchestrator.driver import Driver
     from orchestrator.executors import make_executor
     from orchestrator.jobs import is_jobs_address
+    from orchestrator.report.html import figures_and_page
     from orchestrator.submission import DRIVEN_BY
     from orchestrator.tracking import open_tracker
 
@@ -81,7 +83,7 @@ def drive(
         else "starting Ray"
     )
     click.echo(f"{spec.name}: preparing the data and {place}", err=as_json)
-    driver = Driver(settings, spec, executor=executor, tracker=open_tracker(settings))
+    driver = Driver(settings, spec, executor=executor, tracker=open_tracker(settings, figures_and_page))
     try:
         with stopping_on_signals(driver), driver:
             if os.environ.get("BPTT_JOB"):

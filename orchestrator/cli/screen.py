@@ -10,6 +10,7 @@ from rich.text import Text
 
 from orchestrator.cli.lines import describe
 from orchestrator.cli.pace import Pace
+from orchestrator.cli.sparkline import best_so_far, sparkline
 from orchestrator.spec import SweepSpec
 from orchestrator.sweep import Event, Happening, Sweep
 from orchestrator.trial import TrialRecord, best_trial
@@ -17,7 +18,7 @@ from orchestrator.wording import count, duration, in_view_order, number, setting
 
 ABOVE_THE_VIEW = (Happening.ENDED, Happening.LOST, Happening.MOVED, Happening.RESUMED, Happening.WAITING)
 """Happenings that leave a line behind, which scrolls away above the view."""
-OTHER_LINES = 10
+OTHER_LINES = 11
 """Lines of the view beside those of trials under way."""
 BAR_WIDTH = 10
 
@@ -123,9 +124,15 @@ class Screen:
         best = best_trial(trials, metric, self.spec.objective.direction)
         if best is None:
             return Text("no trial is complete yet", style="dim")
+        line = sparkline(
+            best_so_far(trials, metric, self.spec.objective.direction),
+            width=min(20, self.console.width // 4),
+            encoding=self.console.encoding,
+        )
         return Text.assemble(
             ("best", "bold green"),
             f"  {metric} {number(best.value(metric))}, trial {best.number}: {setting(best.chosen)}",
+            (f"\n      {line} by trial" if line else "", "green"),
         )
 
     def _footer(self, trials: list[TrialRecord], under_way: list[TrialRecord]) -> RenderableType:

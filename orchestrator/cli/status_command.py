@@ -10,6 +10,7 @@ from collections.abc import Callable
 import click
 
 from orchestrator.cli.options import as_json, existing_ledger, find_sweep, flags_given, with_settings
+from orchestrator.cli.sparkline import best_so_far, sparkline
 from orchestrator.cli.terminal import print_page, rendered
 from orchestrator.pages import Block, Facts, Heading, Table
 from orchestrator.settings import Settings
@@ -110,6 +111,9 @@ def page_of(seen: Standing, flags: str = "") -> list[Block]:
     if seen.best is not None:
         facts.append(("best", f"{seen.metric} {number(seen.best.value(seen.metric))}, trial {seen.best.number}"))
         facts.append(("", setting(seen.best.chosen)))
+        values = best_so_far(seen.trials, seen.metric, seen.spec.objective.direction)
+        if line := sparkline(values, width=40, encoding=sys.stdout.encoding or "ascii"):
+            facts.append(("", f"{line} by trial"))
     facts += [("wanted" if index == 0 else "", line) for index, line in enumerate(seen.wanted)]
     if row.model:
         facts.append(("model", row.model))

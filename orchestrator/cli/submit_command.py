@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestrator.cli.options import as_json, existing_ledger, flags_given, with_settings
-from orchestrator.errors import BpttError, SpecError, SweepNotFound, UserError
+from orchestrator.errors import BpttError, SpecError, SweepNotFound, UserError, masked
 from orchestrator.settings import Settings
-from orchestrator.spec import SweepSpec, find_spec, spec_from
+from orchestrator.spec import SweepSpec, spec_from
+from orchestrator.sweep_file import find_spec
 
 if TYPE_CHECKING:
     from orchestrator.jobs import JobsServer
@@ -98,7 +99,7 @@ def send(
     sent = submit(server, spec, submission=submission, sending=sending, ledger=ledger)
 
     def say(line: str) -> None:
-        click.echo(f"{spec.name}: {line}", err=as_json)
+        click.echo(masked(f"{spec.name}: {line}"), err=as_json)  # the address may hold a password
 
     say(f"submitted to {server.address} as job {sent.job}" if sent.is_new else already(sent, server.address))
     beginning = Beginning("waiting")
@@ -107,7 +108,7 @@ def send(
     for line in told(beginning, spec.name, sent, server, settings):
         say(line)
     if as_json:
-        plain = {"name": spec.name, "job": sent.job, "address": server.address, "submitted": sent.is_new}
+        plain = {"name": spec.name, "job": sent.job, "address": masked(server.address), "submitted": sent.is_new}
         click.echo(json.dumps({**plain, "state": beginning.state}))
     return beginning.exit_status
 

@@ -16,7 +16,8 @@ from orchestrator.machine import cpus_here, gpus_here
 from orchestrator.pages import Block, Facts, Heading, Paragraph
 from orchestrator.settings import Settings
 from orchestrator.space import in_order
-from orchestrator.spec import FROM_BUDGET, SweepSpec, find_spec, grid_size, trials_allowed
+from orchestrator.spec import FROM_BUDGET, SweepSpec, grid_size, trials_allowed
+from orchestrator.sweep_file import find_spec
 from orchestrator.wording import count, in_view_order, value_of
 from workloads.hyperparameters import Hyperparameters
 

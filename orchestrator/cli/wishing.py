@@ -69,10 +69,10 @@ def change_spec(ledger: Ledger, name: str, kind: WishKind, content: Mapping[str,
         spec, answer = changed(spec_from(before.spec), kind, content)
         wish = replace(add_wish(ledger, name, kind, content), state=WishState.DONE, answer=answer)
         answer_wish(ledger, name, wish, owner=lease.owner, spec=spec)
-        if kind is WishKind.EXTEND:
+        if kind is WishKind.EXTEND and state != "running":
             state, message = "interrupted", "its budget was extended"
     finally:
-        lease.give_back(state if state != "running" else "interrupted", message)
+        lease.give_back(state, message)  # one whose driver is gone stays so, for whoever takes such sweeps up
     return wish
 
 

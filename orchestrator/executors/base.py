@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from orchestrator.machine import Machine
@@ -29,6 +29,9 @@ class Executor(Protocol):
     def waits_for(self) -> str:
         """Return in a line what nothing can be trained without now; empty where something can."""
 
+    def worker_of(self, number: int) -> str:
+        """Return who trains a trial under way, as `host/place`: no two have one place at a time."""
+
     def start(self, assignment: Assignment) -> None:
         """Begin or resume a trial in a free slot, and ask for its next evaluation."""
 
@@ -43,3 +46,9 @@ class Executor(Protocol):
 
     def close(self) -> None:
         """Stop all training and free everything."""
+
+
+def first_free(taken: Iterable[int]) -> int:
+    """Return the lowest place, counted from 1, that nobody has."""
+    known = set(taken)
+    return next(place for place in range(1, len(known) + 2) if place not in known)

@@ -32,6 +32,8 @@ class Node:
     """Resources by Ray's names, taken or free."""
     is_draining: bool = False
     """Whether it is about to go: Ray places nothing there any more."""
+    host: str = ""
+    """As the machine calls itself."""
 
 
 def connect(address: str) -> None:
@@ -80,7 +82,9 @@ def nodes() -> list[Node]:
 
     draining = draining_nodes()
     return [
-        Node(node["NodeID"], node["Resources"], node["NodeID"] in draining) for node in ray.nodes() if node["Alive"]
+        Node(node["NodeID"], node["Resources"], node["NodeID"] in draining, node.get("NodeManagerHostname", ""))
+        for node in ray.nodes()
+        if node["Alive"]
     ]
 
 
@@ -127,8 +131,14 @@ def options_of(job: Job) -> dict[str, Any]:
 
 def fitting(there: Sequence[Node], demand: Mapping[str, float]) -> int:
     """Return how many workers fit on the nodes that stay, node by node, if nobody else is there."""
+
+    def times(name: str, amount: float, has: Mapping[str, float]) -> float:
+        if name == "GPU" and amount < 1:  # a part of one, never parts of two
+            return int(has.get(name, 0.0)) * int(1 / amount + 1e-9)
+        return has.get(name, 0.0) / amount
+
     stay = [node.has for node in there if not node.is_draining]
-    return sum(int(min(has.get(name, 0.0) / amount for name, amount in demand.items()) + 1e-9) for has in stay)
+    return sum(int(min(times(name, amount, has) for name, amount in demand.items()) + 1e-9) for has in stay)
 
 
 def in_words(demand: Mapping[str, float]) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from orchestrator.executors.base import first_free
 from orchestrator.machine import Machine, this_machine
 from orchestrator.trial import Assignment, Job, Reply
 from orchestrator.worker import Worker
@@ -20,6 +22,8 @@ class LocalExecutor:
         self._job: Job | None = None
         self._workers: dict[int, Worker] = {}
         self._asked: deque[tuple[int, Assignment | None]] = deque()
+        self._host = socket.gethostname()
+        self._places: dict[int, int] = {}
 
     def machine(self, memory_gb: float | None = None) -> Machine:
         """Return what this machine has."""
@@ -43,6 +47,10 @@ class LocalExecutor:
         """Return nothing: there is always room here."""
         return ""
 
+    def worker_of(self, number: int) -> str:
+        """Return this machine and the trial's place among those that take turns."""
+        return f"{self._host}/{self._places[number]}"
+
     def start(self, assignment: Assignment) -> None:
         """Begin or resume a trial; it trains when the loop next waits."""
         if self._job is None:
@@ -50,6 +58,7 @@ class LocalExecutor:
         if len(self._workers) >= self._slots:
             raise RuntimeError("no slot is free")
         worker = self._workers[assignment.number] = Worker()
+        self._places[assignment.number] = first_free(self._places.values())
         worker.prepare(self._job)
         self._asked.append((assignment.number, assignment))
 
@@ -60,6 +69,7 @@ class LocalExecutor:
     def release(self, number: int) -> None:
         """Give up a trial."""
         self._asked = deque(entry for entry in self._asked if entry[0] != number)
+        self._places.pop(number, None)
         worker = self._workers.pop(number, None)
         if worker is not None:
             worker.release()

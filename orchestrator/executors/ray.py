@@ -9,7 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from orchestrator.errors import BpttError, UserError
+from orchestrator.errors import BpttError, Unreachable, UserError
+from orchestrator.executors.base import first_free
 from orchestrator.executors.cluster import (
     Node,
     connect,
@@ -21,18 +22,15 @@ from orchestrator.executors.cluster import (
     options_of,
     refusal,
 )
-from orchestrator.executors.ray_worker import RemoteWorker, call
+from orchestrator.executors.measuring import least_machine, measure
+from orchestrator.executors.ray_worker import RemoteWorker
 from orchestrator.executors.share import Claim, exchange, fair_shares, withdraw
-from orchestrator.machine import Machine, gpu_memory_here, limited, this_machine
+from orchestrator.machine import Machine
 from orchestrator.trial import Assignment, Failure, Job, Moved, Reply, TrialState
 from workloads.protocol import Progress
 
 MOST_STILLBORN = 5
 """Workers that may die in a row before they are ready, or as many as there are."""
-MEASURE_S = 180.0
-"""How long measuring waits for a free place on the cluster, and for its answer."""
-SLIVER = 0.01
-"""Of a GPU, for asking it something."""
 FOLLOW_S = 3.0
 """Between two looks at the nodes of the cluster and at who else is there."""
 IDLE_S = 10.0
@@ -48,6 +46,8 @@ class Slot:
     actor: Any
     ready: Any
     """Reference to the outcome of its preparation, or of cleaning its GPU; None once that is known to be good."""
+    place: int
+    """Counted from 1; whoever comes for a worker that died takes its place."""
     number: int | None = None
     node: str = ""
     """Where it is; empty until it is prepared."""
@@ -78,6 +78,7 @@ class RayExecutor:
         self._room = self._target = 0
         """Workers that fit on the cluster, and that this sweep is to have of them."""
         self._looked_s = -math.inf
+        self._hosts: dict[str, str] = {}
         self._idle_since_s: float | None = None
         self._is_sated = False
         """Whether the sweep left a worker idle for a while: it has nothing more to begin."""
@@ -90,31 +91,12 @@ class RayExecutor:
     def machine(self, memory_gb: float | None = None) -> Machine:
         """Return the least that any machine of the cluster has: trials may come to any of them."""
         self._connect()
-        has = [node.has for node in nodes()]
-        if not self._address:
-            return replace(this_machine(memory_gb), gpus=int(has[0].get("GPU", 0)), cpus=int(has[0].get("CPU", 1)))
-        has = [node for node in has if node.get("CPU")] or has  # heads are often given nothing to do
-        with_gpus = [node for node in has if node.get("GPU")] or has
-        return Machine(
-            self._address,
-            cpus=int(min(node.get("CPU", 1) for node in with_gpus)),
-            gpus=int(min(node.get("GPU", 0) for node in with_gpus)),
-            memory_bytes=limited(min((node["memory"] for node in has if "memory" in node), default=None), memory_gb),
-            gpu_memory_bytes=self.measure(gpu_memory_here, gpus=SLIVER) if with_gpus[0].get("GPU") else None,
-        )
+        return least_machine(self._address, memory_gb)
 
     def measure(self, function: Callable[..., Any], *arguments: Any, gpus: float = 0.0) -> Any:
         """Call a function in a worker process of Ray's, and return its answer; BpttError where that cannot be."""
         self._connect()
-        import ray
-
-        # One call a process: what a process takes tells of nothing once it has done something else.
-        task = ray.remote(max_calls=1, num_cpus=1, num_gpus=gpus)(call)
-        try:
-            return ray.get(task.remote(function, arguments, gpus), timeout=MEASURE_S)
-        except ray.exceptions.RayError as error:
-            why = str(getattr(error, "cause", None) or error).strip().splitlines()[-1:]
-            raise BpttError(f"nothing could be measured on a worker: {' '.join(why)[:300]}") from error
+        return measure(function, *arguments, gpus=gpus)
 
     def open(self, job: Job) -> None:
         """Connect to Ray, or start it here; share the data; start the workers that fit now, or ask for them."""
@@ -125,7 +107,9 @@ class RayExecutor:
         # Put once: workers on a node read the same shared memory.
         self._dataset = ray.put(job.dataset)
         there = nodes()
-        if not fitting(there, demand_of(job)) and not self._can_grow:
+        # Nothing but a head, which is often given nothing to do: a cluster that is coming up.
+        is_coming_up = bool(self._address) and not any(node.has.get("CPU") for node in there)
+        if not fitting(there, demand_of(job)) and not self._can_grow and not is_coming_up:
             self.close()
             raise UserError(refusal(there, demand_of(job)))
         self._follow()
@@ -145,6 +129,7 @@ class RayExecutor:
 
         try:
             there = nodes()
+            self._hosts |= {node.id: node.host for node in there}
             self._room = fitting(there, demand_of(self._job))
             self._target = min(self._wanted(), self._share(there))
         except (ray.exceptions.RayError, RuntimeError, OSError):
@@ -205,7 +190,7 @@ class RayExecutor:
         actor = ray.remote(RemoteWorker).options(**options_of(job)).remote()
         # The dataset travels as an argument of its own, so that Ray passes shared memory rather than a copy.
         ready = actor.receive.remote(replace(job, dataset=None), self._dataset)  # type: ignore[arg-type]
-        return Slot(actor, ready)
+        return Slot(actor, ready, first_free(slot.place for slot in self._slots))
 
     def _drop(self, slot: Slot) -> None:
         import ray
@@ -252,7 +237,7 @@ class RayExecutor:
             self._stillborn += is_new
             if self._stillborn > max(MOST_STILLBORN, len(self._slots)):
                 why = str(error).strip().splitlines()[-1][:300]  # above it stands a traceback
-                raise BpttError(f"workers die one after the other before they are ready: {why}") from error
+                raise Unreachable(f"workers die one after the other before they are ready: {why}") from error
             self._replace(slot)
         else:
             slot.ready = None
@@ -263,6 +248,11 @@ class RayExecutor:
 
     def _slot_of(self, number: int) -> Slot:
         return next(slot for slot in self._slots if slot.number == number)
+
+    def worker_of(self, number: int) -> str:
+        """Return the host that a trial is trained on, and the worker's place among all."""
+        slot = self._slot_of(number)
+        return f"{self._hosts.get(slot.node) or slot.node[:8]}/{slot.place}"
 
     def start(self, assignment: Assignment) -> None:
         """Begin or resume a trial on a free worker."""
@@ -283,6 +273,7 @@ class RayExecutor:
 
     def release(self, number: int) -> None:
         """Give up a trial. A worker that is still training it is replaced: nothing else stops it."""
+        self._left = [(left, reply) for left, reply in self._left if left != number]
         slot = next((slot for slot in self._slots if slot.number == number), None)
         if slot is None:
             return
@@ -314,7 +305,8 @@ class RayExecutor:
             done, _ = ray.wait(waited_for, num_returns=len(waited_for), timeout=0)
         for reference in done:
             if reference in coming:
-                self._greet(coming[reference])
+                if coming[reference] in self._slots:  # or it went with another of these answers
+                    self._greet(coming[reference])
             else:
                 number = self._asked.pop(reference)
                 answers.append((number, self._collect(reference, number)))

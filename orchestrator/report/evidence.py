@@ -111,3 +111,44 @@ class Advice:
     """Complete trials that differ from another one in the truncation length alone."""
     doubts: Sequence[str]
     """Reasons not to be sure, each a part of a sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """One stretch of a trial on one worker."""
+
+    trial: int
+    worker: str
+    """As `host/place`."""
+    owner: str
+    """The driver."""
+    began: float
+    ended: float
+    """Seconds since the epoch, both; of one under way, now."""
+    how: str
+    """The trial's state from then on, or what ended it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something that kept a trial from going on where it was."""
+
+    time: float
+    trial: int
+    worker: str
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """Who trained which trial when."""
+
+    stretches: Sequence[Stretch]
+    """In the order they began."""
+    workers: int
+    drivers: int
+    trained_s: float
+    """All workers added up, evaluations included."""
+    idle_s: float
+    """Between each worker's first stretch and its last, under each driver."""
+    faults: Sequence[Fault]

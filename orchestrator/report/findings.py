@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.report.evidence import Advice, Curve, Front, Horizon, Updates
+from orchestrator.report.evidence import Advice, Curve, Front, Horizon, Timeline, Updates
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +119,8 @@ class Report:
     """None where the best trial measured nothing of it."""
     reasons: Sequence[Reason]
     cost: Cost
+    timeline: Timeline | None
+    """None for a sweep of before workers were noted."""
     baselines: Sequence[Comparison]
     losses: Sequence[str]
     """A sentence for each baseline that the best trial loses to."""

@@ -13,22 +13,31 @@ from orchestrator.report.findings import Answer, Comparison, Importance, Report
 from orchestrator.report.fronts import find_fronts
 from orchestrator.report.horizon import find_horizon
 from orchestrator.report.landscape import survey
+from orchestrator.report.optunas import study_of
 from orchestrator.report.tables import by_label, by_length, find_cost, find_reasons, group
+from orchestrator.report.timeline import find_timeline
 from orchestrator.report.updates import find_updates
 from orchestrator.report.values import NEARLY, at_edge, complete_values, hyperparameter, lead_of
+from orchestrator.search import quietly
 from orchestrator.spec import trials_allowed
 from orchestrator.standing import Standing, plain_trial, standing
-from orchestrator.study import load_study, quietly
+from orchestrator.stints import read_stints
 from orchestrator.trial import TrialRecord
 from orchestrator.wording import count_states
 
 FEWEST_FOR_IMPORTANCE = 4
 """Complete trials below which no importance is told."""
+MANY, TREES, FEW_TREES = 100, 64, 16
+"""Above so many complete trials a tree takes long, and fewer of them come to the same."""
 
 
 def make_report(ledger: Ledger, name: str) -> Report:
     """Gather what the sweep found so far; SweepNotFound where there is none."""
-    seen = standing(ledger, ledger.sweep(name))
+    return report_of(ledger, standing(ledger, ledger.sweep(name)))
+
+
+def report_of(ledger: Ledger, seen: Standing) -> Report:
+    """Gather what a sweep found by the moment at which it was looked at."""
     trials, row = seen.trials, seen.row
     lengths: dict[int, int] = hyperparameter(seen, "truncation_length")
     cells: dict[int, str] = hyperparameter(seen, "cell_type")
@@ -36,7 +45,7 @@ def make_report(ledger: Ledger, name: str) -> Report:
     landscape, note = survey(seen)
     updates = find_updates(seen, landscape)
     return Report(
-        name=name,
+        name=row.name,
         workload=seen.spec.workload.kind,
         state=seen.state,
         message=row.message,
@@ -47,7 +56,7 @@ def make_report(ledger: Ledger, name: str) -> Report:
         answer=answer,
         advice=find_advice(seen, answer, landscape=landscape),
         best=None if seen.best is None else plain_trial(seen.best, seen.metric),
-        importance=find_importance(ledger, seen),
+        importance=find_importance(seen),
         cell_types=[group(seen, label, members, lengths) for label, members in by_label(trials, cells)],
         truncation_lengths=[group(seen, label, members, lengths) for label, members in by_length(trials, lengths)],
         curve=find_curve(seen, landscape, note=note),
@@ -56,6 +65,7 @@ def make_report(ledger: Ledger, name: str) -> Report:
         horizon=find_horizon(seen, answer, landscape=landscape, updates=updates),
         reasons=find_reasons(trials),
         cost=find_cost(seen),
+        timeline=find_timeline(seen, read_stints(ledger, row.name)),
         baselines=compared,
         losses=losses(compared),
         groups=by_group(last_metrics(seen.best) or {}, known_baselines(seen)),
@@ -78,7 +88,7 @@ def find_answer(seen: Standing, lengths: Mapping[int, int]) -> Answer:
     return Answer(swept is not None, lengths[winner], lengths[shortest], shortest, values[shortest], edge)
 
 
-def find_importance(ledger: Ledger, seen: Standing) -> Importance:
+def find_importance(seen: Standing) -> Importance:
     """Ask Optuna (fANOVA, Hutter, Hoos and Leyton-Brown 2014) what explains the complete trials' values."""
     values = complete_values(seen, seen.trials)
     if len(values) < FEWEST_FOR_IMPORTANCE:
@@ -93,10 +103,8 @@ def find_importance(ledger: Ledger, seen: Standing) -> Importance:
     from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 
     with quietly():
-        study = load_study(ledger, seen.row.name)
-        evaluator = FanovaImportanceEvaluator(seed=0)
-        # Of two objectives the first is the quality.
-        parts = get_param_importances(study, evaluator=evaluator, params=judged, target=lambda trial: trial.values[0])
+        evaluator = FanovaImportanceEvaluator(n_trees=TREES if len(values) <= MANY else FEW_TREES, seed=0)
+        parts = get_param_importances(study_of(seen), evaluator=evaluator, params=judged)
     left_out = sorted(set(seen.spec.space) - set(judged))
     note = f"not judged, for it has one value or some trials lack it: {', '.join(left_out)}" if left_out else ""
     return Importance({name: float(part) for name, part in parts.items()}, len(values), note)

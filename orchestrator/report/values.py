@@ -11,7 +11,7 @@ import workloads
 from orchestrator.space import Parameter
 from orchestrator.standing import Standing
 from orchestrator.trial import TrialRecord, TrialState
-from workloads.hyperparameters import Hyperparameters
+from workloads.hyperparameters import Hyperparameters, truncation_length_of
 
 NEARLY = 0.05
 """A trial is nearly as good as the best if it lacks at most this part of the best's lead over the median trial."""
@@ -27,12 +27,11 @@ def hyperparameter(seen: Standing, name: str) -> dict[int, Any]:
     """
     default = next(field.default for field in dataclasses.fields(Hyperparameters) if field.name == name)
     ours = seen.spec.workload.kind in workloads.KINDS
-    return {
-        trial.number: trial.params.get(name, default)
-        for trial in seen.trials
-        if (ours or name in trial.params)
-        and not (name == "truncation_length" and trial.params.get("truncation") == "full")
-    }
+    given = {trial.number: trial.params for trial in seen.trials if ours or name in trial.params}
+    if name != "truncation_length":
+        return {number: params.get(name, default) for number, params in given.items()}
+    lengths = {number: truncation_length_of(params) for number, params in given.items()}
+    return {number: length for number, length in lengths.items() if length is not None}
 
 
 def complete_values(seen: Standing, trials: Iterable[TrialRecord]) -> dict[int, float]:

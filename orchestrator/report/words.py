@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 from orchestrator.pages import Block, Facts, Heading, Paragraph, Table
 from orchestrator.report.findings import Group, Groups, Importance, Report
 from orchestrator.report.sentences import advice, curve, front, horizon, updates
-from orchestrator.wording import count, duration, in_view_order, number, state_word, value_of
+from orchestrator.report.timeline import shown_workers
+from orchestrator.wording import count, duration, in_view_order, number, percent, state_word, value_of
 
 FEW = 10
 """Complete trials below which an importance is a hint rather than a finding."""
 NUMBERS_SHOWN = 5
+MOST_FAULTS = 20
 
 
 def page_of(report: Report) -> list[Block]:
@@ -32,6 +35,7 @@ def page_of(report: Report) -> list[Block]:
         *(block for found in report.groups for block in by_group(found)),
         *horizon(report),
         *trials(report),
+        *timeline(report),
         *cost(report),
         *data(report),
     ]
@@ -178,6 +182,34 @@ def cost(report: Report) -> list[Block]:
     if used.peak_memory_mb is not None:
         facts.append(("peak memory", f"{used.peak_memory_mb:,.0f} MB, in trial {used.peak_memory_trial}"))
     return [Heading("Cost"), Facts(facts)]
+
+
+def timeline(report: Report) -> list[Block]:
+    """Say who trained, how long workers were idle, and what was broken off."""
+    found = report.timeline
+    if found is None:
+        return []
+    there = found.trained_s + found.idle_s
+    part = f" ({percent(found.idle_s / there)})" if there else ""
+    text = (
+        f"{count(found.workers, 'worker')} trained for {duration(found.trained_s)}, all added up, and "
+        f"{'was' if found.workers == 1 else 'were'} idle for {duration(found.idle_s)}{part} between a first trial and "
+        "a last."
+    )
+    if found.drivers > 1:
+        text += f" {found.drivers} drivers followed one another."
+    if not found.faults:
+        return [Heading("Workers"), Paragraph(f"{text} Nothing was lost on the way.")]
+    names = shown_workers([each.worker for each in found.faults])
+    rows = [(clock(each.time), str(each.trial), names[each.worker], each.what) for each in found.faults[:MOST_FAULTS]]
+    text += f" {count(len(found.faults), 'stretch')} of training broken off".replace("stretchs", "stretches")
+    text += f"; the first {MOST_FAULTS}:" if len(found.faults) > MOST_FAULTS else ":"
+    return [Heading("Workers"), Paragraph(text), Table(("when (UTC)", "trial", "worker", "why"), rows)]
+
+
+def clock(seconds: float) -> str:
+    """Return a moment to the second, in UTC."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(seconds))
 
 
 def data(report: Report) -> list[Block]:

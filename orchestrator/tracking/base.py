@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from orchestrator.settings import Settings
 from orchestrator.spec import SweepSpec
 from orchestrator.trial import TrialRecord
 from workloads.protocol import Dataset, Predictor
@@ -22,6 +23,14 @@ class Model:
     options: Mapping[str, Any]
 
 
+Illustrate = Callable[[Settings, str, Mapping[str, Any] | None], Mapping[str, bytes]]
+"""Returns the report on a sweep and its figures by file name, given how the sweep ended where it just did.
+
+A function of a module, since it is called in the process that writes to MLflow; the report knows of trackers, and so
+trackers are given it rather than know of it.
+"""
+
+
 class Tracker(Protocol):
     """A view of a sweep for people. Nothing waits for it, and it may fall behind: the database is the truth."""
 
@@ -36,6 +45,9 @@ class Tracker(Protocol):
 
     def close(self, summary: Mapping[str, Any], timeout_s: float) -> bool:
         """Show the rest and the summary; False where `timeout_s` passed before all was shown."""
+
+    def abandon(self) -> None:
+        """Show nothing more, at once: what there is to show is another driver's to say now."""
 
 
 class NoTracker:
@@ -54,3 +66,6 @@ class NoTracker:
     def close(self, summary: Mapping[str, Any], timeout_s: float) -> bool:
         """Stop."""
         return True
+
+    def abandon(self) -> None:
+        """Stop."""

@@ -7,6 +7,7 @@ What could not be shown stays marked, so a server that is away delays nothing an
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
@@ -15,7 +16,7 @@ from typing import Any, Protocol
 from orchestrator.errors import BpttError, presentable
 from orchestrator.settings import Settings
 from orchestrator.spec import SweepSpec
-from orchestrator.tracking.base import Model
+from orchestrator.tracking.base import Illustrate, Model
 from orchestrator.tracking.process import RemoteRuns
 from orchestrator.tracking.register import Winner
 from orchestrator.tracking.view import SweepView
@@ -27,6 +28,11 @@ GATHER_S = 0.3
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 10.0
 """Between two tries to reach a server that is away."""
 REGISTER_WITHIN_S = 180.0
+FIRST_REPORT_S, REPORT_EVERY_S, SHARE_OF_REPORTS = 60.0, 60.0, 50
+"""When report and figures are first shown, and then anew: at most so often, and for at most one part in so many of the
+time, since whoever draws takes a core from the trials. A short sweep has them at its end alone."""
+TIME_FOR_A_REPORT_S = 20.0
+"""Who closes in less, after a fault or a second Ctrl-C, does not wait for figures."""
 
 
 class Runs(Protocol):
@@ -47,6 +53,9 @@ class Runs(Protocol):
     def end(self, summary: Mapping[str, Any]) -> None:
         """End the parent run."""
 
+    def illustrate(self, illustrate: Illustrate, ended: Mapping[str, Any] | None) -> None:
+        """Put report and figures beside the parent run, in place of those before."""
+
     @property
     def is_alive(self) -> bool:
         """Tell whether calls can be answered at all."""
@@ -58,8 +67,17 @@ class Runs(Protocol):
 class MlflowTracker:
     """Shows a sweep in MLflow."""
 
-    def __init__(self, settings: Settings, connect: Callable[[Settings], Runs] = RemoteRuns) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        connect: Callable[[Settings], Runs] = RemoteRuns,
+        *,
+        illustrate: Illustrate | None = None,
+    ) -> None:
         self.settings = settings
+        self._illustrate = illustrate
+        self._illustrate_at_s = time.monotonic() + FIRST_REPORT_S
+        self._has_time = True  # for figures at the end
         self.problem = ""
         """Why the last try to write failed; empty while all is well."""
         self._connect = connect
@@ -114,6 +132,7 @@ class MlflowTracker:
         if not self._thread.is_alive():  # never opened, or closed before
             return self._is_ended
         self._summary = dict(summary)
+        self._has_time = timeout_s >= TIME_FOR_A_REPORT_S
         self._closing.set()
         self._work.set()
         self._thread.join(timeout_s)
@@ -122,6 +141,13 @@ class MlflowTracker:
             self._runs.close()  # frees the thread from a call that hangs
             self._thread.join(1.0)
         return self._is_ended
+
+    def abandon(self) -> None:
+        """Show nothing more, at once: what there is to show is another driver's to say now."""
+        self._given_up.set()
+        self._work.set()
+        if self._runs is not None:
+            self._runs.close()
 
     def _keep_up(self) -> None:
         pause = FIRST_PAUSE_S
@@ -171,7 +197,14 @@ class MlflowTracker:
             order[1].set_result(uri)
         if self._summary is not None and not self._changed:
             runs.end(self._summary)
+            if self._illustrate is not None and self._has_time:
+                runs.illustrate(self._illustrate, self._summary)
             self._is_ended = True
+        elif self._illustrate is not None and self._winner is None and time.monotonic() >= self._illustrate_at_s:
+            began = time.monotonic()
+            runs.illustrate(self._illustrate, None)
+            took = time.monotonic() - began
+            self._illustrate_at_s = began + max(took * SHARE_OF_REPORTS, REPORT_EVERY_S)
 
     def _look(self, runs: Runs) -> None:
         """Open the runs, and find out which trials they show already."""

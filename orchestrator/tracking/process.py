@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.settings import Settings
+from orchestrator.tracking.base import Illustrate
 from orchestrator.tracking.client import QUIET
 from orchestrator.tracking.register import Winner
 from orchestrator.tracking.runs import SweepRuns
@@ -80,6 +81,10 @@ class RemoteRuns:
     def end(self, summary: Mapping[str, Any]) -> None:
         """See SweepRuns."""
         self._call("end", summary)
+
+    def illustrate(self, illustrate: Illustrate, ended: Mapping[str, Any] | None) -> None:
+        """See SweepRuns."""
+        self._call("illustrate", illustrate, ended)
 
     @property
     def is_alive(self) -> bool:

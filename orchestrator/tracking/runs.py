@@ -10,19 +10,24 @@ import getpass
 import json
 import os
 import re
+import tempfile
 from collections.abc import Mapping
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from orchestrator.errors import presentable
 from orchestrator.horizon import draw, read_horizon
 from orchestrator.settings import Settings
 from orchestrator.spec import is_of_resources
+from orchestrator.tracking.base import Illustrate
 from orchestrator.tracking.client import is_database, open_client, talking_to
 from orchestrator.tracking.register import Winner, register_model
 from orchestrator.tracking.view import SweepView, describe, flatten, run_name, table
 from orchestrator.trial import TrialRecord, TrialState
+from workloads.hyperparameters import truncation_length_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -207,7 +212,7 @@ class SweepRuns:
         run_id, sweep = self._children[winner.number], self.view.spec.name
         with talking_to(self.settings):
             uri = register_model(self.client, winner, sweep=sweep, run_id=run_id, parent=self.parent)
-        horizon = read_horizon(winner.metrics, winner.params.get("truncation_length"))
+        horizon = read_horizon(winner.metrics, truncation_length_of(winner.params))
         if horizon is not None:
             for shown_on in (run_id, self.parent):
                 self.client.log_figure(shown_on, draw({f"trial {winner.number}": horizon}), "horizon.png")
@@ -222,6 +227,20 @@ class SweepRuns:
         tags = [RunTag("bptt.state", state), RunTag("mlflow.note.content", note)]
         self.client.log_batch(self.parent, tags=tags)
         self.client.set_terminated(self.parent, PARENT_STATUS.get(state, "FAILED"))
+
+    def illustrate(self, illustrate: Illustrate, ended: Mapping[str, Any] | None) -> None:
+        """Put report and figures beside the parent run, in place of those before; a tag says where that failed."""
+        try:
+            files = illustrate(self.settings, self.view.spec.name, ended)
+        except Exception as error:  # noqa: BLE001 - whatever cannot be drawn must not keep trials from being shown
+            self.client.set_tag(self.parent, "bptt.report", presentable(f"not drawn: {error}")[:500])
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            for name, content in files.items():
+                Path(folder, name).parent.mkdir(exist_ok=True)
+                Path(folder, name).write_bytes(content)
+            self.client.log_artifacts(self.parent, folder)
+        self.client.set_tag(self.parent, "bptt.report", next(iter(files)))
 
 
 def changeable(key: str) -> bool:

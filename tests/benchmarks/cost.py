@@ -48,7 +48,8 @@ def settings() -> list[tuple[dict[str, Any], dict[str, Any]]]:
     """Draw data and hyperparameters, always the same."""
     from workloads.models.cells import BUILTIN
 
-    draw, drawn = random.Random(1), []
+    draw = random.Random(1)
+    drawn: list[tuple[dict[str, Any], dict[str, Any]]] = []
     while len(drawn) < SETTINGS:
         params = {name: draw.choice(values) for name, values in GRID.items()}
         params["cell_type"] = draw.choice(sorted(set(BUILTIN) - {"rnn_relu"}))
@@ -85,7 +86,8 @@ def prepared(data: dict[str, Any]) -> Dataset:
 
 def handed_over(dataset: Dataset, folder: Path) -> str:
     """Write a dataset down; a worker is given it and does not prepare it."""
-    np.savez(folder / "arrays.npz", **dict(dataset.arrays))
+    arrays: dict[str, Any] = dict(dataset.arrays)
+    np.savez(folder / "arrays.npz", **arrays)
     (folder / "facts.json").write_text(json.dumps(dict(dataset.facts)))
     return str(folder)
 

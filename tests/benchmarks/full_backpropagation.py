@@ -65,7 +65,7 @@ def update(length: int, batch: int, hidden: int, budget_mb: float | None) -> dic
 
     chunks = None
     if budget_mb is not None:
-        chunks = plan_chunks(length, step_bytes(network, network, inputs), 1e6 * budget_mb or None)
+        chunks = plan_chunks(length, step_bytes(network, network, inputs, batch_size=batch), 1e6 * budget_mb or None)
 
     def once(steps: int, chunks: Chunks | None) -> float:
         began = time.perf_counter()

@@ -52,7 +52,7 @@ def bare_loop(dataset: Dataset, cell_type: str, hidden_size: int, steps: int) ->
         hidden, state = model.recurrent(model.embedding(inputs[position : position + length]), state)
         wanted = targets[position : position + length]
         loss = functional.cross_entropy(model.output(hidden).flatten(0, 1), wanted.flatten())
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         state = tuple(part.detach() for part in state) if isinstance(state, tuple) else state.detach()

@@ -7,11 +7,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import yaml
 
+from orchestrator.errors import SweepNotFound
 from orchestrator.ledger import Ledger
 from orchestrator.patience import patiently
 from orchestrator.study import read_sweep
@@ -20,8 +22,6 @@ from tests import s3
 from tests.cluster.deployment import Deployment, deployed
 from tests.cluster.hosts import Network, Process
 from tests.cluster.ray_cluster import RayCluster
-
-Result = TypeVar("Result")
 
 LEASE_S = 10.0
 WORKER, DRIVER = "ray::RemoteWorker", "orchestrator.cli"
@@ -57,6 +57,7 @@ class Bench:
     cluster: RayCluster
     sweep: PlannedSweep | None = None
     driver: Process | None = None
+    lease_s: float = LEASE_S
     starts: int = 0
     """Drivers started, of all sweeps."""
     logs: set[Path] = field(default_factory=set)
@@ -69,7 +70,7 @@ class Bench:
         assert self.sweep is not None
         return self.sweep
 
-    @property
+    @cached_property
     def ledger(self) -> Ledger:
         """Return the sweeps' database."""
         return Ledger(self.deployment.study_url)
@@ -88,17 +89,20 @@ class Bench:
     def _drive(self, *arguments: str) -> None:
         environ = {**self.cluster.environ, **self.deployment.environ(self.running.checkpoints)}
         command = [sys.executable, "-m", DRIVER, *arguments, "--address", self.cluster.address]
-        self.driver = self.cluster.head.start("driver", command, {**environ, "BPTT_LEASE_S": str(LEASE_S)})
+        self.driver = self.cluster.head.start("driver", command, {**environ, "BPTT_LEASE_S": str(self.lease_s)})
         self.logs.add(self.driver.log)
         self.starts += 1
 
     def trials(self) -> list[TrialRecord]:
-        """Return the sweep's trials as the database has them now."""
-        return self.asked(lambda: read_sweep(self.ledger, self.running.name)[1])
+        """Return the sweep's trials as the database has them now; it is waited for where it is away."""
+        try:
+            return patiently(lambda: read_sweep(self.ledger, self.running.name)[1])
+        except SweepNotFound:  # its driver is not that far yet
+            return []
 
-    def asked(self, question: Callable[[], Result]) -> Result:
-        """Return the database's answer, waited for where it is away."""
-        return patiently(question)
+    def owner(self) -> str | None:
+        """Return who holds the sweep."""
+        return patiently(lambda: self.ledger.sweep(self.running.name).owner)
 
     def evaluated(self) -> int:
         """Return the evaluations that the sweep has made."""
@@ -144,5 +148,5 @@ class Bench:
 @contextmanager
 def benched(folder: Path, *, nodes: int = 3) -> Iterator[Bench]:
     """Bring up network, servers and cluster, and take them down in the end."""
-    with Network() as network, deployed(folder, network.address) as deployment:
+    with Network() as network, deployed(folder, network) as deployment:
         yield Bench(folder, network, deployment, RayCluster(network, folder, s3.KEYS, nodes=nodes))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import shutil
@@ -35,6 +36,11 @@ def why_not() -> str:
         return "network namespaces need Linux and root"
     missing = [name for name in ("ip", "tc", "unshare", "nsenter") if shutil.which(name) is None]
     return f"{' and '.join(missing)} missing (Debian: iproute2, util-linux)" if missing else ""
+
+
+def children_of(pid: int) -> list[int]:
+    """Return the numbers of the processes that a process has started and that have not ended."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 class Network:
@@ -84,6 +90,15 @@ class Process:
         """Return its exit status; TimeoutExpired where it goes on for longer."""
         return self._popen.wait(timeout_s)
 
+    def pause(self) -> None:
+        """Stop it, as a machine that is suspended does."""
+        for child in children_of(self._popen.pid):
+            os.kill(child, signal.SIGSTOP)
+
+    def wake(self) -> None:
+        """Let it go on: nsenter, which stops when what it has started does, hands that on."""
+        os.kill(self._popen.pid, signal.SIGCONT)
+
     def said(self) -> str:
         """Return what it has printed."""
         return self.log.read_text(errors="replace")
@@ -98,12 +113,16 @@ class Host:
         # Ray keeps its sockets there, and a socket's path may have 107 characters.
         inside = f"hostname {self.name}; mkdir -p /tmp/ray; mount --bind '{folder}/ray' /tmp/ray; exec \"$@\""
         command = ["unshare", *NAMESPACES, "--fork", "--kill-child", "--mount-proc", "sh", "-c", inside, "sh"]
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-        self._holder = subprocess.Popen([*command, sys.executable, "-c", FIRST], **pipes)
+        # What unshare says of its child's end is known already.
+        self._holder = subprocess.Popen(
+            [*command, sys.executable, "-c", FIRST],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
         if self._holder.stdout is None or self._holder.stdout.readline() != b"\n":
             raise RuntimeError(f"{self.name} does not start")
-        children = Path(f"/proc/{self._holder.pid}/task/{self._holder.pid}/children").read_text().split()
-        self._first = int(children[0])
+        [self._first] = children_of(self._holder.pid)
         self._link = f"bptt{number}"
         self._connect()
 
@@ -159,15 +178,11 @@ class Host:
                     continue
         return sorted(found)
 
-    def kill(self, *words: str, number: signal.Signals = signal.SIGKILL) -> int:
-        """Send a signal to the processes with one of the words in their command line; return how many there were."""
-        found = self.processes(*words) if self.is_there else []
-        for pid in found:
-            try:
-                os.kill(pid, number)
-            except ProcessLookupError:
-                continue
-        return len(found)
+    def kill(self, *words: str) -> None:
+        """End the processes that have one of the words in their command line."""
+        for pid in self.processes(*words) if self.is_there else []:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def lose(self) -> None:
         """Take the host away as a power failure does: everything on it ends at once."""

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.settings import Settings
-from orchestrator.spec import spec_from
 from orchestrator.tracking.client import import_mlflow, talking_to
+from tests.orchestrator.recorded import fox_spec
 from tests.orchestrator.test_model import predict_elsewhere, train_and_register
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -19,17 +19,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 def test_the_champion_needs_its_requirements_and_nothing_else(tmp_path: Path) -> None:
     settings = Settings.load({"runs": tmp_path / "runs"}, environ={})
-    text = tmp_path / "text.txt"
-    text.write_text("the quick brown fox jumps over the lazy dog. " * 50)
-    spec = spec_from(
-        {
-            "name": "fox",
-            "workload": {"kind": "language_model", "text": str(text)},
-            "space": {"truncation_length": [8, 16]},
-            "train": {"hidden_size": 8, "batch_size": 2},
-            "budget": {"trials": 1, "sequence_steps": 400, "evaluations": 1},
-        }
-    )
+    spec = fox_spec(tmp_path)
     _, model, _ = train_and_register(settings, spec, truncation_length=8)
     with talking_to(settings):
         wanted = import_mlflow().artifacts.download_artifacts("models:/fox@champion/requirements.txt")

@@ -13,12 +13,12 @@ import pytest
 
 from orchestrator.checkpoints import CheckpointStorage
 from orchestrator.settings import Settings
-from orchestrator.spec import spec_from
 from orchestrator.tracking import open_tracker
 from orchestrator.tracking.base import Model
 from orchestrator.tracking.client import open_client
 from orchestrator.tracking.model import load_predictions, registered
 from orchestrator.trial import TrialRecord, TrialState
+from tests.orchestrator.recorded import fox_spec
 
 pytestmark = pytest.mark.slow
 
@@ -46,17 +46,7 @@ def free_port() -> int:
 def test_a_server_that_comes_up_late_shows_everything(tmp_path: Path) -> None:
     port = free_port()
     settings = Settings.load({"runs": tmp_path / "runs", "tracking_uri": f"http://127.0.0.1:{port}"}, environ={})
-    text = tmp_path / "text.txt"
-    text.write_text("the quick brown fox jumps over the lazy dog. " * 50)
-    spec = spec_from(
-        {
-            "name": "late",
-            "workload": {"kind": "language_model", "text": str(text)},
-            "space": {"truncation_length": [8, 16]},
-            "train": {"hidden_size": 8, "batch_size": 2},
-            "budget": {"trials": 2, "sequence_steps": 800, "evaluations": 4},
-        }
-    )
+    spec = fox_spec(tmp_path, name="late", budget={"trials": 2, "sequence_steps": 800, "evaluations": 4})
     workload = spec.load_workload()
     dataset = workload.prepare()
     storage = CheckpointStorage(settings.checkpoints)

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
 
+from orchestrator import steering as steering_module
 from orchestrator.driver import Driver
 from orchestrator.executors.base import Executor
 from orchestrator.executors.local import LocalExecutor
 from orchestrator.settings import Settings
 from orchestrator.spec import SweepSpec, spec_from
-from orchestrator.sweep import Sweep
+from orchestrator.sweep import Event, Sweep
 from orchestrator.tracking.base import NoTracker
 from orchestrator.trial import TrialState
+from orchestrator.wishes import WishKind, add_wish
 from tests.fakes import KIND
 
 
@@ -41,6 +43,8 @@ def states(driver: Driver) -> Counter[TrialState]:
 
 
 Drive = Callable[..., Driver]
+Wanted = tuple[WishKind, Mapping[str, Any]]
+Steer = Callable[..., Driver]
 
 
 @pytest.fixture
@@ -53,6 +57,25 @@ def drive(sweep_settings: Settings) -> Drive:
             for event in driver.run():
                 if until is not None and until(event):
                     driver.stop("the test said so")
+        return driver
+
+    return run
+
+
+@pytest.fixture
+def steer(sweep_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Steer:
+    """Return a function that drives a sweep to its end, each wish made at the event that its key says yes to."""
+    monkeypatch.setattr(steering_module, "LOOK_EVERY_S", 0.0)
+
+    def run(spec: SweepSpec, wishes: list[tuple[Callable[[Event], bool], Wanted]], executor: Executor) -> Driver:
+        driver = Driver(sweep_settings, spec, executor=executor, tracker=NoTracker())
+        left = list(wishes)
+        with driver:
+            for event in driver.run():
+                for entry in [entry for entry in left if entry[0](event)]:
+                    left.remove(entry)
+                    add_wish(driver.ledger, spec.name, *entry[1])
+        assert not left, "a wish was never made"
         return driver
 
     return run

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from orchestrator.ledger import Ledger
@@ -52,6 +53,22 @@ class Recorded:
 def spec_with(**blocks: Any) -> SweepSpec:
     """Return the recorded sweep's spec with some blocks replaced."""
     return spec_from({**SPEC, **blocks})
+
+
+def fox_spec(folder: Path, **blocks: Any) -> SweepSpec:
+    """Return a sweep over a text that is written into the folder, small enough to be trained."""
+    text = folder / "text.txt"
+    text.write_text("the quick brown fox jumps over the lazy dog. " * 50)
+    return spec_from(
+        {
+            "name": "fox",
+            "workload": {"kind": "language_model", "text": str(text)},
+            "space": {"truncation_length": [8, 16]},
+            "train": {"hidden_size": 8, "batch_size": 2},
+            "budget": {"trials": 1, "sequence_steps": 400, "evaluations": 1},
+            **blocks,
+        }
+    )
 
 
 def record_sweep(

@@ -205,6 +205,7 @@ def test_data_are_counted_and_missing_packages_warned_of(tmp_path: Path, monkeyp
     assert all(finding.state == WARNING and "pip install" in finding.advice for finding in missing)
 
 
+@pytest.mark.slow
 def test_ray_is_started_for_real_and_runs_a_task(tmp_path: Path) -> None:
     finding = only(doctor.check_ray(settings(tmp_path)))
     assert finding.state == OK

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from orchestrator import checkpoints
+from orchestrator import checkpoints, outage
 from orchestrator.checkpoints import CheckpointStorage
 from orchestrator.driver import Driver
 from orchestrator.errors import BpttError
@@ -44,7 +43,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch, store: s3.Store) -> list[float]:
         made.append(seconds)
         store.fault = None
 
-    monkeypatch.setattr(checkpoints, "time", SimpleNamespace(sleep=sleep, monotonic=lambda: 0.0, time=time.time))
+    monkeypatch.setattr(outage, "time", SimpleNamespace(sleep=sleep, monotonic=lambda: 0.0))
     return made
 
 
@@ -89,13 +88,18 @@ def test_an_altered_object_is_refused(store: s3.Store) -> None:
 
 
 @pytest.mark.parametrize("status", [500, 503])
-def test_a_store_that_is_busy_for_a_while_is_waited_for(status: int, store: s3.Store, pauses: list[float]) -> None:
+def test_a_store_that_is_busy_for_a_while_is_waited_for(
+    status: int, store: s3.Store, pauses: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
     storage = CheckpointStorage(store.uri("p"))
     store.fault = status
     uri = storage.write("x", b"content")
     store.fault = status
     assert storage.read(uri) == b"content"
     assert pauses == [1.0, 1.0]
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("bptt: ")]
+    assert len(said) == 2
+    assert all("the checkpoints' storage is busy or away; waiting for it: " in line for line in said)
 
 
 def test_pauses_grow_and_end_after_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,7 +113,7 @@ def test_pauses_grow_and_end_after_a_minute(monkeypatch: pytest.MonkeyPatch) -> 
         clock[0] += 6.0  # as long as pyarrow tries
         raise OSError("AWS Error UNKNOWN (HTTP status 503) during HeadObject operation")
 
-    monkeypatch.setattr(checkpoints, "time", SimpleNamespace(sleep=sleep, monotonic=lambda: clock[0]))
+    monkeypatch.setattr(outage, "time", SimpleNamespace(sleep=sleep, monotonic=lambda: clock[0]))
     with pytest.raises(OSError, match=r"tried for 61 s: .*503"):
         checkpoints.patiently(busy)
     assert pauses == [1.0, 2.0, 4.0, 8.0, 10.0]
@@ -124,6 +128,7 @@ def test_what_will_not_pass_is_not_waited_for(store: s3.Store, pauses: list[floa
     assert pauses == []
 
 
+@pytest.mark.slow
 def test_a_sweep_whose_store_is_busy_goes_on(store: s3.Store, pauses: list[float], tmp_path: Path) -> None:
     settings, spec = on(store, tmp_path), make_spec(budget={"trials": 2, "sequence_steps": 3000, "evaluations": 3})
     with Driver(settings, spec, executor=LocalExecutor(1), tracker=NoTracker()) as driver:
@@ -151,6 +156,7 @@ def test_a_store_that_stays_away_stops_the_sweep_and_loses_nothing(
             if event.happening is Happening.EVALUATED:
                 store.fault = 503
     assert "503" in str(caught.value)
+    assert driver.ledger.sweep("test").state == "interrupted"  # so that whoever keeps sweeps going takes it up
     store.fault = None
     _, trials = read_sweep(driver.ledger, "test")
     assert [(len(trial.evaluations), trial.state) for trial in trials] == [(1, TrialState.RUNNING)]

@@ -118,8 +118,10 @@ def test_only_settings_without_secrets_that_make_sense_elsewhere_travel(tmp_path
         "BPTT_CHECKPOINTS": "s3://bucket/x?secret_key=hunter2",
         "BPTT_MEMORY_GB": "3.5",
     }
+    given["BPTT_KEEP"] = "all"
     settings = Settings.load({"runs": tmp_path}, given)
-    assert travelling(settings, allow_local=False) == {"tracking_uri": "http://tracking:5000", "memory_gb": 3.5}
+    elsewhere = {"tracking_uri": "http://tracking:5000", "memory_gb": 3.5, "keep": "all"}
+    assert travelling(settings, allow_local=False) == elsewhere
     on_one_machine = travelling(settings, allow_local=True)
     assert on_one_machine["runs"] == str(tmp_path)
     assert "hunter2" not in json.dumps(on_one_machine)
@@ -141,6 +143,13 @@ def test_the_clusters_own_variables_come_before_what_travelled() -> None:
     settings = submission.load({"BPTT_STUDY_URL": "postgresql://u:p@near/x", "BPTT_CHECKPOINTS": ""})
     assert (settings.study_url, settings.checkpoints) == ("postgresql://u:p@near/x", "s3://b/c")
     assert settings.ray_address == "auto"
+
+
+def test_a_file_that_the_clusters_nodes_name_comes_before_what_travelled(tmp_path: Path) -> None:
+    (tmp_path / "url").write_text("postgresql://u:secret@near/x")
+    submission = Submission({"study_url": "postgresql://u@far/x", "tracking_uri": "none", "checkpoints": "s3://b/c"})
+    settings = submission.load({"BPTT_STUDY_URL_FILE": str(tmp_path / "url")})
+    assert settings.study_url == "postgresql://u:secret@near/x"
 
 
 def test_what_only_one_node_would_see_is_refused_unless_allowed() -> None:

@@ -227,6 +227,7 @@ def ever_best(spec: SweepSpec, order: list[tuple[int, int]], trials: list[TrialR
     return best
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     seed=st.integers(0, 10**6),

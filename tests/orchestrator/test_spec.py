@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from orchestrator.errors import SpecError
 from orchestrator.space import corners, drawn, is_active
-from orchestrator.spec import SweepSpec, bundled_sweeps, difference, find_spec, is_of_resources, read_spec, spec_from
+from orchestrator.spec import SweepSpec, difference, is_of_resources, spec_from
+from orchestrator.sweep_file import bundled_sweeps, find_spec, read_spec
 from tests.orchestrator.conftest import make_spec
 
 GOOD: dict[str, Any] = {

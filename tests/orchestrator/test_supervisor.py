@@ -101,6 +101,19 @@ def test_a_database_that_is_away_does_not_end_the_sweep() -> None:
     assert stage.begun == [False, True]
 
 
+def test_a_driver_that_finds_the_database_away_is_not_one_that_was_refused() -> None:
+    stage = Stage("sys.exit(2)", DONE, seen=lambda begun: None if begun < 2 else DEAD)
+    assert stage.supervisor.run() == 0
+    assert stage.begun == [False, True]
+
+
+def test_a_database_that_comes_back_between_two_drivers_changes_nothing() -> None:
+    looks = iter([DEAD, None, DEAD, DEAD])
+    stage = Stage(KILLED, DONE, seen=lambda _: next(looks))
+    assert stage.supervisor.run() == 0
+    assert stage.begun == [False, True]
+
+
 def stop_soon(supervisor: Supervisor, numbers: Sequence[signal.Signals]) -> None:
     def send() -> None:
         for number in numbers:

@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from orchestrator.checkpoints import CheckpointStorage
-from orchestrator.driver import Driver
 from orchestrator.errors import BpttError
 from orchestrator.executors.local import LocalExecutor
 from orchestrator.ledger import Ledger
-from orchestrator.room import Room
 from orchestrator.settings import Settings
-from orchestrator.spec import SweepSpec
 from orchestrator.study import load_study, read_sweep
 from orchestrator.sweep import Event, Happening
-from orchestrator.tracking.base import NoTracker
 from orchestrator.trial import Assignment, Failure, Reply, TrialState
-from orchestrator.worker import Worker
 from tests.fakes import KIND, Scripted
 from tests.orchestrator.conftest import Drive, make_spec, states, swept
 
@@ -246,163 +239,6 @@ class BeginsAnew(Scripted):
         return super().train(params, dataset, storage, None)
 
 
-@pytest.mark.parametrize("lost", [1, 2])
-def test_a_trial_whose_last_checkpoints_are_gone_goes_on_from_an_older_one_or_anew(
-    lost: int, drive: Drive, sweep_settings: Settings, tmp_path: Path
-) -> None:
-    marks = tmp_path / "marks"
-    marks.mkdir()
-    budget = {"trials": 2, "sequence_steps": 5000, "evaluations": 5}
-    spec = make_spec(workload={"kind": KIND, "marks": str(marks)}, budget=budget)
-    seen = 0
-
-    def third_of_the_first(event: Event) -> bool:
-        nonlocal seen
-        seen += event.happening is Happening.EVALUATED and event.trial is not None and event.trial.number == 0
-        return seen == 3
-
-    drive(spec, until=third_of_the_first)
-    ledger = Ledger(sweep_settings.study_url)
-    before = ledger.evaluations("test")
-    assert len(before[0]) == 4  # one was under way
-    for progress in before[0][-lost:]:
-        CheckpointStorage(sweep_settings.checkpoints).within("test").delete(progress.checkpoint)
-    trained = len(list(marks.iterdir()))
-    driver = drive(spec)
-    assert states(driver) == {TrialState.COMPLETE: 2}
-    after = ledger.evaluations("test")
-    # What was acknowledged stays as it was, but for the checkpoints that were made again.
-    for old, new in zip(before[0], after[0], strict=False):
-        assert replace(new, checkpoint="") == replace(old, checkpoint="")
-    again = {1: 1, 2: 4}[lost]
-    assert len(list(marks.iterdir())) - trained == 10 - sum(map(len, before.values())) + again
-    kept = [path for path in (sweep_settings.runs / "checkpoints").rglob("*") if path.is_file()]
-    assert len(kept) == 1
-
-
-def torn(content: bytes) -> bytes:
-    return content[:-1]
-
-
-def flipped(content: bytes) -> bytes:
-    return bytes([content[0] ^ 4]) + content[1:]  # 4 evaluations were trained, or 0
-
-
-@pytest.mark.parametrize("harm", [torn, flipped])
-@pytest.mark.parametrize("harmed", [1, 2])
-def test_a_trial_whose_last_checkpoints_are_altered_ends_as_if_they_were_not(
-    harmed: int, harm: Callable[[bytes], bytes], drive: Drive, sweep_settings: Settings
-) -> None:
-    budget = {"trials": 2, "sequence_steps": 6000, "evaluations": 6}
-    seen = 0
-
-    def fourth(event: Event) -> bool:
-        nonlocal seen
-        seen += event.happening is Happening.EVALUATED
-        return seen == 4
-
-    whole = drive(make_spec(name="whole", budget=budget), LocalExecutor(1))
-    drive(make_spec(budget=budget), LocalExecutor(1), until=fourth)
-    ledger = Ledger(sweep_settings.study_url)
-    for progress in ledger.evaluations("test")[0][-harmed:]:
-        path = Path(progress.checkpoint.removeprefix("file://"))
-        path.write_bytes(harm(path.read_bytes()))
-    lost = []
-    driver = drive(make_spec(budget=budget), LocalExecutor(1), until=lambda event: lost.append(event))
-    messages = [event.message for event in lost if event.happening is Happening.LOST]
-    assert len(messages) == harmed
-    assert all("is not a whole checkpoint" in message for message in messages)
-    for mine, theirs in zip(swept(driver).trials, swept(whole).trials, strict=True):
-        assert mine.state is theirs.state is TrialState.COMPLETE
-        assert [progress.metrics for progress in mine.evaluations] == [p.metrics for p in theirs.evaluations]
-    files = [path for path in (sweep_settings.runs / "checkpoints" / "test").rglob("*") if path.is_file()]
-    assert len(files) == 1
-
-
-class LeavingExecutor(LocalExecutor):
-    """Asks the worker to leave at the 100th update of every turn in `notices`; keeps where a trial went on from."""
-
-    def __init__(self, notices: set[int]) -> None:
-        super().__init__(1)
-        self.notices = notices
-        self.turn = self.updates_left = 0
-        self.resumed: list[str | None] = []
-
-    def start(self, assignment: Assignment) -> None:
-        self.resumed.append(assignment.resume_from)
-        super().start(assignment)
-        worker = self._workers[assignment.number]
-
-        def is_to_leave() -> bool:
-            self.updates_left -= 1
-            if self.updates_left == 0:
-                worker.leave()
-            return Worker._is_to_leave(worker)
-
-        worker._is_to_leave = is_to_leave  # type: ignore[method-assign]
-
-    def wait(self, timeout_s: float) -> list[tuple[int, Reply]]:
-        self.turn += 1
-        self.updates_left = 100 if self.turn in self.notices else 0
-        return super().wait(timeout_s)
-
-
-def test_a_trial_given_notice_goes_on_in_the_middle_of_its_interval_and_gives_the_same(
-    drive: Drive, text_file: Path, tmp_path: Path
-) -> None:
-    changes: dict[str, Any] = {
-        "workload": {"kind": "language_model", "text": str(text_file)},
-        "space": {"truncation_length": [16]},
-        "train": {"hidden_size": 8, "batch_size": 4},
-        "budget": {"trials": 1, "sequence_steps": 80_000, "evaluations": 2},
-        "search": {"sampler": "grid", "pruner": "none"},
-    }
-    executor = LeavingExecutor({1, 2, 4})
-    moved = drive(make_spec(name="moved", **changes), executor)
-    still = drive(make_spec(name="still", **changes))
-    [with_notice], [without] = swept(moved).trials, swept(still).trials
-    changing = ("sequence_steps_per_second", "peak_memory_mb")
-    for one, other in zip(with_notice.evaluations, without.evaluations, strict=True):
-        assert {name: of for name, of in one.metrics.items() if name not in changing} == {
-            name: of for name, of in other.metrics.items() if name not in changing
-        }
-    assert [str(uri).rpartition("/")[2].rpartition("-")[0] for uri in executor.resumed[1:]] == [
-        "part-way-00000",
-        "part-way-00000",
-        "part-way-00001",
-    ]
-    assert not swept(moved).losses
-    assert not list(tmp_path.rglob("part-way*"))
-
-
-def test_a_part_way_checkpoint_that_is_gone_costs_the_interval_and_no_evaluation(
-    drive: Drive, text_file: Path, tmp_path: Path
-) -> None:
-    class Losing(LeavingExecutor):
-        """Loses what was written part way."""
-
-        def start(self, assignment: Assignment) -> None:
-            for path in tmp_path.rglob("part-way*"):
-                path.unlink()
-            super().start(assignment)
-
-    executor = Losing({2})
-    driver = drive(
-        make_spec(
-            workload={"kind": "language_model", "text": str(text_file)},
-            space={"truncation_length": [16]},
-            train={"hidden_size": 8, "batch_size": 4},
-            budget={"trials": 1, "sequence_steps": 80_000, "evaluations": 2},
-            search={"sampler": "grid", "pruner": "none"},
-        ),
-        executor,
-    )
-    [trial] = swept(driver).trials
-    assert trial.state is TrialState.COMPLETE
-    assert len(executor.resumed) == 3
-    assert executor.resumed[2] == trial.evaluations[0].checkpoint
-
-
 def test_what_a_sweep_waits_for_is_told_once(drive: Drive) -> None:
     class Full(LocalExecutor):
         """Has no room at first."""
@@ -430,74 +266,3 @@ def test_what_a_sweep_waits_for_is_told_once(drive: Drive) -> None:
     driver = drive(make_spec(), Full(2), until=listen)
     assert told == ["no node has room"]
     assert states(driver) == {TrialState.COMPLETE: 6}
-
-
-class Counting(LocalExecutor):
-    """Notes which trials are under way together."""
-
-    def __init__(self, slots: int) -> None:
-        super().__init__(slots)
-        self.qualities: dict[int, float] = {}
-        self.together: list[float] = []
-
-    def start(self, assignment: Assignment) -> None:
-        super().start(assignment)
-        self.qualities[assignment.number] = assignment.params["quality"]
-        self.together.append(sum(self.qualities.values()))
-
-    def release(self, number: int) -> None:
-        super().release(number)
-        self.qualities.pop(number, None)
-
-
-def drive_in(room: Room, spec: SweepSpec, settings: Settings, executor: LocalExecutor) -> Driver:
-    """Drive with this room, whatever the workload says of its sizes."""
-    driver = Driver(settings, spec, executor=executor, tracker=NoTracker())
-    with driver:
-        swept(driver).room = room
-        for _ in driver.run():
-            pass
-    return driver
-
-
-def test_what_can_never_fit_is_told_infeasible_without_a_start_and_counts_as_a_trial(sweep_settings: Settings) -> None:
-    spec = make_spec(budget={"trials": 12, "evaluations": 2})
-    executor = Counting(2)
-    driver = drive_in(Room(lambda params: params["quality"], 0.6), spec, sweep_settings, executor)
-    trials = swept(driver).trials
-    assert len(trials) == 12
-    refused = [trial for trial in trials if trial.params["quality"] > 0.6]
-    assert 0 < len(refused) < 12
-    assert len(executor.together) == 12 - len(refused)
-    for trial in refused:
-        assert trial.state is TrialState.OUT_OF_MEMORY
-        assert "memory predicted" in trial.reason
-        told = load_study(Ledger(sweep_settings.study_url), "test").trials[trial.number]
-        assert (told.state.name, bool(told.constraints)) == ("PRUNED", True)
-    assert all(trial.state is TrialState.COMPLETE for trial in trials if trial not in refused)
-
-
-def test_a_trial_without_room_waits_until_others_end_and_none_is_lost(sweep_settings: Settings) -> None:
-    spec = make_spec(budget={"trials": 12, "evaluations": 3})
-    executor = Counting(4)
-    driver = drive_in(Room(lambda params: params["quality"], 1.2, together=4), spec, sweep_settings, executor)
-    assert states(driver) == {TrialState.COMPLETE: 12}
-    assert max(executor.together) <= 1.2
-    assert any(total > 1 for total in executor.together)  # small ones did share
-
-
-def test_a_trial_that_was_refused_stays_so_and_one_that_waited_is_trained_when_the_sweep_goes_on(
-    sweep_settings: Settings, drive: Drive
-) -> None:
-    spec = make_spec(budget={"trials": 8, "evaluations": 3})
-    driver = Driver(sweep_settings, spec, executor=LocalExecutor(2), tracker=NoTracker())
-    with driver:
-        swept(driver).room = Room(lambda params: params["quality"], 0.9, together=2)
-        for event in driver.run():
-            if event.happening is Happening.EVALUATED and len(swept(driver).trials) > 3:
-                driver.stop("the test said so")
-    before = {trial.number: trial.state for trial in swept(driver).trials}
-    again = drive(spec)
-    for trial in swept(again).trials:
-        was = before.get(trial.number)
-        assert trial.state is (was if was is TrialState.OUT_OF_MEMORY else TrialState.COMPLETE)

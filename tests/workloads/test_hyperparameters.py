@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.conftest import FolderStorage, prepare_shared
-from workloads.hyperparameters import Hyperparameters, read_hyperparameters
+from workloads.hyperparameters import Hyperparameters, read_hyperparameters, truncation_length_of
 
 SMALL = {"sequence_steps": 3000, "evaluations": 1, "hidden_size": 4, "batch_size": 2}
 
@@ -59,3 +59,9 @@ def test_a_fraction_trains_as_the_k1_that_it_comes_to(storage: FolderStorage) ->
         )
     ]
     assert losses[0] == losses[1] != losses[2]
+
+
+def test_a_trial_whose_gradients_are_never_cut_has_no_truncation_length() -> None:
+    assert truncation_length_of({"truncation": "full", "truncation_length": 8}) is None
+    assert truncation_length_of({"truncation": "adaptive", "truncation_length": 8}) == 8
+    assert truncation_length_of({}) == Hyperparameters().truncation_length

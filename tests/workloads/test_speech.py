@@ -114,6 +114,7 @@ def test_a_resumed_trial_equals_an_uninterrupted_one(
         ]
 
 
+@pytest.mark.slow
 def test_a_trial_that_moves_in_the_middle_of_an_interval_equals_one_that_stays(
     manifest: Path, storage: FolderStorage
 ) -> None:

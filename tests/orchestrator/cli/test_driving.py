@@ -67,6 +67,7 @@ def test_a_report_is_written_in_the_format_of_its_files_name(
     assert bptt("report", "recorded", "-o", tmp_path / "no" / "r.md").status == 2
 
 
+@pytest.mark.slow
 def test_a_killed_run_is_dead_and_resumed_by_name_to_its_end(
     bptt: Bptt, sweep_file: SweepFile, sweep_settings: Settings
 ) -> None:
@@ -81,6 +82,7 @@ def test_a_killed_run_is_dead_and_resumed_by_name_to_its_end(
     assert "test finished: 6 trials (6 complete)" in answer.out
 
 
+@pytest.mark.slow
 def test_a_running_sweep_is_stopped_from_another_terminal(
     bptt: Bptt, sweep_file: SweepFile, sweep_settings: Settings
 ) -> None:
@@ -103,6 +105,7 @@ def test_a_running_sweep_is_stopped_from_another_terminal(
     assert "stopped by `bptt stop`; go on with `bptt resume test`" in out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_says_in_one_line_how_to_go_on(
     sweep_file: SweepFile, sweep_settings: Settings, bptt: Bptt, number: signal.Signals

@@ -10,7 +10,8 @@ import pytest
 
 import workloads
 from orchestrator.cli.template import HELP, sweep_template, workload_class
-from orchestrator.spec import Budget, Resources, Search, read_spec
+from orchestrator.spec import Budget, Resources, Search
+from orchestrator.sweep_file import read_spec
 from tests.fakes import KIND
 from tests.orchestrator.cli.conftest import Bptt
 from workloads.hyperparameters import CELL_TYPES, Hyperparameters

@@ -132,8 +132,15 @@ def test_more_trials_than_lines_are_counted(open_driver: Callable[..., Driver]) 
     for _ in range(20):
         add_trial(sweep_of(driver), 1)
     text = draw(screen_of(driver, 100, height=20))
-    assert "and 10 more" in text
+    assert "and 11 more" in text
     assert len(text.splitlines()) < 20
+
+
+def test_the_best_value_is_drawn_trial_by_trial(open_driver: Callable[..., Driver]) -> None:
+    driver = open_driver(make_spec(budget={"trials": 9}))
+    for loss in (3.0, 2.0, 1.0):
+        add_trial(sweep_of(driver), 5, loss, TrialState.COMPLETE)
+    assert "█" in draw(screen_of(driver, 60))
 
 
 def test_a_stopping_view_says_what_is_waited_for(open_driver: Callable[..., Driver]) -> None:

@@ -139,6 +139,7 @@ def test_a_model_that_is_nowhere_is_the_users_mistake(tmp_path: Path, capsys: Ca
     assert not (tmp_path / "mlflow.db").exists()
 
 
+@pytest.mark.slow
 def test_a_sweeps_champion_answers_by_the_sweeps_name(tmp_path: Path, capsys: Capture) -> None:
     spec = spec_from(
         {

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.cli.logs_command import whereabouts
 from orchestrator.cli.status_command import watch_in_lines
 from orchestrator.lease import Lease
 from orchestrator.ledger import Ledger
 from orchestrator.settings import Settings
-from orchestrator.spec import SweepSpec
+from orchestrator.spec import SweepSpec, WorkloadSpec
 from orchestrator.standing import Standing, standing
 from orchestrator.trial import TrialState
 from tests.orchestrator.cli.conftest import Bptt
@@ -126,6 +127,34 @@ def test_a_sweep_goes_by_its_files_name_too(
 ) -> None:
     record_sweep(sweep_settings, TRIALS)
     assert bptt("status", sweep_file(spec_with())).out.startswith("recorded: language_model")
+
+
+@pytest.mark.parametrize("is_file", [False, True])
+def test_a_sweep_is_looked_after_where_the_users_own_workload_is_not(
+    is_file: bool, bptt: Bptt, sweep_settings: Settings, sweep_file: Callable[[SweepSpec], Path]
+) -> None:
+    spec = spec_with().model_copy(update={"workload": WorkloadSpec(kind="at_home:Task")})
+    record_sweep(sweep_settings, TRIALS, spec=spec, state="running")
+    sweep = sweep_file(spec) if is_file else "recorded"
+    status = bptt("status", sweep)
+    assert status.status == 0
+    assert status.out.startswith("recorded: at_home:Task")
+    assert "valid_loss 1.500, trial 0" in status.out
+    assert bptt("list").out.splitlines()[1].split()[:6] == [
+        "recorded", "at_home:Task", "dead", "2/12", "valid_loss", "1.500"
+    ]  # fmt: skip
+    assert whereabouts(sweep_settings, str(sweep)) == ("recorded", "", "")
+    ended = bptt("stop", sweep, "--trial", 1)
+    assert ended.err == "bptt: --trial 1: it has ended already (pruned); `bptt enqueue` tries its setting anew\n"
+    assert bptt("stop", sweep).out.startswith("recorded is not running: it is dead")
+    assert "interrupted" in bptt("status", sweep).out
+
+
+def test_logs_of_a_file_need_no_workload_where_there_is_no_database(
+    sweep_settings: Settings, sweep_file: Callable[[SweepSpec], Path]
+) -> None:
+    spec = spec_with().model_copy(update={"workload": WorkloadSpec(kind="at_home:Task")})
+    assert whereabouts(sweep_settings, str(sweep_file(spec))) == ("recorded", "", "")
 
 
 def test_an_unknown_name_is_answered_with_those_there_are(bptt: Bptt, sweep_settings: Settings) -> None:

@@ -23,6 +23,7 @@ from tests.orchestrator.recorded import Recorded, record_sweep
 SweepFile = Callable[[SweepSpec], Path]
 
 
+@pytest.mark.slow
 def test_a_live_sweep_is_steered_from_another_terminal(
     bptt: Bptt, sweep_file: SweepFile, sweep_settings: Settings
 ) -> None:

@@ -97,6 +97,7 @@ def interrupt_after(count: int) -> Callable[[TrainView, Progress], None]:
     return evaluation
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_says_how_to_go_on_and_that_goes_on(
     number: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]

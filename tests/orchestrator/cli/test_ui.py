@@ -50,6 +50,7 @@ def alive_in_session(leader: int) -> bool:
     return True
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="child processes are looked up in /proc")
 def test_the_server_comes_up_and_goes_with_all_its_children(runs: Path) -> None:
     port = free_port()

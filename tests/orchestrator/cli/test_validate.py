@@ -13,7 +13,8 @@ import pytest
 
 from orchestrator.cli.validate_command import budget, resources, search
 from orchestrator.machine import gpus_here
-from orchestrator.spec import SweepSpec, bundled_sweeps, spec_from
+from orchestrator.spec import SweepSpec, spec_from
+from orchestrator.sweep_file import bundled_sweeps
 from tests.orchestrator.cli.conftest import Bptt
 from tests.orchestrator.conftest import make_spec
 from tests.orchestrator.recorded import SPEC, spec_with

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -49,6 +50,7 @@ def test_workers_are_counted_node_by_node_in_every_resource() -> None:
         ({"cpus": 2.0}, 5),
         ({"cpus": 1.0, "gpus": 0.25}, 8),
         ({"cpus": 0.5, "gpus": 0.1}, 16),
+        ({"cpus": 0.5, "gpus": 0.4}, 4),
         ({"cpus": 1.0, "memory_gb": 4.0}, 5),
         ({"cpus": 1.0, "custom": {"disk": 0.5}}, 2),
         ({"cpus": 3.0, "accelerator": "A100"}, 2),
@@ -133,6 +135,24 @@ def drain(cluster: Any, node: str) -> None:
     deadline_ms = int((time.time() + 60) * 1000)
     accepted, why = ray._raylet.GcsClient(address=cluster.address).drain_node(node, reason, "test", deadline_ms)
     assert accepted, why
+
+
+def test_a_cluster_of_which_only_the_head_has_come_up_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = [Node("head", {"memory": 1e9})]
+    monkeypatch.setattr(ray_executor, "connect", lambda _: None)
+    monkeypatch.setattr(ray_executor, "nodes", lambda: there)
+    monkeypatch.setattr(ray_executor, "grows_by_itself", lambda: False)
+    monkeypatch.setattr(ray_executor, "exchange", lambda claim: [claim])
+    monkeypatch.setattr("ray.put", lambda data: data)
+    monkeypatch.setattr("ray.get_runtime_context", lambda: SimpleNamespace(get_job_id=lambda: "1"))
+    monkeypatch.setattr(ray_executor, "withdraw", lambda *_: None)
+    executor = RayExecutor("head:6379")
+    executor.open(plain_job())
+    assert executor.slots == 0
+    assert "no node of the cluster has 1 CPU for a trial now; waiting" in executor.waits_for
+    there.append(Node("small", {"CPU": 0.5}))
+    with pytest.raises(UserError, match="a trial asks for 1 CPU"):
+        RayExecutor("head:6379").open(plain_job())
 
 
 @pytest.mark.slow
@@ -233,7 +253,7 @@ def test_a_sweep_whose_node_and_worker_are_given_notice_equals_one_left_alone(
         assert sweep is not None
         for event in driver.run():
             if event.happening is Happening.MOVED:
-                left += sweep.part_way.values()
+                left += sweep.places.part_way.values()
             elif len(sweep.under_way) == 2 and not given_notice:
                 drain(cluster, node.node_id)
                 given_notice.append("node")

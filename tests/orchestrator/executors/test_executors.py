@@ -141,6 +141,7 @@ def test_what_there_is_can_be_asked_and_measured_before_trials_are_trained(tmp_p
         executor.close()
 
 
+@pytest.mark.slow
 def test_a_killed_ray_worker_is_reported_lost_and_its_slot_filled_again(tmp_path: Path) -> None:
     executor = make_executor(workers=1)
     executor.open(job(tmp_path))
@@ -163,6 +164,7 @@ def test_a_killed_ray_worker_is_reported_lost_and_its_slot_filled_again(tmp_path
         executor.close()
 
 
+@pytest.mark.slow
 def test_a_worker_that_finds_no_room_is_waited_for_and_given_nothing(tmp_path: Path) -> None:
     executor = make_executor(workers=2)
     executor.open(job(tmp_path))
@@ -196,6 +198,7 @@ class Stillborn(RemoteWorker):
         raise ModuleNotFoundError("No module named 'what_the_node_lacks'")
 
 
+@pytest.mark.slow
 def test_workers_that_die_one_after_the_other_before_they_are_ready_end_the_sweep(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -209,6 +212,7 @@ def test_workers_that_die_one_after_the_other_before_they_are_ready_end_the_swee
         executor.close()
 
 
+@pytest.mark.slow
 def test_gpus_are_not_seen_by_workers_that_were_given_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     executor = RayExecutor(workers=1)
@@ -223,6 +227,7 @@ def test_gpus_are_not_seen_by_workers_that_were_given_none(tmp_path: Path, monke
         executor.close()
 
 
+@pytest.mark.slow
 def test_rays_own_way_with_sigterm_does_not_replace_ours(tmp_path: Path) -> None:
     def ours(*_: object) -> None:
         """Stop in good order."""
@@ -237,6 +242,7 @@ def test_rays_own_way_with_sigterm_does_not_replace_ours(tmp_path: Path) -> None
         signal.signal(signal.SIGTERM, before)
 
 
+@pytest.mark.slow
 def test_more_than_a_cluster_has_is_refused_with_what_it_has(tmp_path: Path) -> None:
     executor = make_executor()
     wanted = job(tmp_path)
@@ -252,20 +258,27 @@ def test_a_cluster_that_is_not_there_is_named(address: str, tmp_path: Path) -> N
 
 @pytest.mark.slow
 def test_ray_is_shut_to_those_without_the_token(tmp_path: Path) -> None:
-    executor = make_executor(workers=1)
-    executor.open(job(tmp_path))
-    import ray  # after the executor has set its variables
-
-    try:
-        address = ray.get_runtime_context().gcs_address
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
+    environment["HOME"] = str(tmp_path)  # no token there either
+    owner = (
+        "import os; from orchestrator.executors.cluster import connect; connect(''); import ray\n"
+        "print(ray.get_runtime_context().gcs_address, os.environ['RAY_AUTH_TOKEN'], flush=True); input()"
+    )
+    command = [sys.executable, "-c", owner]
+    with subprocess.Popen(
+        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        address, token = process.stdout.readline().split()
         intruder = f"import ray; ray.init(address={address!r}, log_to_driver=False); print(ray.cluster_resources())"
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
-        environment["HOME"] = str(tmp_path)  # no token there either
-        for token, opens in ((None, False), (os.environ["RAY_AUTH_TOKEN"], True)):
-            given = environment if token is None else {**environment, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
+        for given, opens in (({}, False), ({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}, True)):
             tried = subprocess.run(
-                [sys.executable, "-c", intruder], env=given, capture_output=True, text=True, timeout=120, check=False
+                [sys.executable, "-c", intruder],
+                env={**environment, **given},
+                capture_output=True,
+                text=True,
+                timeout=120,
+                check=False,
             )
             assert ("CPU" in tried.stdout) == opens, tried.stderr[-2000:]
-    finally:
-        executor.close()
+        process.communicate("\n", timeout=60)

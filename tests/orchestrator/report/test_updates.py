@@ -11,7 +11,8 @@ from orchestrator.pages import plain
 from orchestrator.report import make_report
 from orchestrator.report.words import page_of
 from orchestrator.settings import Settings
-from orchestrator.spec import bundled_sweeps, find_spec, spec_from
+from orchestrator.spec import spec_from
+from orchestrator.sweep_file import bundled_sweeps, find_spec
 from tests.fakes import KIND
 from tests.orchestrator.recorded import SPEC, Recorded, record_sweep
 from tests.orchestrator.report.conftest import ALL, ReportOn

@@ -143,6 +143,7 @@ print(json.dumps([predicted, trained[-1].metrics["peak_memory_mb"], calibration.
 """
 
 
+@pytest.mark.slow
 def test_a_prediction_comes_near_what_training_takes() -> None:
     params = {"cell_type": "lstm", "hidden_size": 128, "truncation_length": 128, "batch_size": 64, "evaluations": 2}
     command = [sys.executable, "-c", TRAIN, json.dumps({**params, "sequence_steps": 2 * 2 * 128 * 64})]

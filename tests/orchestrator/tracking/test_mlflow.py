@@ -3,146 +3,35 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import sqlite3
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from orchestrator.settings import Settings
-from orchestrator.spec import SweepSpec
 from orchestrator.tracking import open_tracker
-from orchestrator.tracking.base import NoTracker, Tracker
+from orchestrator.tracking.base import NoTracker
 from orchestrator.tracking.client import open_client
 from orchestrator.tracking.mlflow import MlflowTracker
-from orchestrator.tracking.process import RemoteRuns
-from orchestrator.tracking.runs import SweepRuns
-from orchestrator.tracking.view import SweepView
 from orchestrator.trial import TrialRecord, TrialState
 from tests.orchestrator.conftest import make_spec
+from tests.orchestrator.tracking.conftest import RunsHere
+from tests.orchestrator.tracking.runs import (
+    children,
+    end,
+    evaluate,
+    finish,
+    make_trial,
+    parents,
+    query,
+    search,
+    wait_for,
+)
 from workloads.protocol import Dataset, Progress
-
-CLOSE_WITHIN_S = 20.0
-
-
-class RunsHere(SweepRuns):
-    """SweepRuns in this process, failing as often as it is told to."""
-
-    is_alive = True
-
-    def __init__(self, settings: Settings) -> None:
-        super().__init__(settings)
-        self.failures: dict[str, int] = {}
-
-    def _fail(self, where: str) -> None:
-        if self.failures.get(where, 0) > 0:
-            self.failures[where] -= 1
-            raise ConnectionError(f"the server is away ({where})")
-
-    def open(self, view: SweepView, chosen: Mapping[int, Mapping[str, Any]]) -> dict[int, str]:
-        self._fail("open")
-        return super().open(view, chosen)
-
-    def write(self, trial: TrialRecord) -> None:
-        self._fail("before write")
-        super().write(trial)
-        self._fail("after write")
-
-    def _create(self, trial: TrialRecord) -> str:
-        run_id = super()._create(trial)
-        self._fail("after create")
-        return run_id
-
-    def close(self) -> None:
-        pass
-
-
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """MLflow's tables, made once: they take two seconds."""
-    file = tmp_path_factory.mktemp("mlflow") / "empty.db"
-    open_client(Settings(tracking_uri=f"sqlite:///{file}").complete())
-    return file
-
-
-@pytest.fixture
-def settings(tmp_path: Path, empty_database: Path) -> Settings:
-    made = Settings.load({"runs": tmp_path / "runs"}, environ={})
-    made.runs.mkdir()
-    with sqlite3.connect(empty_database) as source, sqlite3.connect(made.runs / "mlflow.db") as target:
-        source.backup(target)
-    return made
-
-
-@pytest.fixture
-def dataset() -> Dataset:
-    return make_spec().load_workload().prepare()
-
-
-def query(settings: Settings, sql: str) -> list[tuple[Any, ...]]:
-    with sqlite3.connect(settings.runs / "mlflow.db") as connection:
-        return connection.execute(sql).fetchall()
-
-
-def search(settings: Settings, filter_string: str = "") -> list[Any]:
-    client = open_client(settings)
-    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-    return list(client.search_runs(experiments, filter_string))
-
-
-def parents(settings: Settings) -> list[Any]:
-    return search(settings, "tags.`bptt.role` = 'sweep'")
-
-
-def children(settings: Settings) -> dict[int, Any]:
-    found = search(settings, "tags.`bptt.trial` LIKE '%'")
-    numbered = {int(run.data.tags["bptt.trial"]): run for run in found}
-    assert len(numbered) == len(found), "a trial has two runs"
-    return numbered
-
-
-def make_trial(spec: SweepSpec, number: int = 0, evaluations: int = 0, **chosen: Any) -> TrialRecord:
-    chosen = chosen or {"quality": 0.5 + number / 100}
-    trial = TrialRecord(number, chosen, spec.params(chosen), started=1_700_000_000.0 + number)
-    for _ in range(evaluations):
-        evaluate(trial)
-    return trial
-
-
-def evaluate(trial: TrialRecord, **metrics: float) -> None:
-    index = len(trial.evaluations)
-    measured = {"valid_loss": 1 / (index + 1) + trial.number, "train_loss": 0.5, **metrics}
-    moment = 1_700_000_100.123 + index
-    trial.evaluations.append(Progress(index, 1000 * (index + 1), measured, f"file:///{index}", moment))
-
-
-def end(trial: TrialRecord, state: TrialState = TrialState.COMPLETE, reason: str = "") -> None:
-    trial.state, trial.reason, trial.ended = state, reason, 1_700_001_000.5 + trial.number
-
-
-@pytest.fixture
-def track(settings: Settings, dataset: Dataset) -> Callable[..., MlflowTracker]:
-    """Return a function that opens a tracker writing from this process."""
-
-    def start(spec: SweepSpec, *trials: TrialRecord, failures: Mapping[str, int] | None = None) -> MlflowTracker:
-        runs = RunsHere(settings)
-        runs.failures = dict(failures or {})
-        tracker = MlflowTracker(settings, connect=lambda _: runs)
-        tracker.open(spec, dataset, trials)
-        return tracker
-
-    return start
-
-
-def finish(tracker: Tracker, state: str = "finished", **summary: Any) -> None:
-    assert tracker.close({"state": state, **summary}, CLOSE_WITHIN_S), getattr(tracker, "problem", "")
 
 
 @pytest.mark.parametrize("uri", ["none", ""])
@@ -225,6 +114,22 @@ def test_a_server_that_is_away_delays_nothing_and_loses_nothing(
     assert query(settings, "SELECT count(*) FROM metrics WHERE key='valid_loss'") == [(6,)]
     assert all(run.data.params for run in runs.values())
     assert len(parents(settings)) == 1
+
+
+def test_a_tracker_that_is_abandoned_writes_nothing_more(
+    settings: Settings, track: Callable[..., MlflowTracker]
+) -> None:
+    spec = make_spec()
+    trial = make_trial(spec, 0, evaluations=1)
+    tracker = track(spec, trial, failures={"open": 1000})
+    tracker.abandon()
+    evaluate(trial)
+    tracker.changed(trial)
+    end = time.monotonic() + 10
+    while tracker._thread.is_alive() and time.monotonic() < end:
+        time.sleep(0.02)
+    assert not tracker._thread.is_alive()
+    assert query(settings, "SELECT count(*) FROM metrics") == [(0,)]
 
 
 def test_closing_says_so_when_the_server_stays_away(track: Callable[..., MlflowTracker]) -> None:
@@ -376,67 +281,6 @@ def test_names_that_mlflow_refuses_are_spelled_otherwise(
     assert metrics["test_mse/step:24"] == 0.5
 
 
-def wait_for(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.05)
-
-
-def test_the_writing_process_is_silent_and_is_replaced_when_it_dies(
-    settings: Settings, dataset: Dataset, capfd: pytest.CaptureFixture[str]
-) -> None:
-    spec = make_spec()
-    made: list[RemoteRuns] = []
-
-    def connect(chosen: Settings) -> RemoteRuns:
-        made.append(RemoteRuns(chosen))
-        return made[-1]
-
-    tracker = MlflowTracker(settings, connect=connect)
-    first, second = make_trial(spec, 0, evaluations=3), make_trial(spec, 1)
-    tracker.open(spec, dataset, [first])
-    wait_for(lambda: (settings.runs / "artifacts").exists())  # its first round is done
-    os.kill(made[0]._process.pid, signal.SIGKILL)
-    evaluate(second)
-    end(first)
-    tracker.changed(first)
-    tracker.changed(second)
-    finish(tracker)
-    assert len(made) == 2
-    assert not made[1].is_alive
-    assert query(settings, "SELECT count(*) FROM metrics WHERE key='valid_loss'") == [(4,)]
-    assert query(settings, "PRAGMA journal_mode") == [("wal",)]
-    assert children(settings)[0].info.status == "FINISHED"
-    captured = capfd.readouterr()
-    assert (captured.out, captured.err) == ("", "")
-
-
-def test_the_writing_process_dies_with_its_driver(tmp_path: Path) -> None:
-    code = (
-        "import sys, time\n"
-        "from orchestrator.settings import Settings\n"
-        "from orchestrator.tracking.process import RemoteRuns\n"
-        f"runs = RemoteRuns(Settings.load({{'runs': {str(tmp_path)!r}}}, environ={{}}))\n"
-        "print(runs._process.pid, flush=True)\n"
-        "time.sleep(60)\n"
-    )
-    driver = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-    assert driver.stdout is not None
-    writer = int(driver.stdout.readline())
-    driver.kill()
-    driver.wait()
-    driver.stdout.close()
-    wait_for(lambda: not is_running(writer), timeout_s=10)
-
-
-def is_running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
-
-
 def test_a_loop_that_ends_trials_while_they_are_written_loses_none(
     settings: Settings, track: Callable[..., MlflowTracker]
 ) -> None:
@@ -489,24 +333,3 @@ def test_evaluations_that_come_fast_are_written_together(
 def test_importing_the_tracker_loads_no_mlflow() -> None:
     code = "import sys, orchestrator.tracking.mlflow, orchestrator.tracking.model; print('mlflow' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "False\n"
-
-
-def test_a_process_killed_while_it_makes_the_tables_leaves_a_database_that_can_be_made(tmp_path: Path) -> None:
-    """The kill comes at many moments of the making; after each, the tables are made all the same."""
-    settings = Settings.load({"runs": tmp_path / "runs"}, environ={})
-    file = tmp_path / "runs" / "mlflow.db"
-    script = (
-        "from orchestrator.settings import Settings\n"
-        "from orchestrator.tracking.client import import_mlflow, open_client\n"
-        f"settings = Settings.load({{'runs': {str(tmp_path / 'runs')!r}}})\n"
-        "import_mlflow(); print('now', flush=True); open_client(settings)"
-    )
-    for delay in (0.3, 0.9):
-        maker = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
-        assert maker.stdout is not None
-        assert maker.stdout.readline() == b"now\n"
-        time.sleep(delay)
-        maker.kill()
-        maker.wait()
-    assert open_client(settings).get_experiment("0").name == "Default"
-    assert [path.name for path in file.parent.iterdir() if ".new" in path.name] == []

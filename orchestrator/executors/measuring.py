@@ -1,0 +1,46 @@
+"""What Ray's machines have, and what is measured on them before a sweep; Ray must be connected."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from orchestrator.errors import BpttError
+from orchestrator.executors.cluster import nodes
+from orchestrator.executors.ray_worker import call
+from orchestrator.machine import Machine, gpu_memory_here, limited, this_machine
+
+MEASURE_S = 180.0
+"""How long measuring waits for a free place on the cluster, and for its answer."""
+SLIVER = 0.01
+"""Of a GPU, for asking it something."""
+
+
+def least_machine(address: str, memory_gb: float | None) -> Machine:
+    """Return the least that any machine of the cluster at `address` has, or this machine where that is empty."""
+    has = [node.has for node in nodes()]
+    if not address:
+        return replace(this_machine(memory_gb), gpus=int(has[0].get("GPU", 0)), cpus=int(has[0].get("CPU", 1)))
+    has = [node for node in has if node.get("CPU")] or has  # heads are often given nothing to do
+    with_gpus = [node for node in has if node.get("GPU")] or has
+    return Machine(
+        address,
+        cpus=int(min(node.get("CPU", 1) for node in with_gpus)),
+        gpus=int(min(node.get("GPU", 0) for node in with_gpus)),
+        memory_bytes=limited(min((node["memory"] for node in has if "memory" in node), default=None), memory_gb),
+        gpu_memory_bytes=measure(gpu_memory_here, gpus=SLIVER) if with_gpus[0].get("GPU") else None,
+    )
+
+
+def measure(function: Callable[..., Any], *arguments: Any, gpus: float = 0.0) -> Any:
+    """Call a function in a worker process of Ray's, and return its answer; BpttError where that cannot be."""
+    import ray
+
+    # One call a process: what a process takes tells of nothing once it has done something else.
+    task = ray.remote(max_calls=1, num_cpus=1, num_gpus=gpus)(call)
+    try:
+        return ray.get(task.remote(function, arguments, gpus), timeout=MEASURE_S)
+    except ray.exceptions.RayError as error:
+        why = str(getattr(error, "cause", None) or error).strip().splitlines()[-1:]
+        raise BpttError(f"nothing could be measured on a worker: {' '.join(why)[:300]}") from error

@@ -1,0 +1,79 @@
+"""Who trained which trial when: noted by the driver as trials come to workers and leave them.
+
+A stint is one stretch of a trial on one worker. What a driver that was killed left open has no end of its own.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import func, select
+
+from orchestrator.ledger import Ledger, stints
+from orchestrator.patience import patiently
+
+
+@dataclass(frozen=True, slots=True)
+class Stint:
+    """One stretch of training."""
+
+    trial: int
+    worker: str
+    """As `host/place`."""
+    owner: str
+    """The driver."""
+    began: float
+    """Seconds since the epoch, as `ended`."""
+    ended: float | None
+    how: str
+    """The trial's state from then on, or `lost`, `moved`, `rewound` (a checkpoint was gone), `stopped`."""
+
+
+class Stints:
+    """Writes the stints of one sweep; LeaseLost where another driver holds it."""
+
+    def __init__(self, ledger: Ledger, sweep: str, owner: str) -> None:
+        self._ledger, self._sweep, self._owner = ledger, sweep, owner
+        self._open: dict[int, int] = {}
+        latest = select(func.max(stints.c.number)).where(stints.c.sweep == sweep)
+        with ledger.engine.connect() as connection:
+            known = connection.execute(latest).scalar()
+        self._next = 0 if known is None else int(known) + 1
+
+    def begin(self, trial: int, worker: str) -> None:
+        """Note that a worker trains a trial from now on."""
+        number, self._next = self._next, self._next + 1
+        self._open[trial] = number
+        row = {"trial": trial, "worker": worker[:200], "owner": self._owner, "began": time.time(), "how": ""}
+        self._write(stints.insert().values(sweep=self._sweep, number=number, **row), number=number)
+
+    def end(self, trial: int, how: str) -> None:
+        """Note that a worker trains a trial no more, and why."""
+        if (number := self._open.pop(trial, None)) is not None:
+            mine = (stints.c.sweep == self._sweep) & (stints.c.number == number)
+            self._write(stints.update().where(mine).values(ended=time.time(), how=str(how)))
+
+    def _write(self, statement: Any, *, number: int | None = None) -> None:
+        def write() -> None:
+            with self._ledger.held(self._sweep, self._owner) as connection:
+                connection.execute(statement)
+
+        def write_unless_there() -> None:
+            if number is None or number not in {row.number for row in self._rows()}:
+                write()
+
+        patiently(write, again=write_unless_there)
+
+    def _rows(self) -> Any:
+        with self._ledger.engine.connect() as connection:
+            return connection.execute(select(stints.c.number).where(stints.c.sweep == self._sweep)).all()
+
+
+def read_stints(ledger: Ledger, sweep: str) -> list[Stint]:
+    """Return every stint of a sweep, in the order they began."""
+    columns = [stints.c[name] for name in ("trial", "worker", "owner", "began", "ended", "how")]
+    with ledger.engine.connect() as connection:
+        rows = connection.execute(select(*columns).where(stints.c.sweep == sweep).order_by(stints.c.number)).all()
+    return [Stint(*row) for row in rows]

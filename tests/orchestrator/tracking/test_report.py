@@ -1,0 +1,85 @@
+"""The report and its figures beside the parent run: at the end, now and then before, and never in anyone's way."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from orchestrator.settings import Settings
+from orchestrator.tracking.client import open_client
+from orchestrator.tracking.mlflow import MlflowTracker
+from tests.orchestrator.conftest import make_spec
+from tests.orchestrator.tracking.conftest import RunsHere
+from tests.orchestrator.tracking.runs import evaluate, make_trial, parents
+from workloads.protocol import Dataset
+
+CLOSE_WITHIN_S = 60.0
+
+
+def artifacts(settings: Settings) -> set[str]:
+    client, [parent] = open_client(settings), parents(settings)
+    shown = client.list_artifacts(parent.info.run_id)
+    inside = [
+        each for folder in shown if folder.is_dir for each in client.list_artifacts(parent.info.run_id, folder.path)
+    ]
+    return {each.path for each in [*shown, *inside] if not each.is_dir}
+
+
+def drawn(settings: Settings, name: str, ended: Mapping[str, Any] | None) -> dict[str, bytes]:
+    return {"report.html": f"{name} {ended and ended['state']}".encode(), "figures/history.png": b"a picture"}
+
+
+def undrawable(settings: Settings, name: str, ended: Mapping[str, Any] | None) -> dict[str, bytes]:
+    raise ValueError("nobody can draw this")
+
+
+def test_report_and_figures_are_on_the_parent_run_at_the_end(settings: Settings, dataset: Dataset) -> None:
+    tracker = MlflowTracker(settings, illustrate=drawn)  # in the process that writes
+    tracker.open(make_spec(), dataset, [])
+    assert tracker.close({"state": "finished"}, 60)
+    assert {"report.html", "figures/history.png"} <= artifacts(settings)
+    assert parents(settings)[0].data.tags["bptt.report"] == "report.html"
+
+
+def test_figures_are_drawn_anew_while_a_sweep_runs_but_only_now_and_then(
+    settings: Settings, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.tracking.mlflow.FIRST_REPORT_S", 0.0)
+    asked: list[Mapping[str, Any] | None] = []
+
+    def draw(settings: Settings, name: str, ended: Mapping[str, Any] | None) -> dict[str, bytes]:
+        asked.append(ended)
+        return drawn(settings, name, ended)
+
+    spec = make_spec()
+    tracker = MlflowTracker(settings, connect=RunsHere, illustrate=draw)
+    trial = make_trial(spec)
+    tracker.open(spec, dataset, [trial])
+    for _ in range(8):
+        evaluate(trial)
+        tracker.changed(trial)
+        time.sleep(0.4)
+    assert asked == [None]
+    assert tracker.close({"state": "finished"}, 60)
+    assert asked == [None, {"state": "finished"}]
+
+
+def test_a_report_that_cannot_be_drawn_is_told_by_a_tag_and_keeps_nothing_from_being_shown(
+    settings: Settings, dataset: Dataset
+) -> None:
+    tracker = MlflowTracker(settings, connect=RunsHere, illustrate=undrawable)
+    tracker.open(make_spec(), dataset, [])
+    assert tracker.close({"state": "finished"}, CLOSE_WITHIN_S)
+    [parent] = parents(settings)
+    assert parent.info.status == "FINISHED"
+    assert parent.data.tags["bptt.report"] == "not drawn: nobody can draw this"
+
+
+def test_whoever_closes_in_a_hurry_waits_for_no_figures(settings: Settings, dataset: Dataset) -> None:
+    tracker = MlflowTracker(settings, connect=RunsHere, illustrate=drawn)
+    tracker.open(make_spec(), dataset, [])
+    assert tracker.close({"state": "interrupted"}, 15.0)
+    assert "report.html" not in artifacts(settings)
