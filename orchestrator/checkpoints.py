@@ -67,9 +67,10 @@ class CheckpointStorage:
     """Files under one folder given as a URI (file, s3, gs); options of the URI stand behind a `?`."""
 
     def __init__(self, folder: str, below: str = "") -> None:
-        if "://" not in folder:
-            folder = str(Path(folder).expanduser().absolute())
-        base, question, options = folder.partition("?") if "://" in folder else (folder, "", "")
+        if "://" in folder:
+            base, question, options = folder.partition("?")
+        else:
+            base, question, options = str(Path(folder).expanduser().absolute()), "", ""
         self._base, self._options, self._below = base.rstrip("/"), question + options, below
         # Files are told by their place alone: the keys of an object store do not belong beside every evaluation.
         self._prefix = re.sub(r"://[^/@]*@", "://", self._base) + f"{below}/"

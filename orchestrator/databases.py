@@ -51,21 +51,33 @@ def engine_options(url: str) -> dict[str, Any]:
     return options
 
 
-def tune_sqlite() -> None:
-    """Set up every SQLite connection that SQLAlchemy opens in this process from now on.
+def tune_connections() -> None:
+    """Set up every connection that SQLAlchemy opens in this process from now on.
 
-    Write-ahead logging lets others read while the driver writes, and spares a wait for the disk at each commit.
-    A killed process loses nothing that way; a machine that loses power may lose the last commits, never the
-    database.
+    SQLite's write-ahead logging lets others read while the driver writes, and spares a wait for the disk at each
+    commit. A killed process loses nothing that way; a machine that loses power may lose the last commits, never the
+    database. PostgreSQL is to break off the transaction of a process that sleeps within it, whose locks would keep a
+    sweep from those who take it over.
     """
-    if not event.contains(Engine, "connect", _set_pragmas):
-        event.listen(Engine, "connect", _set_pragmas)
+    if not event.contains(Engine, "connect", _set_up):
+        event.listen(Engine, "connect", _set_up)
 
 
-def _set_pragmas(connection: Any, _record: Any) -> None:
-    if type(connection).__module__.partition(".")[0] != "sqlite3":
+def _set_up(connection: Any, _record: Any) -> None:
+    statements = SET_UP.get(type(connection).__module__.partition(".")[0], ())
+    if not statements:
         return
     cursor = connection.cursor()
-    for pragma in ("busy_timeout=30000", "journal_mode=WAL", "synchronous=NORMAL"):
-        cursor.execute(f"PRAGMA {pragma}")
+    for statement in statements:
+        cursor.execute(statement)
     cursor.close()
+    connection.commit()
+
+
+IDLE_IN_TRANSACTION = ("SET idle_in_transaction_session_timeout = '30s'",)
+SET_UP = {
+    "sqlite3": ("PRAGMA busy_timeout=30000", "PRAGMA journal_mode=WAL", "PRAGMA synchronous=NORMAL"),
+    "psycopg": IDLE_IN_TRANSACTION,
+    "psycopg2": IDLE_IN_TRANSACTION,
+}
+"""What each connection is told first, by the package that opens it."""

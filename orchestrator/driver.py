@@ -16,6 +16,7 @@ from orchestrator.errors import BpttError, LeaseLost, SpecChanged, SweepNotFound
 from orchestrator.executors.base import Executor
 from orchestrator.lease import Lease, LeaseKeeper
 from orchestrator.ledger import DriverRow, Ledger, SweepRow
+from orchestrator.patience import OPENING_S, PATIENCE_S
 from orchestrator.retention import Retention
 from orchestrator.settings import Settings
 from orchestrator.spec import Resources, SweepSpec, difference, is_of_resources, spec_from
@@ -53,7 +54,7 @@ class Driver:
     def __init__(self, settings: Settings, spec: SweepSpec, *, executor: Executor, tracker: Tracker) -> None:
         self.settings, self.spec = settings, spec
         self.executor, self.tracker = executor, tracker
-        self.ledger = Ledger(settings.study_url)
+        self.ledger = Ledger(settings.study_url, opening_s=OPENING_S, patience_s=PATIENCE_S)
         self.lease = Lease(self.ledger, spec.name, seconds=settings.lease_s)
         self.workload: Workload = spec.load_workload()
         self.outcome: Outcome | None = None

@@ -40,13 +40,13 @@ class DurableStudy:
 
     def trials(self) -> list[FrozenTrial]:
         """Return every trial, in the order of their numbers; those under way can be written from then on."""
-        found = sorted(self.storage.get_all_trials(self._id), key=lambda trial: trial.number)
+        found = sorted(patiently(lambda: self.storage.get_all_trials(self._id)), key=lambda trial: trial.number)
         self._trials |= {trial.number: trial._trial_id for trial in found if not trial.state.is_finished()}
         return found
 
     def attributes(self) -> dict[str, Any]:
         """Return what samplers and pruners noted on the study."""
-        return dict(self.storage.get_study_system_attrs(self._id))
+        return dict(patiently(lambda: self.storage.get_study_system_attrs(self._id)))
 
     def create(self, trial: FrozenTrial) -> None:
         """Enter a trial whole."""

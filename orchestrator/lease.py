@@ -35,7 +35,8 @@ class Lease:
         """Take the lease if it is free, has run out, or its owner is a process of this machine that is gone.
 
         An owner elsewhere may have gone with its machine: it is waited for until it renews its lease, or that runs out.
-        Returns the sweep as it was then. Raises SweepHeld where another driver holds it.
+        Returns the sweep as it was then. Raises SweepHeld where another driver holds it, Unreachable where the
+        database stays away.
         """
         row = self._wait_for_a_sign(self.ledger.sweep(self.name))
         if row.is_driven:
@@ -47,10 +48,17 @@ class Lease:
         free = sweeps.c.owner.is_(None) if row.owner is None else sweeps.c.owner == row.owner
         free &= sweeps.c.expires == row.expires  # an owner that has just woken up and renewed it has it still
         values = {"owner": self.owner, "expires": self._end(), "state": "running", "stop_requested": 0, "message": ""}
-        with self.ledger.engine.begin() as connection:
-            # Of two drivers that saw the same owner, the database lets one change it.
-            taken = connection.execute(sweeps.update().where(sweeps.c.name == self.name, free).values(**values))
-        if taken.rowcount != 1:
+        taking = sweeps.update().where(sweeps.c.name == self.name, free).values(**values)
+
+        def write() -> int:
+            with self.ledger.engine.begin() as connection:
+                # Of two drivers that saw the same owner, the database lets one change it.
+                return connection.execute(taking).rowcount
+
+        def write_unless_taken() -> int:
+            return 1 if self.ledger.sweep(self.name).owner == self.owner else write()
+
+        if patiently(write, again=write_unless_taken) != 1:
             raise SweepHeld(f"{self.name} has just been taken by another driver; see `bptt status {self.name}`")
         self._renewed, self._renewed_at = time.monotonic(), time.time()
         return replace(self.ledger.sweep(self.name), state=row.state, message=row.message)

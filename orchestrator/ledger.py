@@ -9,10 +9,10 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import (
     BigInteger,
@@ -32,12 +32,14 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.schema import CreateTable
 
-from orchestrator.databases import database_time, engine_options, tune_sqlite
-from orchestrator.errors import LeaseLost, SpecChanged, SweepNotFound, UserError
+from orchestrator.databases import database_time, engine_options, tune_connections
+from orchestrator.errors import LeaseLost, SpecChanged, SweepNotFound, Unreachable, UserError
 from orchestrator.patience import patiently
 from orchestrator.processes import is_gone
 from orchestrator.secrets import password_of
 from workloads.protocol import Progress
+
+Answer = TypeVar("Answer")
 
 TAKEN_OVER = "another driver has taken {} over; this one stops and writes nothing more"
 
@@ -156,20 +158,54 @@ class SweepRow:
 class Ledger:
     """The sweeps' database, less what Optuna keeps there."""
 
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self.engine = open_database(url)
+    def __init__(self, url: str, *, opening_s: float = 0.0, patience_s: float = 0.0) -> None:
+        """Open it, and make its tables.
+
+        A database that is away is waited for so many seconds, now and at each later question; Unreachable then.
+        UserError where the URL is none that can be opened.
+        """
+        self.url, self.patience_s = url, patience_s
+        tune_connections()
+        # What is said of an address may hold a part of a password that was cut at its @.
+        is_cut = "@" in password_of(url)
+        try:
+            self.engine = open_database(url)
+            patiently(self._make_tables, patience_s=0.0 if is_cut else opening_s)
+        except (Unreachable, SQLAlchemyError, ImportError, OSError, ValueError) as error:
+            if isinstance(error, Unreachable) and not is_cut:
+                raise Unreachable(f"study_url: {url}: {error}") from error
+            why = AT_SIGN if is_cut else " ".join(str(error).split())[:200]
+            raise UserError(f"study_url: {url}: {why}") from error
+
+    def _make_tables(self) -> None:
         # Another process may be making the same tables at this moment: PostgreSQL says so, SQLite does not.
         with contextlib.suppress(IntegrityError), self.engine.begin() as connection:
             for table in metadata.sorted_tables:
                 connection.execute(CreateTable(table, if_not_exists=True))
 
+    def read(self, question: Callable[[Connection], Answer]) -> Answer:
+        """Return what a question to the database is answered; Unreachable where it is away for too long."""
+
+        def ask() -> Answer:
+            with self.engine.connect() as connection:
+                return question(connection)
+
+        return patiently(ask, patience_s=self.patience_s)
+
     def create(self, name: str, spec: Mapping[str, Any]) -> None:
         """Add a sweep; SpecChanged where another one has the name."""
         row = {"name": name, "spec": json.dumps(spec), "created": time.time(), "state": "running"}
-        try:
+
+        def write() -> None:
             with self.engine.begin() as connection:
                 connection.execute(sweeps.insert().values(**row))
+
+        def write_unless_there() -> None:
+            if not any(other.name == name and other.created == row["created"] for other in self.all()):
+                write()
+
+        try:
+            patiently(write, again=write_unless_there, patience_s=self.patience_s)
         except IntegrityError as error:
             raise SpecChanged(f"name: a sweep called {name} exists already") from error
 
@@ -183,9 +219,8 @@ class Ledger:
 
     def all(self) -> list[SweepRow]:
         """Return every sweep, the oldest first."""
-        with self.engine.connect() as connection:
-            left = (sweeps.c.expires - database_time()).label("left_s")
-            rows = connection.execute(select(sweeps, left).order_by(sweeps.c.created)).mappings().all()
+        query = select(sweeps, (sweeps.c.expires - database_time()).label("left_s")).order_by(sweeps.c.created)
+        rows = self.read(lambda connection: connection.execute(query).mappings().all())
         return [
             SweepRow(
                 **{
@@ -267,39 +302,30 @@ class Ledger:
 
     def driver(self, name: str) -> DriverRow | None:
         """Return who drives a sweep, or drove it last; None where that was never noted."""
-        with self.engine.connect() as connection:
-            row = connection.execute(select(drivers).where(drivers.c.sweep == name)).mappings().first()
+        query = select(drivers).where(drivers.c.sweep == name)
+        row = self.read(lambda connection: connection.execute(query).mappings().first())
         return None if row is None else DriverRow(**row)
 
     def count_evaluations(self, name: str) -> int:
         """Return how many evaluations of a sweep are acknowledged."""
         query = select(func.count()).select_from(evaluations).where(evaluations.c.sweep == name)
-        with self.engine.connect() as connection:
-            return int(connection.execute(query).scalar_one())
+        return int(self.read(lambda connection: connection.execute(query).scalar_one()))
 
     def evaluations(self, name: str) -> dict[int, list[Progress]]:
         """Return every acknowledged evaluation of a sweep, by trial, in order."""
         query = select(evaluations).where(evaluations.c.sweep == name)
+        query = query.order_by(evaluations.c.trial, evaluations.c.evaluation)
         found: dict[int, list[Progress]] = {}
-        with self.engine.connect() as connection:
-            for row in connection.execute(query.order_by(evaluations.c.trial, evaluations.c.evaluation)):
-                metrics = json.loads(row.metrics)
-                progress = Progress(row.evaluation, row.sequence_steps, metrics, row.checkpoint, row.time)
-                found.setdefault(row.trial, []).append(progress)
+        for row in self.read(lambda connection: connection.execute(query).all()):
+            metrics = json.loads(row.metrics)
+            progress = Progress(row.evaluation, row.sequence_steps, metrics, row.checkpoint, row.time)
+            found.setdefault(row.trial, []).append(progress)
         return found
 
 
 def open_database(url: str) -> Engine:
-    """Return an engine for the sweeps' database, making its folder; UserError where it cannot be opened."""
-    tune_sqlite()
-    try:
-        parsed = make_url(url)
-        if parsed.get_backend_name() == "sqlite" and parsed.database:
-            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-        engine = create_engine(parsed, **engine_options(url))
-        with engine.connect():
-            return engine
-    except (SQLAlchemyError, ImportError, OSError, ValueError) as error:
-        # What the driver says may hold a part of a password that was cut at its @.
-        why = AT_SIGN if "@" in password_of(url) else " ".join(str(error).split())[:200]
-        raise UserError(f"study_url: {url}: {why}") from error
+    """Return an engine for the sweeps' database, making its folder; it is not connected to yet."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite" and parsed.database:
+        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+    return create_engine(parsed, **engine_options(url))

@@ -125,9 +125,6 @@ def svg(figure: Figure, name: str) -> str:
     text = written.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    text = re.sub(
-        r'(<svg[^>]*?) width="[\d.]+pt" height="[\d.]+pt"|(<svg[^>]*?) height="[\d.]+pt"', r"\1\2", text, count=1
-    )
     head, rest = text.split(">", 1)
     width = float(re.search(r'viewBox="0 0 ([\d.]+) ', head)[1])  # type: ignore[index] # in points
     head = re.sub(r' (?:width|height)="[\d.]+pt"', "", head)

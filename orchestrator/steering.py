@@ -8,8 +8,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from orchestrator.changes import check_wanted, larger, narrower
 from orchestrator.errors import UserError
 from orchestrator.ledger import Ledger
@@ -44,10 +42,7 @@ class Steering:
         if not now and time.monotonic() - self._looked < LOOK_EVERY_S:
             return
         self._looked = time.monotonic()
-        try:
-            found = open_wishes(self.ledger, self.name)
-        except SQLAlchemyError:
-            return  # a database that is away for a moment has the wishes still when it is back
+        found = open_wishes(self.ledger, self.name)
         if self._is_new:
             self._is_new = False
             found = self._recognise(sweep.study, found)

@@ -38,8 +38,7 @@ class Stints:
         self._ledger, self._sweep, self._owner = ledger, sweep, owner
         self._open: dict[int, int] = {}
         latest = select(func.max(stints.c.number)).where(stints.c.sweep == sweep)
-        with ledger.engine.connect() as connection:
-            known = connection.execute(latest).scalar()
+        known = ledger.read(lambda connection: connection.execute(latest).scalar())
         self._next = 0 if known is None else int(known) + 1
 
     def begin(self, trial: int, worker: str) -> None:
@@ -67,13 +66,12 @@ class Stints:
         patiently(write, again=write_unless_there)
 
     def _rows(self) -> Any:
-        with self._ledger.engine.connect() as connection:
-            return connection.execute(select(stints.c.number).where(stints.c.sweep == self._sweep)).all()
+        query = select(stints.c.number).where(stints.c.sweep == self._sweep)
+        return self._ledger.read(lambda connection: connection.execute(query).all())
 
 
 def read_stints(ledger: Ledger, sweep: str) -> list[Stint]:
     """Return every stint of a sweep, in the order they began."""
     columns = [stints.c[name] for name in ("trial", "worker", "owner", "began", "ended", "how")]
-    with ledger.engine.connect() as connection:
-        rows = connection.execute(select(*columns).where(stints.c.sweep == sweep).order_by(stints.c.number)).all()
-    return [Stint(*row) for row in rows]
+    query = select(*columns).where(stints.c.sweep == sweep).order_by(stints.c.number)
+    return [Stint(*row) for row in ledger.read(lambda connection: connection.execute(query).all())]

@@ -65,7 +65,7 @@ class SweepStudy:
         self._memory = SeenBySamplers()
         self._memory.space = distributions_of(spec)
         with quietly():
-            self.durable = DurableStudy(ledger, spec.name, owner, directions=directions)
+            self.durable = patiently(lambda: DurableStudy(ledger, spec.name, owner, directions=directions))
             self.study: Study = optuna.create_study(
                 study_name=spec.name,
                 storage=self._memory,
@@ -223,7 +223,7 @@ class SweepStudy:
 
     def wishes_met(self) -> dict[int, int]:
         """Return the trials begun because the user wanted their settings, by the number of the wish."""
-        trials = patiently(self.durable.trials)
+        trials = self.durable.trials()
         return {trial.user_attrs[WISH]: trial.number for trial in trials if WISH in trial.user_attrs}
 
     def _note(self, trial: TrialRecord, key: str, value: Any) -> None:
@@ -320,10 +320,10 @@ def read_sweep(ledger: Ledger, name: str) -> tuple[SweepSpec, list[TrialRecord]]
     """Return the spec and all trials of a sweep, as someone who only looks; SweepNotFound where there is none."""
     spec = stored_spec(ledger.sweep(name).spec)
     try:
-        study = load_study(ledger, name)
+        # Before the evaluations: none of an ended trial may be missing.
+        trials = patiently(lambda: load_study(ledger, name).get_trials(deepcopy=False), patience_s=ledger.patience_s)
     except SweepNotFound:
         return spec, []
-    trials = study.get_trials(deepcopy=False)  # before the evaluations: none of an ended trial may be missing
     recorded = ledger.evaluations(name)
     return spec, [record_of(spec, frozen, recorded.get(frozen.number, [])) for frozen in trials]
 
@@ -331,7 +331,8 @@ def read_sweep(ledger: Ledger, name: str) -> tuple[SweepSpec, list[TrialRecord]]
 def has_trials(ledger: Ledger, name: str) -> bool:
     """Tell whether a sweep has begun any trial."""
     try:
-        return bool(load_study(ledger, name).get_trials(deepcopy=False))
+        trials = patiently(lambda: load_study(ledger, name).get_trials(deepcopy=False), patience_s=ledger.patience_s)
+        return bool(trials)
     except SweepNotFound:
         return False
 

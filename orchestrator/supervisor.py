@@ -14,8 +14,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from orchestrator.errors import BpttError, SweepNotFound
 from orchestrator.ledger import Ledger
 
@@ -148,7 +146,7 @@ def looking(study_url: str, name: str) -> Callable[[], Mark | None]:
             return mark(Ledger(study_url), name)
         except SweepNotFound:
             return Mark("running", "", None, False, False, 0)  # its driver died before it was entered
-        except (BpttError, SQLAlchemyError):
+        except BpttError:
             return None
 
     return look

@@ -94,14 +94,12 @@ def add_wish(ledger: Ledger, sweep: str, kind: WishKind, content: Mapping[str, A
 
 def all_wishes(ledger: Ledger, sweep: str) -> list[Wish]:
     """Return every wish of a sweep, in the order in which they were made."""
-    with ledger.engine.connect() as connection:
-        return _read(connection, sweep)
+    return ledger.read(lambda connection: _read(connection, sweep))
 
 
 def open_wishes(ledger: Ledger, sweep: str) -> list[Wish]:
     """Return the wishes that are neither done nor refused, in order."""
-    with ledger.engine.connect() as connection:
-        return _read(connection, sweep, WishState.NEW, WishState.ACCEPTED)
+    return ledger.read(lambda connection: _read(connection, sweep, WishState.NEW, WishState.ACCEPTED))
 
 
 def read_wish(ledger: Ledger, sweep: str, number: int) -> Wish:

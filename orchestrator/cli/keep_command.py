@@ -11,7 +11,7 @@ import threading
 import click
 
 from orchestrator.cli.options import with_settings
-from orchestrator.errors import BpttError, masked, presentable
+from orchestrator.errors import BpttError, Unreachable, masked, presentable
 from orchestrator.ledger import SweepRow
 from orchestrator.settings import IN_FILE, Settings
 
@@ -37,8 +37,6 @@ def command(
     settings: Settings, address: str | None, once: bool, every_s: float, allow_local: bool, python: str
 ) -> None:
     """Watch the sweeps' database, and go on with every sweep that should be running and is not."""
-    from sqlalchemy.exc import SQLAlchemyError
-
     from orchestrator.jobs import is_jobs_address
     from orchestrator.keep import Keeper
     from orchestrator.ledger import Ledger
@@ -52,8 +50,8 @@ def command(
         while True:
             try:
                 keeper.look()
-            except SQLAlchemyError as error:
-                say(f"the database is away: {str(error).splitlines()[0][:200]}")
+            except Unreachable as error:
+                say(str(error))
             if once or done.wait(every_s):
                 break
         hands.finish(stop=done.is_set())

@@ -29,10 +29,10 @@ def sparkline(values: Sequence[float], *, width: int, encoding: str = "utf-8") -
 def best_so_far(trials: Sequence[TrialRecord], metric: str, direction: str | None) -> list[float]:
     """Return the best value after each trial that was complete, in the order in which they ended."""
     complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
+    choose = max if direction == "maximize" else min
     best: list[float] = []
     for trial in sorted(complete, key=lambda trial: trial.ended or 0.0):
         value = trial.value(metric)
         if value is not None:
-            choose = min if direction != "maximize" else max
             best.append(choose(best[-1], value) if best else value)
     return best

@@ -13,6 +13,7 @@ from orchestrator.cli.options import as_json, existing_ledger, find_sweep, flags
 from orchestrator.cli.sparkline import best_so_far, sparkline
 from orchestrator.cli.terminal import print_page, rendered
 from orchestrator.pages import Block, Facts, Heading, Table
+from orchestrator.patience import PATIENCE_S
 from orchestrator.settings import Settings
 from orchestrator.spec import trials_allowed
 from orchestrator.standing import Standing, driver_of, standing
@@ -35,7 +36,7 @@ REFRESH_S = 2.0
 @with_settings
 def command(settings: Settings, sweep: str, watch: bool, as_json: bool) -> None:
     """Show how SWEEP, a name or a sweep file, stands."""
-    ledger = existing_ledger(settings)
+    ledger = existing_ledger(settings, patience_s=PATIENCE_S if watch else 0.0)
     name = find_sweep(ledger, sweep).name
 
     def look() -> Standing:

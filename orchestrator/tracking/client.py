@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.databases import tune_sqlite
+from orchestrator.databases import tune_connections
 from orchestrator.settings import Settings
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def open_client(settings: Settings) -> MlflowClient:
 
     file = sqlite_file(settings)
     with _alone(file):
-        tune_sqlite()
+        tune_connections()
         if file is not None and not file.exists():
             _make_tables(file)
         client = MlflowClient(settings.tracking_uri)

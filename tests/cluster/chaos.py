@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from orchestrator.study import load_study, read_sweep
 from orchestrator.tracking.base import NoTracker
 from orchestrator.tracking.client import open_client
 from orchestrator.trial import TrialRecord
-from tests.cluster.bench import Bench, PlannedSweep, benched
+from tests.cluster.bench import WORKER, Bench, PlannedSweep, benched
 from tests.cluster.faults import FAULTS, ON_DISK, ON_S3
 from tests.cluster.hosts import why_not
 
@@ -51,6 +51,10 @@ class Happened:
     """Until what was taken away was back, or was to be replaced."""
     recovered_s: float
     """From then on until each trial that was under way had made one more evaluation, or had ended."""
+    lost: int
+    """Evaluations acknowledged before it that were gone or changed after it."""
+    recomputed: int
+    """Evaluations that were trained anew since it: under way when it came, or of a checkpoint that it damaged."""
 
 
 @dataclass
@@ -63,10 +67,8 @@ class Account:
     different: list[str] = field(default_factory=list)
     """Sentences on what is not as it is without faults; empty where all is."""
     drivers: int = 0
-    taken_up: int = 0
-    """Times that a trial was taken up again, an evaluation under way trained again from its beginning."""
-    trained_again: int = 0
-    """Evaluations acknowledged before that were trained again since their checkpoint was damaged."""
+    damaged: int = 0
+    """Times that a trial went on from the checkpoint before its last, which was damaged."""
     took_s: float = 0.0
 
 
@@ -142,7 +144,7 @@ def row_of_kinds(count: int, chance: random.Random) -> list[str]:
 
 def strike(bench: Bench, kind: str, chance: random.Random) -> Happened:
     """Let one fault happen, and wait until every trial that was under way goes on."""
-    began = time.monotonic()
+    began, before, recomputed = time.monotonic(), results(bench.trials()), count_recomputed(bench)
     FAULTS[kind](bench, chance)
     lasted = time.monotonic() - began
     reached = {trial.number: len(trial.evaluations) for trial in bench.trials() if not trial.state.is_final}
@@ -152,7 +154,30 @@ def strike(bench: Bench, kind: str, chance: random.Random) -> Happened:
         return all(now[key].state.is_final or len(now[key].evaluations) > made for key, made in reached.items())
 
     recovered = bench.tend_until(goes_on, RECOVERED_WITHIN_S, f"{bench.running.name} goes on after {kind}")
-    return Happened(kind, bench.running.name, lasted, recovered)
+    lost = count_lost(before, results(bench.trials()))
+    return Happened(kind, bench.running.name, lasted, recovered, lost, count_recomputed(bench) - recomputed)
+
+
+def count_lost(before: Result, after: Result) -> int:
+    """Return how many evaluations of `before` are not in `after` as they were."""
+    return sum(
+        one not in after.get(number, (None, None, []))[2] for number, trial in before.items() for one in trial[2]
+    )
+
+
+def count_recomputed(bench: Bench) -> int:
+    """Return how many evaluations drivers have had trained anew, by what they say."""
+    return len(re.findall(r"^trial \d+ goes on after|training again from", bench.said(), re.MULTILINE))
+
+
+def is_training(bench: Bench) -> bool:
+    """Tell whether there is all that a fault could disturb: a driver, a worker and a trial that has got somewhere."""
+    return (
+        bench.driver is not None
+        and bench.driver.status is None
+        and any(host.processes(WORKER) for host, _ in bench.cluster.nodes)
+        and any(trial.evaluations and not trial.state.is_final for trial in bench.trials())
+    )
 
 
 def run_chaos(bench: Bench, kinds: list[str], seed: int, expected: Result) -> Account:
@@ -166,6 +191,7 @@ def run_chaos(bench: Bench, kinds: list[str], seed: int, expected: Result) -> Ac
         bench.tend_until(lambda: bench.evaluated() > 0, RECOVERED_WITHIN_S, "the sweep begins")
         while row and not bench.tend():
             bench.tend_for(chance.uniform(*BETWEEN_S))
+            bench.tend_until(lambda: is_training(bench) or bench.tend(), RECOVERED_WITHIN_S, "a trial is trained")
             if bench.tend() or all(trial.state.is_final for trial in bench.trials()):
                 break  # a fault would find nothing to disturb
             if (kind := draw(row, bench)) is None:
@@ -174,15 +200,13 @@ def run_chaos(bench: Bench, kinds: list[str], seed: int, expected: Result) -> Ac
             one = account.happened[-1]
             click.echo(
                 f"{len(account.happened):3}/{len(kinds)} {one.kind}, in {one.sweep}: {one.lasted_s:.1f} s, "
-                f"went on after {one.recovered_s:.1f} s"
+                f"went on after {one.recovered_s:.1f} s, {one.lost} lost, {one.recomputed} trained anew",
             )
         bench.tend_until(bench.tend, 900, f"{bench.running.name} finishes")
         account.evaluations += bench.evaluated()
         account.different += compare(bench, expected)
     account.took_s, account.drivers = time.monotonic() - began, bench.starts
-    said = bench.said()
-    account.taken_up = len(re.findall(r"^trial \d+ goes on after", said, re.MULTILINE))
-    account.trained_again = len(re.findall(r"training again from", said))
+    account.damaged = len(re.findall(r"training again from", bench.said()))
     return account
 
 
@@ -195,7 +219,7 @@ def compare(bench: Bench, expected: Result) -> list[str]:
         wrong = [number for number in expected if found.get(number) != expected[number]]
         different.append(f"{name}: trials {wrong} differ from those without faults")
     for frozen, trial in zip(load_study(bench.ledger, name).get_trials(deepcopy=False), trials, strict=True):
-        values = {one.evaluation: one.metrics["valid_loss"] for one in trial.evaluations}
+        values = {one.evaluation + 1: one.metrics["valid_loss"] for one in trial.evaluations}
         if frozen.intermediate_values != values or frozen.value != values[max(values)]:
             different.append(f"{name}: trial {trial.number} is not in Optuna's study evaluation by evaluation")
     client = open_client(bench.deployment.settings(bench.running.checkpoints))
@@ -218,32 +242,37 @@ def table(account: Account) -> str:
     by_kind: dict[str, list[Happened]] = defaultdict(list)
     for one in account.happened:
         by_kind[one.kind].append(one)
-    lines = ["| fault | times | goes on after, median (longest) |", "|---|---|---|"]
-    for kind in FAULTS:
-        if found := [one.recovered_s for one in by_kind[kind]]:
-            lines.append(f"| {kind} | {len(found)} | {statistics.median(found):.1f} s ({max(found):.1f} s) |")
-    total = [one.recovered_s for one in account.happened]
-    lines.append(f"| all | {len(total)} | {statistics.median(total):.1f} s ({max(total):.1f} s) |")
-    lost = f"{len(account.different)} differences from the sweeps without faults"
-    return "\n".join(
-        [
-            *lines,
-            "",
-            f"{len(account.sweeps)} sweeps, {account.evaluations} evaluations, {account.drivers} drivers, "
-            f"{account.took_s / 60:.0f} minutes: {lost}; {account.taken_up} times a trial was taken up again from its "
-            f"last evaluation, {account.trained_again} times from an earlier one since its checkpoint was damaged.",
-        ]
+    lines = [
+        "| fault | times | evaluations lost | trained anew | goes on after, median (longest) |",
+        "|---|---|---|---|---|",
+        *(row(kind, by_kind[kind]) for kind in FAULTS if by_kind[kind]),
+        row("all", account.happened),
+        "",
+        f"{len(account.sweeps)} sweeps, {account.evaluations} evaluations, {account.drivers} drivers, "
+        f"{account.took_s / 60:.0f} minutes: {len(account.different)} differences from the sweeps without faults; "
+        f"{account.damaged} times a trial went on from the checkpoint before one that was damaged.",
+    ]
+    return "\n".join(lines)
+
+
+def row(words: str, found: list[Happened]) -> str:
+    """Return one row of the table."""
+    took = [one.recovered_s for one in found]
+    cells = (
+        words,
+        len(found),
+        sum(one.lost for one in found),
+        sum(one.recomputed for one in found),
+        f"{statistics.median(took):.1f} s ({max(took):.1f} s)",
     )
+    return f"| {' | '.join(map(str, cells))} |"
 
 
 def plain(account: Account, seed: int) -> dict[str, Any]:
     """Return the account for a JSON file."""
     return {
         "seed": seed,
-        "faults": [
-            {"kind": one.kind, "sweep": one.sweep, "lasted_s": one.lasted_s, "recovered_s": one.recovered_s}
-            for one in account.happened
-        ],
+        "faults": [asdict(one) for one in account.happened],
         **{key: getattr(account, key) for key in Account.__dataclass_fields__ if key != "happened"},
     }
 

@@ -43,11 +43,12 @@ class TrackingServer:
             **plain_environment(),
             "MLFLOW_AUTH_CONFIG_PATH": str(users_file),
             "MLFLOW_FLASK_SERVER_SECRET_KEY": "0" * 32,
+            "MLFLOW_BACKEND_STORE_URI": runs,  # on the command line its password would show in `ps`
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # or eight more processes work for nobody
         }
         place = ["--host", "0.0.0.0", "--port", str(TRACKING_PORT), "--workers", "1", "--allowed-hosts", "*"]
-        stores = ["--backend-store-uri", runs, "--artifacts-destination", str(host.folder / "artifacts")]
+        stores = ["--artifacts-destination", str(host.folder / "artifacts")]
         self._command = [sys.executable, "-m", "mlflow", "server", "--app-name", "basic-auth", *place, *stores]
         self.start()
 

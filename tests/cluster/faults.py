@@ -23,15 +23,14 @@ Fault = Callable[[Bench, random.Random], None]
 
 
 def any_node(bench: Bench, chance: random.Random) -> Host:
-    """Return one of the nodes that train."""
-    return chance.choice([host for host, _ in bench.cluster.nodes])
+    """Return one of the nodes, one with a worker where there is any."""
+    nodes = [host for host, _ in bench.cluster.nodes]
+    return chance.choice([host for host in nodes if host.processes(WORKER)] or nodes)
 
 
 def kill_worker(bench: Bench, chance: random.Random) -> None:
     """End one worker."""
-    hosts = [host for host, _ in bench.cluster.nodes if host.processes(WORKER)]
-    if hosts:
-        chance.choice(hosts).kill(WORKER)
+    any_node(bench, chance).kill(WORKER)
 
 
 def kill_raylet(bench: Bench, chance: random.Random) -> None:

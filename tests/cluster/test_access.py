@@ -15,6 +15,7 @@ from tests import postgres, s3
 from tests.cluster.bench import Bench, PlannedSweep
 from tests.cluster.chaos import make_spec
 from tests.cluster.deployment import PASSWORD
+from tests.cluster.hosts import Host
 from tests.cluster.ray_cluster import TOKEN
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
@@ -27,11 +28,9 @@ JOIN = "ray start --block --address={0} --node-ip-address={1} --num-cpus=64"
 
 @pytest.mark.parametrize("token", ["", "0" * 32], ids=["none", "another"])
 def test_a_driver_without_the_token_is_refused(bench: Bench, token: str) -> None:
-    environ = {name: value for name, value in bench.cluster.environ.items() if not name.startswith("RAY_AUTH")}
+    environ = without_token(bench, bench.cluster.head)
     if token:
         environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
-    elsewhere = bench.cluster.head.folder  # no token of the user's lies there either
-    environ["HOME"] = str(elsewhere)
     command = [sys.executable, "-c", ASK, bench.cluster.address]
     for host in (bench.cluster.head, bench.cluster.nodes[0][0]):
         process = host.start(f"intruder-{bool(token)}", command, environ)
@@ -44,8 +43,7 @@ def test_a_driver_without_the_token_is_refused(bench: Bench, token: str) -> None
 
 
 def test_our_own_driver_without_the_token_says_so_in_a_line(bench: Bench) -> None:
-    environ = {name: value for name, value in bench.cluster.environ.items() if not name.startswith("RAY_AUTH")}
-    environ |= {"HOME": str(bench.cluster.head.folder), "BPTT_TRACKING_URI": "none"}
+    environ = {**without_token(bench, bench.cluster.head), "BPTT_TRACKING_URI": "none"}
     command = [sys.executable, "-m", "orchestrator.cli", "run", "memory", "--address", bench.cluster.address]
     process = bench.cluster.head.start("stranger", command, environ)
     assert process.wait(120) in (1, 2)
@@ -54,12 +52,10 @@ def test_our_own_driver_without_the_token_says_so_in_a_line(bench: Bench) -> Non
 
 
 def test_a_node_without_the_token_does_not_join(bench: Bench) -> None:
-    environ = {name: value for name, value in bench.cluster.environ.items() if not name.startswith("RAY_AUTH")}
     host = bench.network.add(bench.folder)
     try:
-        environ["HOME"] = str(host.folder)
         command = JOIN.format(bench.cluster.address, host.address).split()
-        process = host.start("ray", command, environ)
+        process = host.start("ray", command, without_token(bench, host))
         assert process.wait(180) != 0
     finally:
         host.lose()
@@ -96,6 +92,12 @@ def test_no_secret_is_in_a_log_a_run_an_object_or_a_process_title(bench: Bench) 
     for path in logs:
         content = read(path)
         assert not [secret for secret in known if secret in content], path
+
+
+def without_token(bench: Bench, host: Host) -> dict[str, str]:
+    """Return the variables of a host's user who has no token, in a file of his neither."""
+    kept = {name: value for name, value in bench.cluster.environ.items() if not name.startswith("RAY_AUTH")}
+    return {**kept, "HOME": str(host.folder)}
 
 
 def read(path: Path) -> str:

@@ -31,6 +31,19 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
+def fall_asleep(driver: subprocess.Popen[str], ledger: Ledger) -> None:
+    """Pause a driver between two of its transactions: within one, SQLite's lock would be its own until it wakes."""
+    while True:
+        driver.send_signal(signal.SIGSTOP)
+        try:
+            with sqlite3.connect(ledger.url.removeprefix("sqlite:///"), timeout=0.2) as connection:
+                connection.execute("BEGIN IMMEDIATE")
+                return
+        except sqlite3.OperationalError:
+            driver.send_signal(signal.SIGCONT)
+            time.sleep(0.1)
+
+
 def everything(ledger: Ledger) -> list[Any]:
     """Return all that the sweeps' database holds, the lease's own course left out."""
     with sqlite3.connect(ledger.url.removeprefix("sqlite:///")) as connection:
@@ -56,7 +69,7 @@ def test_a_driver_that_slept_through_its_lease_writes_nothing(tmp_path: Path) ->
             assert time.monotonic() < deadline
             assert sleeper.poll() is None
             time.sleep(0.1)
-        sleeper.send_signal(signal.SIGSTOP)
+        fall_asleep(sleeper, ledger)
         time.sleep(LEASE_S + 0.5)
         successor = start(tmp_path, "resume", "slept")
         said, _ = successor.communicate(timeout=400)

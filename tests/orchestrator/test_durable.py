@@ -133,17 +133,13 @@ def test_an_evaluation_whose_acknowledgement_was_cut_off_is_there_once(
     assert ledger.evaluations("test") == {0: [evaluation(0)]}
 
 
-def test_a_database_that_stays_away_is_given_up_in_one_line(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(patience, "PATIENCE_S", 0.1)
-
+def test_a_database_that_stays_away_is_given_up_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     def ask() -> None:
         raise OperationalError("x", {}, Exception("no route to postgresql://me:secret@host/x"))
 
     began = time.monotonic()
     with pytest.raises(BpttError, match="database is away") as caught:
-        patiently(ask)
+        patiently(ask, patience_s=0.1)
     assert 0.05 < time.monotonic() - began < 5
     said = capsys.readouterr().err
     assert said.count("waiting for it") == 1

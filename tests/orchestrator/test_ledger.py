@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
+from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from orchestrator import lease as lease_module
-from orchestrator.errors import LeaseLost, SpecChanged, SweepHeld, SweepNotFound, UserError
+from orchestrator.errors import BpttError, LeaseLost, SpecChanged, SweepHeld, SweepNotFound, Unreachable, UserError
 from orchestrator.lease import Lease, LeaseKeeper
 from orchestrator.ledger import DriverRow, Ledger
 from orchestrator.settings import LEASE_S
@@ -53,12 +56,41 @@ def test_an_unknown_sweep_is_refused_with_those_there_are(ledger: Ledger) -> Non
 
 
 @pytest.mark.parametrize(
-    "url", ["nonsense", "nosuch://x", "sqlite:////proc/nowhere/study.db", "postgresql://u:secret@127.0.0.1:1/x"]
+    ("url", "error"),
+    [
+        ("nonsense", UserError),
+        ("nosuch://x", UserError),
+        ("sqlite:////proc/nowhere/study.db", UserError),
+        ("postgresql+psycopg://u:secret@127.0.0.1:1/x", Unreachable),
+        ("postgresql+psycopg://u:p@secret@127.0.0.1:1/x", UserError),
+    ],
 )
-def test_a_database_that_cannot_be_opened_is_named_without_its_password(url: str) -> None:
-    with pytest.raises(UserError, match="study_url: ") as caught:
+def test_a_database_that_cannot_be_opened_is_named_without_its_password(url: str, error: type[BpttError]) -> None:
+    with pytest.raises(error, match="study_url: ") as caught:
         Ledger(url)
+    assert type(caught.value) is error
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("is_committed", [False, True], ids=["before", "after"])
+def test_a_lease_is_taken_once_though_the_answer_was_lost(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, is_committed: bool
+) -> None:
+    breaks = iter([True, False])
+
+    def break_off(engine: Engine) -> Iterator[Connection]:
+        is_broken = next(breaks)
+        with engine.connect() as connection, connection.begin() as transaction:
+            yield connection
+            if is_broken and not is_committed:
+                transaction.rollback()
+        if is_broken:
+            raise OperationalError("", {}, Exception("server closed the connection unexpectedly"))
+
+    monkeypatch.setattr(Engine, "begin", contextlib.contextmanager(break_off))
+    lease = Lease(ledger, "test")
+    lease.take()
+    assert ledger.sweep("test").owner == lease.owner
 
 
 def test_a_lease_is_held_by_one(ledger: Ledger) -> None:

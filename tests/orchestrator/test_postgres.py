@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -10,12 +11,16 @@ from typing import Any
 
 import pytest
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+from sqlalchemy.exc import DBAPIError
 
+from orchestrator.cli.main import run as bptt
+from orchestrator.databases import SET_UP
 from orchestrator.driver import Driver
 from orchestrator.errors import SweepHeld
 from orchestrator.executors.local import LocalExecutor
 from orchestrator.lease import Lease
 from orchestrator.ledger import Ledger
+from orchestrator.patience import is_away
 from orchestrator.settings import Settings
 from orchestrator.study import read_sweep
 from orchestrator.sweep import Happening
@@ -78,6 +83,52 @@ def test_a_database_away_for_five_seconds_is_waited_for(
     finally:
         back.join()
     assert "the sweeps' database is away; waiting for it" in capsys.readouterr().err
+
+
+def test_a_driver_that_begins_while_the_database_is_away_waits_for_it(
+    settings: Settings, postgres_server: PostgresServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    postgres_server.stop()
+    back = threading.Timer(2.0, postgres_server.start)
+    back.start()
+    try:
+        drive_through(settings, lambda: None, tmp_path)
+    finally:
+        back.join()
+    assert "the sweeps' database is away; waiting for it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [("list",), ("status", "test"), ("stop", "test"), ("report", "test")])
+def test_a_command_that_finds_the_database_away_says_so_in_a_line(
+    arguments: tuple[str, ...],
+    settings: Settings,
+    postgres_server: PostgresServer,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    postgres_server.stop()
+    try:
+        assert bptt([*arguments, "--study-url", settings.study_url]) == 1
+    finally:
+        postgres_server.start()
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "the sweeps' database is away" in said
+
+
+def test_a_driver_asleep_within_a_transaction_does_not_keep_the_sweep_from_others(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SET_UP, "psycopg", ("SET idle_in_transaction_session_timeout = '1s'",))
+    ledger = Ledger(settings.study_url)
+    ledger.create("test", {"name": "test"})
+    sleeper = Lease(ledger, "test", seconds=0.5)
+    sleeper.take()
+    successor = Lease(Ledger(settings.study_url), "test")
+    with pytest.raises(DBAPIError) as caught, ledger.held("test", sleeper.owner):  # noqa: PT012 - the end raises
+        time.sleep(0.6)
+        successor.take()
+    assert is_away(caught.value)  # so that the sleeper tries again, and finds that its lease is another's
+    assert ledger.sweep("test").owner == successor.owner
 
 
 @pytest.mark.parametrize("is_committed", [False, True])
