@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import prepare_shared
@@ -33,7 +35,23 @@ CELLS = sorted(BUILTIN)
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}
 FRONT_END = {"sample_rate": 2000, "mel_bands": 6, "window_ms": 25.0, "hop_ms": 10.0, "stack": 3, "normalize": "running"}
 cuts = st.lists(st.integers(0, 100), max_size=8)
-few = settings(max_examples=5, deadline=None)
+TINY = [0, 0, *range(0, 101, 4)]
+"""Cuts so close that many pieces are a step or none."""
+few_and_many = pytest.mark.parametrize(
+    "examples", [pytest.param(2, id="few"), pytest.param(60, id="many", marks=pytest.mark.slow)]
+)
+
+
+def for_any_cuts(examples: int, check: Callable[[list[int]], None]) -> None:
+    """Look for cuts, percents of the length, at which `check` fails."""
+
+    @given(places=cuts)
+    @example(places=TINY)
+    @settings(max_examples=examples, deadline=None)
+    def holds(places: list[int]) -> None:
+        check(places)
+
+    holds()
 
 
 def checkpoint(make: Any, facts: dict[str, Any], cell_type: str, **params: Any) -> bytes:
@@ -63,39 +81,44 @@ def fed(stream: Any, parts: Any) -> dict[str, list[Any]]:
     return answers
 
 
+@few_and_many
 @pytest.mark.parametrize("cell_type", CELLS)
-@given(places=cuts)
-@few
-def test_text_in_pieces_has_the_log_probabilities_of_the_whole(cell_type: str, places: list[int]) -> None:
+def test_text_in_pieces_has_the_log_probabilities_of_the_whole(cell_type: str, examples: int) -> None:
     facts = {"vocabulary": ["?", *"abc "], "unit": "character"}
     predictor = TextPredictor(checkpoint(speller, facts, cell_type))
     text = "abc cab bac a" * 2
-    answer = fed(predictor.stream(), pieces(text, places))
     numbers = torch.tensor([facts["vocabulary"].index(letter) for letter in text])
     with torch.no_grad():
         logs = torch.log_softmax(predictor.network(numbers[:, None])[0][:, 0], -1)
-    assert answer["token"] == list(text)
-    assert answer["log_probability"][0] is None
-    np.testing.assert_allclose(answer["log_probability"][1:], logs[:-1].gather(1, numbers[1:, None])[:, 0], **TOLERANCE)
-    np.testing.assert_allclose(answer["next_log_probability"], logs[:, 1:].max(-1).values, **TOLERANCE)
+    own, following = logs[:-1].gather(1, numbers[1:, None])[:, 0], logs[:, 1:].max(-1).values
+
+    def check(places: list[int]) -> None:
+        answer = fed(predictor.stream(), pieces(text, places))
+        assert answer["token"] == list(text)
+        assert answer["log_probability"][0] is None
+        np.testing.assert_allclose(answer["log_probability"][1:], own, **TOLERANCE)
+        np.testing.assert_allclose(answer["next_log_probability"], following, **TOLERANCE)
+
+    for_any_cuts(examples, check)
 
 
-@given(places=cuts)
-@few
-def test_words_are_whole_however_text_is_cut(places: list[int]) -> None:
+@few_and_many
+def test_words_are_whole_however_text_is_cut(examples: int) -> None:
     facts = {"vocabulary": ["?", "\n", "fox", "dog"], "unit": "word"}
-    stream = TextPredictor(checkpoint(speller, facts, "gru")).stream()
+    predictor = TextPredictor(checkpoint(speller, facts, "gru"))
     words = ["fox", "dog", "\n", "fox", "dogs", "\n", "\n", "dog"]
-    assert fed(stream, pieces("fox  dog\nfox dogs\n\ndog", places))["token"] == words
+
+    def check(places: list[int]) -> None:
+        assert fed(predictor.stream(), pieces("fox  dog\nfox dogs\n\ndog", places))["token"] == words
+
+    for_any_cuts(examples, check)
 
 
+@few_and_many
 @pytest.mark.parametrize("cell_type", CELLS)
-@given(places=cuts)
-@few
-def test_rows_in_pieces_have_the_forecasts_of_each_history(cell_type: str, places: list[int]) -> None:
+def test_rows_in_pieces_have_the_forecasts_of_each_history(cell_type: str, examples: int, tmp_path: Path) -> None:
     options = {"target": ["tide", "wind"], "lags": [3, 7], "transform": "log_return", "calendar": ["day_of_year"]}
-    predictor, frame = forecast_predictor(cell_type, **options)
-    check_forecasts(predictor, frame, places)
+    check_forecasts(examples, forecaster_of(tmp_path, cell_type, **options))
 
 
 @pytest.mark.parametrize(
@@ -103,88 +126,102 @@ def test_rows_in_pieces_have_the_forecasts_of_each_history(cell_type: str, place
     [{"transform": "difference", "lags": [2]}, {"transform": "log_volatility"}, {"quantiles": [0.1, 0.5, 0.9]}],
     ids=["difference", "volatility", "quantiles"],
 )
-@given(places=cuts)
-@few
-def test_every_transform_is_carried_over_the_cuts(options: dict[str, Any], places: list[int]) -> None:
-    check_forecasts(*forecast_predictor("gru", target="tide", covariates=["wind"], **options), places)
+@few_and_many
+def test_every_transform_is_carried_over_the_cuts(options: dict[str, Any], examples: int, tmp_path: Path) -> None:
+    check_forecasts(examples, forecaster_of(tmp_path, "gru", target="tide", covariates=["wind"], **options))
 
 
-_made: dict[str, Any] = {}
+@cache
+def rows() -> pandas.DataFrame:
+    return waves()[:20]
 
 
-def forecast_predictor(cell_type: str, **options: Any) -> tuple[ForecastPredictor, pandas.DataFrame]:
-    key = repr((cell_type, options))
-    if key not in _made:
-        import pathlib
-        import tempfile
-
-        folder = pathlib.Path(tempfile.mkdtemp())
-        waves().to_csv(folder / "waves.csv", index=False)
-        _, dataset = prepare_shared("forecast", series=str(folder / "waves.csv"), horizon=2, **options)
-        _made[key] = ForecastPredictor(checkpoint(forecaster, dict(dataset.facts), cell_type))
-    return _made[key], waves()[:24]
+def forecaster_of(folder: Path, cell_type: str, **options: Any) -> ForecastPredictor:
+    waves().to_csv(folder / "waves.csv", index=False)
+    _, dataset = prepare_shared("forecast", series=str(folder / "waves.csv"), horizon=2, **options)
+    return ForecastPredictor(checkpoint(forecaster, dict(dataset.facts), cell_type))
 
 
-def check_forecasts(predictor: ForecastPredictor, frame: pandas.DataFrame, places: list[int]) -> None:
-    answer = pandas.DataFrame(fed(predictor.stream(), (part.to_dict("list") for part in pieces(frame, places))))
-    for date, forecast in answer.groupby("date"):
-        history = frame[frame["date"] <= date]
-        whole = pandas.DataFrame(predictor.predict(history.to_dict("list"), {}))
-        names = [name for name in whole.columns if name not in ("step", "date")]
-        np.testing.assert_allclose(forecast[names], whole[names], **TOLERANCE)
-    assert 2 * (len(frame) - 6) < len(answer) <= 2 * len(frame)
+def check_forecasts(examples: int, predictor: ForecastPredictor) -> None:
+    """Compare each row's forecasts with those of the history up to it, told apart by the dates that both know."""
+    whole: dict[str, pandas.DataFrame] = {}
+
+    def check(places: list[int]) -> None:
+        answer = pandas.DataFrame(fed(predictor.stream(), (part.to_dict("list") for part in pieces(rows(), places))))
+        for date, forecast in answer.groupby("date"):
+            if date not in whole:
+                history = rows()[rows()["date"] <= date]
+                whole[date] = pandas.DataFrame(predictor.predict(history.to_dict("list"), {}))
+            names = [name for name in whole[date].columns if name not in ("step", "date")]
+            np.testing.assert_allclose(forecast[names], whole[date][names], **TOLERANCE)
+        assert 2 * (len(rows()) - 6) < len(answer) <= 2 * len(rows())
+
+    for_any_cuts(examples, check)
 
 
-@given(places=cuts, length=st.integers(1, 2000), stack=st.integers(1, 4), hop=st.sampled_from([5.0, 10.0, 40.0]))
-@settings(max_examples=60, deadline=None)
-def test_sound_in_pieces_has_the_features_of_the_whole(places: list[int], length: int, stack: int, hop: float) -> None:
+@few_and_many
+@pytest.mark.parametrize("stack", [1, 3])
+@pytest.mark.parametrize("hop", [5.0, 40.0])
+@pytest.mark.parametrize("length", [1, 49, 50, 700])
+def test_sound_in_pieces_has_the_features_of_the_whole(length: int, hop: float, stack: int, examples: int) -> None:
     front_end = {**FRONT_END, "stack": stack, "hop_ms": hop}
     sound = np.random.default_rng(0).normal(0, 0.1, length).astype(np.float32)
-    stream = FeatureStream(front_end)
-    found = [*(stream.feed(part) for part in pieces(sound, places)), stream.finish()]
-    np.testing.assert_allclose(np.concatenate(found), features_of(sound, 2000, front_end), **TOLERANCE)
+    whole = features_of(sound, 2000, front_end)
+
+    def check(places: list[int]) -> None:
+        stream = FeatureStream(front_end)
+        found = [*(stream.feed(part) for part in pieces(sound, places)), stream.finish()]
+        np.testing.assert_allclose(np.concatenate(found), whole, **TOLERANCE)
+
+    for_any_cuts(examples, check)
 
 
+@few_and_many
 @pytest.mark.parametrize("cell_type", CELLS)
-@given(places=cuts)
-@few
-def test_sound_in_pieces_has_the_logits_and_the_transcript_of_the_whole(cell_type: str, places: list[int]) -> None:
+def test_sound_in_pieces_has_the_logits_and_the_transcript_of_the_whole(cell_type: str, examples: int) -> None:
     facts = {"symbols": ["", *"ab c"], "unit": "character", "front_end": FRONT_END}
     predictor = SpeechPredictor(checkpoint(transcriber, facts, cell_type))
     sound = np.random.default_rng(1).normal(0, 0.1, 1500).astype(np.float32)
     features = torch.from_numpy(features_of(sound, 2000, FRONT_END))
     with torch.no_grad():
         whole = predictor.network(features[:, None], torch.tensor([len(features)]))[:, 0]
-    stream = predictor.stream()
-    heard = torch.cat([stream.hear(part) for part in pieces(sound, places)])
-    np.testing.assert_allclose(heard, whole[: len(heard)], **TOLERANCE)
-    assert len(whole) - len(heard) <= 1
-    said = "".join(fed(predictor.stream(), pieces(sound, places))["transcript"])
-    assert said == predictor.predict({"audio": [sound.tolist()]}, {})["transcript"][0]
+    transcript = predictor.predict({"audio": [sound.tolist()]}, {})["transcript"][0]
+
+    def check(places: list[int]) -> None:
+        stream = predictor.stream()
+        heard = torch.cat([stream.hear(part) for part in pieces(sound, places)])
+        np.testing.assert_allclose(heard, whole[: len(heard)], **TOLERANCE)
+        assert len(whole) - len(heard) <= 1
+        assert "".join(fed(predictor.stream(), pieces(sound, places))["transcript"]) == transcript
+
+    for_any_cuts(examples, check)
 
 
+@few_and_many
 @pytest.mark.parametrize("cell_type", CELLS)
 @pytest.mark.parametrize("task", ["copy", "adding", "repeat"])
-@given(places=cuts)
-@few
-def test_steps_in_pieces_have_the_answers_of_the_whole(cell_type: str, task: str, places: list[int]) -> None:
+def test_steps_in_pieces_have_the_answers_of_the_whole(cell_type: str, task: str, examples: int) -> None:
     facts = {"task": task, "lag": 4, "symbols": 12, "pattern_length": 2}
     predictor = RecallPredictor(checkpoint(rememberer, facts, cell_type))
     sequence = "0.5* 0.25 12e-2* ? 1 ?" if task == "adding" else "10 11 _ _ ? ? 3 _ ?"
-    answers = fed(predictor.stream(), pieces(sequence, places))["answer"]
     whole = predictor.predict({"sequence": [sequence]}, {})["answers"][0].split()
-    if task == "adding":
-        np.testing.assert_allclose([*map(float, answers)], [*map(float, whole)], rtol=2e-3)
-    else:
-        assert answers == whole
+
+    def check(places: list[int]) -> None:
+        answers = fed(predictor.stream(), pieces(sequence, places))["answer"]
+        if task == "adding":
+            np.testing.assert_allclose([*map(float, answers)], [*map(float, whole)], rtol=2e-3)
+        else:
+            assert answers == whole
+
+    for_any_cuts(examples, check)
 
 
-def streams() -> dict[str, tuple[Any, list[Any]]]:
+def streams(folder: Path) -> dict[str, tuple[Any, list[Any]]]:
     text = TextPredictor(checkpoint(speller, {"vocabulary": ["?", "a", "b"], "unit": "word"}, "lstm"))
     speech = SpeechPredictor(
         checkpoint(transcriber, {"symbols": ["", "a"], "unit": "word", "front_end": FRONT_END}, "slstm")
     )
-    series, frame = forecast_predictor("gru", target="tide", lags=[3])
+    series, frame = forecaster_of(folder, "gru", target="tide", lags=[3]), rows()
     sound = np.random.default_rng(1).normal(0, 0.1, 900).astype(np.float32)
     return {
         "text": (text, ["a b", "b a a ", "b"]),
@@ -194,8 +231,8 @@ def streams() -> dict[str, tuple[Any, list[Any]]]:
 
 
 @pytest.mark.parametrize("takes", ["text", "sound", "rows"])
-def test_a_state_put_away_as_plain_tensors_is_taken_up_by_another_stream(takes: str) -> None:
-    predictor, parts = streams()[takes]
+def test_a_state_put_away_as_plain_tensors_is_taken_up_by_another_stream(takes: str, tmp_path: Path) -> None:
+    predictor, parts = streams(tmp_path)[takes]
     through = predictor.stream()
     expected = [*map(through.feed, parts), through.finish()]
     found, state = [], None
