@@ -108,6 +108,13 @@ class Stream(Protocol):
         """Go on from what `save` returned; ValueError where that was another model's."""
 
 
+class SoundStream(Stream, Protocol):
+    """One that takes `sound`."""
+
+    sample_rate: int
+    """Of the samples that it takes, in Hz."""
+
+
 class Workload(Protocol):
     """A kind of sequence task with its data.
 

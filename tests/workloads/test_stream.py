@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,15 +14,13 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tests.conftest import prepare_shared
+from tests.workloads.untrained import FRONT_END, checkpoint, forecaster_of
 from tests.workloads.waves import waves
 from workloads.checkpoint import pack, unpack
 from workloads.data.audio import features_of
 from workloads.data.sound_stream import FeatureStream
-from workloads.hyperparameters import read_hyperparameters
 from workloads.models.cells import BUILTIN
 from workloads.tasks.forecast_predictor import ForecastPredictor
-from workloads.tasks.forecasting import make_network as forecaster
 from workloads.tasks.next_token import TextPredictor
 from workloads.tasks.next_token import make_network as speller
 from workloads.tasks.recall import RecallPredictor
@@ -33,7 +30,6 @@ from workloads.tasks.transcribing import make_network as transcriber
 
 CELLS = sorted(BUILTIN)
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}
-FRONT_END = {"sample_rate": 2000, "mel_bands": 6, "window_ms": 25.0, "hop_ms": 10.0, "stack": 3, "normalize": "running"}
 cuts = st.lists(st.integers(0, 100), max_size=8)
 TINY = [0, 0, *range(0, 101, 4)]
 """Cuts so close that many pieces are a step or none."""
@@ -52,17 +48,6 @@ def for_any_cuts(examples: int, check: Callable[[list[int]], None]) -> None:
         check(places)
 
     holds()
-
-
-def checkpoint(make: Any, facts: dict[str, Any], cell_type: str, **params: Any) -> bytes:
-    """A network that was not trained, its weights wide enough to tell one input from another."""
-    torch.manual_seed(0)
-    params = {"cell_type": cell_type, "hidden_size": 6, "num_layers": 2, **params}
-    h = read_hyperparameters(params, whole_sequences=True)
-    network = make(h, facts)
-    for weight in network.output.parameters():
-        torch.nn.init.normal_(weight)
-    return pack({"facts": facts, "hyperparameters": asdict(h), "network": network.state_dict()})
 
 
 def pieces(whole: Any, places: Sequence[int]) -> Iterator[Any]:
@@ -134,12 +119,6 @@ def test_every_transform_is_carried_over_the_cuts(options: dict[str, Any], examp
 @cache
 def rows() -> pandas.DataFrame:
     return waves()[:20]
-
-
-def forecaster_of(folder: Path, cell_type: str, **options: Any) -> ForecastPredictor:
-    waves().to_csv(folder / "waves.csv", index=False)
-    _, dataset = prepare_shared("forecast", series=str(folder / "waves.csv"), horizon=2, **options)
-    return ForecastPredictor(checkpoint(forecaster, dict(dataset.facts), cell_type))
 
 
 def check_forecasts(examples: int, predictor: ForecastPredictor) -> None:

@@ -34,7 +34,7 @@ def read_audio(path: Path, *, max_seconds: float = math.inf) -> tuple[np.ndarray
     before it is read.
     """
     soundfile = import_extra("soundfile", "speech")
-    _check_header(path)
+    check_header(path)
     try:
         with soundfile.SoundFile(path) as file:
             if file.frames > max_seconds * file.samplerate:
@@ -61,7 +61,7 @@ def check_samples(samples: np.ndarray) -> np.ndarray:
     return samples
 
 
-def _check_header(path: Path) -> None:
+def check_header(path: Path) -> None:
     """Look at what a WAV file announces: libsndfile reads a truncated one without a word."""
     try:
         size = path.stat().st_size
