@@ -63,9 +63,9 @@ class TextPredictor:
     """A trained language model: prompts in, prompts with their continuation out."""
 
     def __init__(self, checkpoint: bytes) -> None:
-        self.network, facts = trained_network(checkpoint, make_network)
-        self.vocabulary: list[str] = facts["vocabulary"]
-        self.unit: str = facts["unit"]
+        self.network, self.facts = trained_network(checkpoint, make_network)
+        self.vocabulary: list[str] = self.facts["vocabulary"]
+        self.unit: str = self.facts["unit"]
 
     def example(self) -> tuple[dict[str, list[Any]], dict[str, Any]]:
         """Return a prompt of known tokens, and the options."""
