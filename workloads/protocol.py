@@ -79,7 +79,8 @@ class Predictor(Protocol):
 
     An attribute `optional_columns`, where there is one, names columns of the example that may be left out; one called
     `packages` names what must be installed for predicting beside torch, numpy and pandas. A method `stream()`, where
-    there is one, returns a new `Stream`; its ValueError says why this model cannot be fed piece by piece.
+    there is one, returns a new `Stream`; its ValueError says why this model cannot be fed piece by piece. Attributes
+    `network` and `facts`, where there are any, are what `workloads.export` writes to a file.
     """
 
     def predict(self, columns: Mapping[str, list[Any]], options: Mapping[str, Any]) -> dict[str, list[Any]]:
