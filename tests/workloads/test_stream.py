@@ -118,7 +118,7 @@ def test_every_transform_is_carried_over_the_cuts(options: dict[str, Any], examp
 
 @cache
 def rows() -> pandas.DataFrame:
-    return waves()[:20]
+    return waves()[:14]
 
 
 def check_forecasts(examples: int, predictor: ForecastPredictor) -> None:
