@@ -69,12 +69,13 @@ class RunningStream:
 
     def restore(self, file: Path) -> None:
         """Go on from what `save` wrote, if it did; UserError where that is no state, or another model's."""
+        from orchestrator.checkpoints import unseal
         from workloads.checkpoint import unpack
 
         if not file.parent.is_dir():
             raise UserError(f"--state: {file.parent} is no folder")
         try:
-            saved = unpack(file.read_bytes())
+            saved = unpack(unseal(file.read_bytes(), file.name))
             if "stream" not in saved:
                 raise ValueError("it holds no state of a stream; name another file")
             self._stream.restore(saved["stream"])
@@ -88,11 +89,12 @@ class RunningStream:
 
     def save(self, file: Path) -> None:
         """Put all that is carried into a file, whole or not at all; UserError where it cannot be written."""
+        from orchestrator.checkpoints import seal
         from workloads.checkpoint import pack
 
         partial = file.with_name(f".{file.name}.{os.getpid()}")
         try:
-            partial.write_bytes(pack({"stream": self._stream.save(), "transcript": self._transcript}))
+            partial.write_bytes(seal(pack({"stream": self._stream.save(), "transcript": self._transcript})))
             partial.replace(file)
         except OSError as error:
             raise UserError(f"--state: {file} cannot be written: {error.strerror}") from error

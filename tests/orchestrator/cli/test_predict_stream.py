@@ -15,9 +15,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from orchestrator.checkpoints import seal
 from orchestrator.cli.main import run
 from orchestrator.cli.predict_stream import answer_stream
 from orchestrator.errors import UserError
+from tests.orchestrator.cli.conftest import trained_checkpoint
 from tests.workloads.untrained import FRONT_END, checkpoint, forecaster_of
 from tests.workloads.waves import waves
 from workloads.data.audio import features_of
@@ -100,7 +102,7 @@ def test_a_sequence_is_recalled_from_where_it_was_left(tmp_path: Path, answers: 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
 def test_every_row_has_its_forecast_and_a_state_goes_on(form: str, tmp_path: Path, answers: Answers) -> None:
-    predictor = forecaster_of(tmp_path, "gru", target="tide", covariates=["wind"], transform="difference", lags=[2])
+    predictor = forecaster_of(tmp_path, "gru", target="tide", covariates=["wind"], transform="log_return", lags=[2])
     table = waves()[:12]
     source, state = tmp_path / f"rows.{form}", tmp_path / "state"
     found = []
@@ -108,8 +110,8 @@ def test_every_row_has_its_forecast_and_a_state_goes_on(form: str, tmp_path: Pat
         part.to_csv(source, index=False) if form == "csv" else part.to_json(source, orient="records", lines=True)
         found += answers(predictor, source, state)
     assert len(found) == len(table)
-    assert [len(answer["tide"]) for answer in found[:4]] == [0, 0, 0, 2]  # a difference and a lag use up three
-    for count in (4, 6, 12):
+    assert [len(answer["tide"]) for answer in found[:3]] == [0, 2, 2]  # a return takes two rows
+    for count in (2, 5, 6, 12):
         whole = predictor.predict(table[:count].to_dict("list"), {})
         np.testing.assert_allclose(found[count - 1]["tide"], whole["tide"], rtol=1e-5)
 
@@ -225,7 +227,7 @@ def test_a_state_that_is_none_or_another_models_is_left_alone(tmp_path: Path, an
     assert state.read_bytes() == kept
     for content, expected in [
         (b"torn", "not a whole checkpoint"),
-        (checkpoint(speller, {"vocabulary": ["?", "a"], "unit": "word"}, "gru"), "holds no state of a stream"),
+        (seal(checkpoint(speller, {"vocabulary": ["?", "a"], "unit": "word"}, "gru")), "holds no state of a stream"),
     ]:
         state.write_bytes(content)
         with pytest.raises(UserError, match=expected):
@@ -250,16 +252,12 @@ def test_ctrl_c_while_a_piece_is_waited_for_ends_the_input(
 def test_the_command_streams_and_refuses_what_does_not_go_with_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
-    (tmp_path / "text.txt").write_text("the quick brown fox jumps over the lazy dog. " * 50)
-    small = [f"text={tmp_path / 'text.txt'}", "hidden_size=4", "truncation_length=8", "batch_size=2"]
-    settings = [part for each in [*small, "sequence_steps=100", "evaluations=1"] for part in ("--set", each)]
-    model = str(tmp_path / "model")
-    assert run(["train", "language_model", *settings, "--out", model]) == 0
-    capsys.readouterr()
-    monkeypatch.setattr("sys.stdin", io.StringIO("the\nfox"))
+    facts = {"vocabulary": ["?", "\n", *"abc"], "unit": "character"}
+    model = trained_checkpoint(tmp_path, "language_model", checkpoint(speller, facts, "gru"))
+    monkeypatch.setattr("sys.stdin", io.StringIO("ab\ncab"))
     assert run(["predict", model, "--stream"]) == 0
     first, second = map(json.loads, capsys.readouterr().out.splitlines())
-    assert (first["token"], second["token"]) == ([*"the\n"], [*"fox"])
+    assert (first["token"], second["token"]) == ([*"ab\n"], [*"cab"])
     for given, expected in [
         (["--state", "s"], "--state belongs to --stream"),
         (["--stream", "--prompt", "a"], "goes without --prompt, --set and -o"),
