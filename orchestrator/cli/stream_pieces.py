@@ -76,8 +76,7 @@ def csv_row(number: int, header: str, line: str) -> dict[str, list[Any]]:
     named, given = (len(next(csv.reader([text]))) for text in (header, line))
     if named != given:
         raise UserError(f"INPUT: line {number}: {given} values, where the header names {named}")
-    columns: dict[str, list[Any]] = pd.read_csv(io.StringIO(header + line)).to_dict("list")
-    return columns
+    return {str(name): column for name, column in pd.read_csv(io.StringIO(header + line)).to_dict("list").items()}
 
 
 def sounds(source: str, rate: int, *, lasting: bool) -> Iterator[Any]:

@@ -92,6 +92,9 @@ def in_real_numbers(network: nn.Module) -> nn.Module:
 class LRUStep(nn.Module):
     """One step of an LRU in real numbers; shapes are the LRU's, with a time of 1."""
 
+    real: Tensor
+    imaginary: Tensor
+
     def __init__(self, cell: LRU) -> None:
         super().__init__()
         self.cell = cell
@@ -101,8 +104,9 @@ class LRUStep(nn.Module):
 
     def forward(self, inputs: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Run one step."""
-        drive = functional.linear(inputs[0], self.cell.from_input).unflatten(-1, (-1, 2))  # (batch, hidden, 2)
-        before = torch.zeros_like(drive) if state is None else state[0].unflatten(-1, (-1, 2))
+        drive = functional.linear(inputs[0], self.cell.from_input)
+        drive = drive.reshape(-1, self.cell.hidden_size, 2)  # (batch, hidden, 2)
+        before = torch.zeros_like(drive) if state is None else state[0].reshape(drive.shape)
         turned = [
             self.real * before[..., 0] - self.imaginary * before[..., 1],
             self.real * before[..., 1] + self.imaginary * before[..., 0],
