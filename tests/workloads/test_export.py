@@ -61,7 +61,7 @@ def run_onnx(path: Path, inputs: Tensor) -> np.ndarray:
     assert names[0] == "input"
     assert [each.name for each in session.get_outputs()] == ["output", *(f"next_{name}" for name in names[1:])]
     state = [
-        np.zeros([inputs.shape[1] if size == "batch" else size for size in each.shape], np.float32)
+        np.zeros([inputs.shape[1] if isinstance(size, str) else size for size in each.shape], np.float32)
         for each in session.get_inputs()[1:]
     ]
     outputs = []

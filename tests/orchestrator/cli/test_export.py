@@ -11,6 +11,9 @@ import pytest
 
 from orchestrator.cli.main import run
 from tests.fakes import KIND
+from tests.orchestrator.cli.conftest import trained_checkpoint
+from tests.workloads.untrained import checkpoint
+from workloads.tasks.next_token import make_network
 
 Capture = pytest.CaptureFixture[str]
 
@@ -35,12 +38,8 @@ print(json.dumps({"text": text, "ours": [name for name in sys.modules if name in
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    folder = tmp_path_factory.mktemp("text")
-    (folder / "text.txt").write_text("the quick brown fox jumps over the lazy dog. " * 50)
-    small = [f"text={folder / 'text.txt'}", "hidden_size=8", "truncation_length=8", "batch_size=2"]
-    settings = [part for each in [*small, "sequence_steps=2000", "evaluations=1"] for part in ("--set", each)]
-    assert run(["train", "language_model", *settings, "--out", str(folder / "model")]) == 0
-    return str(folder / "model")
+    content = checkpoint(make_network, {"vocabulary": ["?", *"the quick"], "unit": "character"}, "lstm")
+    return trained_checkpoint(tmp_path_factory.mktemp("text"), "language_model", content)
 
 
 def test_a_file_writes_on_as_the_model_does_where_this_project_is_not(
