@@ -155,14 +155,22 @@ def write_onnx(step: Step, about: str, path: Path) -> None:
 
 def load_onnx(path: Path) -> Run:
     """Return what an ONNX file runs, on a CPU."""
-    session = import_extra("onnxruntime", "export", "--format onnx").InferenceSession(
-        str(path), providers=["CPUExecutionProvider"]
-    )
-    names = [each.name for each in session.get_inputs()]
+    runtime = import_extra("onnxruntime", "export", "--format onnx")
 
     def run(*given: Tensor) -> tuple[Tensor, ...]:
         arrays = {name: tensor.numpy() for name, tensor in zip(names, given, strict=True)}
-        return tuple(map(torch.from_numpy, session.run(None, arrays)))
+        try:
+            return tuple(map(torch.from_numpy, session.run(None, arrays)))
+        except Exception as error:
+            raise ValueError(f"onnxruntime cannot run the network: {first_line(error)}") from error
+
+    options = runtime.SessionOptions()
+    options.log_severity_level = 4  # what is wrong is said in the error, too
+    try:
+        session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # the runtime's errors have no base of their own
+        raise ValueError(f"onnxruntime cannot read the network: {first_line(error)}") from error
+    names = [each.name for each in session.get_inputs()]
 
     return run
 
