@@ -38,6 +38,7 @@ COMMANDS = {
     "train": "Train one setting, without a sweep.",
     "predict": "Use a sweep's registered model.",
     "models": "List, show, compare and promote registered models.",
+    "export": "Write a model for use without this project.",
     "data": "List, describe and fetch the data known by name.",
     "ui": "Open the MLflow UI on the right databases.",
     "clean": "Remove checkpoints that no sweep needs.",

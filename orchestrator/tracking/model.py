@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.models import ModelSignature
 
+    from workloads.protocol import Predictor
+
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
@@ -26,6 +28,14 @@ class LoadedModel:
     signature: ModelSignature
     example: pd.DataFrame | None
     _model: Any
+
+    @property
+    def predictor(self) -> Predictor:
+        """Return what the model's own code made of its checkpoint; UserError where a sweep did not make the model."""
+        predictor: Predictor | None = getattr(self._model.unwrap_python_model(), "predictor", None)
+        if predictor is None:
+            raise UserError(f"{self.uri}: no sweep registered it")
+        return predictor
 
     def predict(self, table: pd.DataFrame, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
         """Answer for every row of `table`; UserError names what is wrong with it, or with `params`."""

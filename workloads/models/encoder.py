@@ -91,6 +91,7 @@ class Encoder(nn.Module):
 
     def __init__(self, h: Hyperparameters, input_size: int) -> None:
         super().__init__()
+        self.input_size = input_size
         self.output_size = 2 * h.hidden_size if h.bidirectional else h.hidden_size
         self.backward_stacks: nn.ModuleList | None = None
         if h.bidirectional:

@@ -40,6 +40,7 @@ class RecurrentNetwork(nn.Module):
             self.embedding = nn.Embedding(vocabulary_size, input_size)
         if input_size is None:
             raise ValueError("a network needs an input_size or a vocabulary_size")
+        self.input_size = input_size
         widths = [input_size] + [h.hidden_size] * h.num_layers
         self.layers = nn.ModuleList(make_cell(h.cell_type, width, h.hidden_size) for width in widths[:-1])
         self.norms = nn.ModuleList(nn.LayerNorm(h.hidden_size) if h.layer_norm else nn.Identity() for _ in self.layers)
