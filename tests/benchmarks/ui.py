@@ -86,7 +86,9 @@ def main() -> None:
         ledger = write_sweep(settings, TRIALS, EVALUATIONS)
         began = time.perf_counter()
         show(settings, ledger)
-        print(f"{TRIALS} trials of {EVALUATIONS} evaluations, written into MLflow in {time.perf_counter() - began:.0f} s")
+        print(
+            f"{TRIALS} trials of {EVALUATIONS} evaluations, written into MLflow in {time.perf_counter() - began:.0f} s"
+        )
         with serving(settings.runs) as address, browsing() as browser:
             found = measure(browser, address.partition("/#")[0], look_up(settings, "large"))
     for name, seconds in found.items():

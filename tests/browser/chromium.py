@@ -22,6 +22,8 @@ FLAGS = (
     "--disable-sync",
 )
 """Playwright adds a new empty profile, no sandbox, and no screen."""
+NO_ASSISTANT = "try { localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true') } catch {}"
+"""Keeps MLflow's assistant from opening over a third of the page, as it does where it has never been seen."""
 PATIENCE_MS = 60_000.0
 
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from orchestrator.settings import Settings
-from tests.browser.chromium import Visit, browsing, why_not
+from tests.browser.chromium import NO_ASSISTANT, Visit, browsing, why_not
 from tests.browser.served import BPTT, Shown, look_up, serving
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def visit(browser: Browser) -> Iterator[Visiting]:
 
     def begin(**options: Any) -> Visit:
         contexts.append(browser.new_context(**options))
+        contexts[-1].add_init_script(NO_ASSISTANT)
         return Visit(contexts[-1].new_page())
 
     yield begin

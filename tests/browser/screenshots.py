@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import sys
 import tempfile
 from pathlib import Path
@@ -12,7 +13,7 @@ from orchestrator.cli.options import existing_ledger
 from orchestrator.errors import BpttError, UserError
 from orchestrator.report.html import html_report
 from orchestrator.settings import Settings
-from tests.browser.chromium import Visit, browsing, why_not
+from tests.browser.chromium import NO_ASSISTANT, PATIENCE_MS, browsing, why_not
 from tests.browser.served import look_up, serving
 
 if TYPE_CHECKING:
@@ -23,6 +24,14 @@ if TYPE_CHECKING:
 NAME = "demo"
 FOLDER = Path(__file__).with_name("pictures")
 SIZE = {"width": 1200, "height": 800}
+COLUMNS = [
+    "tags.`bptt.state`",
+    "metrics.`valid_loss`",
+    "params.`cell_type`",
+    "params.`hidden_size`",
+    "params.`truncation_length`",
+    "params.`learning_rate`",
+]
 COLORS = 64
 MOST_KB = 150
 
@@ -52,13 +61,23 @@ def picture_report(browser: Browser, ledger: Ledger) -> None:
 
 
 def picture_runs(browser: Browser, settings: Settings) -> None:
-    """Take the table of runs in the MLflow UI."""
+    """Take the table of runs in the MLflow UI: the sweep and its trials, with what was swept and what came of it."""
     with serving(settings.runs) as address:
         shown = look_up(settings, NAME)
-        found = Visit(browser.new_page(viewport=SIZE))
-        found.page.goto(address.partition("/#")[0] + shown.runs())
-        found.page.get_by_text(next(iter(shown.trials))).first.wait_for()
-        save(found.page.screenshot(), "mlflow")
+        page = browser.new_page(viewport=SIZE)
+        page.set_default_timeout(PATIENCE_MS)
+        page.add_init_script(NO_ASSISTANT)
+        state = f'MLflowLocalStorage-1.1-ExperimentPage-["{shown.experiment}"]-ReactComponentState'
+        wanted = {"selectedColumns": COLUMNS, "runsExpanded": {shown.parent: True}}
+        page.add_init_script(f"localStorage.setItem({json.dumps(state)}, {json.dumps(json.dumps(wanted))})")
+        page.goto(f"{address.partition('/#')[0]}{shown.runs()}?workflowType=machine_learning")
+        sweep = page.get_by_role("gridcell").filter(has=page.get_by_role("link", name=NAME, exact=True))
+        sweep.wait_for()
+        trial = page.get_by_role("link", name=next(reversed(shown.trials)), exact=True)
+        if not trial.is_visible():
+            sweep.get_by_role("button").click()
+        trial.wait_for()
+        save(page.screenshot(), "mlflow")
 
 
 def main() -> None:
