@@ -73,6 +73,7 @@ def test_the_sweeps_figures_and_report_are_seen_where_mlflow_keeps_them(mlflow: 
     picture.wait_for()
     assert picture.evaluate("picture => picture.naturalWidth") > 500
     page.goto(shown.run(shown.parent, "/artifacts/report.html"))
+    page.reload()  # MLflow looks at the path of an artifact only when its page is loaded
     inside = page.frame_locator("iframe").first
     inside.get_by_text("How to reproduce").wait_for()
     assert inside.locator("figure svg").count() == 9
@@ -104,6 +105,7 @@ def test_links_in_descriptions_lead_to_what_they_name(mlflow: Visit, shown: Show
         pytest.skip("no description has a link")
     for target, text in links.items():
         page.goto(target)
+        page.reload()
         place = page.frame_locator("iframe").first if text == "report" else page
         place.get_by_text("How to reproduce" if text == "report" else shown.name).first.wait_for()
 
