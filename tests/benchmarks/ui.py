@@ -2,8 +2,8 @@
 
 The sweep of `make bench-report` is written into MLflow by the project's own tracker, report and figures with it; all
 evaluations of a trial but its last go into the table of metrics directly, since MLflow takes minutes for so many. It is
-served by `bptt ui` and opened in Chromium, each time in a new profile: nothing is cached. What is measured is the time from
-asking for a page to seeing on it what it is for.
+served by `bptt ui` and opened in Chromium, each time in a new profile: nothing is cached. What is measured is the time
+from asking for a page to seeing on it what it is for.
 """
 
 from __future__ import annotations
