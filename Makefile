@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Where Python is told to keep nothing compiled, each process takes seconds longer to start: torch alone three.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install sweep ui test check test-slow test-cluster test-browser screenshots chaos bench bench-adaptive bench-cost bench-report bench-ui lock clean
+.PHONY: help install sweep ui test check check-deploy test-slow test-cluster test-browser screenshots chaos bench bench-adaptive bench-cost bench-report bench-ui lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -36,13 +36,16 @@ ui: .venv/.installed ## Open the MLflow UI on what was run here
 	$(BIN)/bptt ui
 
 test: .venv/.installed-dev ## Run the tests (under 10 minutes on 2 cores)
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest --ignore tests/deploy -n auto --maxprocesses 4 --dist loadfile
 
 check: .venv/.installed-dev ## Lint, types, import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+check-deploy: .venv/.installed-dev ## Render the manifests and look for what a cluster would refuse (seconds; needs kubectl)
+	$(BIN)/python -m pytest tests/deploy -rs
 
 test-slow: .venv/.installed-dev ## Run the tests that take minutes: killed drivers, clean environments, the memory tasks
 	$(BIN)/python -m pytest -m slow --timeout 1500

@@ -14,7 +14,7 @@ from orchestrator.ledger import Ledger, SweepRow
 from orchestrator.retention import superseded
 from orchestrator.settings import Keep
 from orchestrator.standing import state_of
-from orchestrator.study import read_sweep
+from orchestrator.study import environment_of, read_sweep
 
 OURS = re.compile(r"(?P<sweep>[^/]+)/(?P<trial>trial-\d{5,})/[^/]+")
 """The place of a checkpoint under the checkpoints' folder; nothing that lies elsewhere there is looked at."""
@@ -61,7 +61,8 @@ def measured(files: Sequence[StoredFile]) -> dict[str, int]:
 class Rules:
     """What may go."""
 
-    keep: Keep
+    keep: Keep | None
+    """None for what the driver of each sweep was told to keep."""
     older_than_s: float
     """Younger orphans may be on their way into the database."""
 
@@ -106,7 +107,8 @@ def sort_sweep(
         return heap
     place = storage.within(row.name)
     known = names_of(place, (progress.checkpoint for trial in trials for progress in trial.evaluations))
-    needless = names_of(place, superseded(spec, trials, rules.keep))
+    keep = rules.keep or environment_of(ledger, row.name).get("keep", "best")
+    needless = names_of(place, superseded(spec, trials, keep))
     for file in files:
         name, is_old = file.name.partition("/")[2], file.age_s >= rules.older_than_s
         if name in needless and (is_old or not row.is_driven):

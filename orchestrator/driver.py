@@ -106,7 +106,8 @@ class Driver:
             expected = self._expect(dataset)
             sweep.room, self.notes = expected.room, [*self.notes, *expected.notes]
             self.executor.open(self._job(dataset, checkpoints.folder, expected.resources))
-            study.durable.describe(ENVIRONMENT, {"versions": versions(), "cpus": expected.resources.cpus})
+            environment = {"versions": versions(), "cpus": expected.resources.cpus, "keep": self.settings.keep}
+            study.durable.describe(ENVIRONMENT, environment)
         return sweep
 
     def _expect(self, dataset: Dataset) -> Expectation:

@@ -8,7 +8,6 @@ import time
 from dataclasses import replace
 
 from sqlalchemy import ColumnElement, select
-from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator.databases import database_time
 from orchestrator.errors import LeaseLost, SweepHeld
@@ -160,7 +159,7 @@ class LeaseKeeper:
             except LeaseLost as error:
                 self._lost = error
                 return
-            except SQLAlchemyError as error:
+            except Exception as error:  # noqa: BLE001 - a driver whose lease nobody renews must know it
                 # While the database is away nobody else can take the sweep over either.
                 away_since = away_since or time.monotonic()
                 if not is_away(error) or time.monotonic() - away_since > PATIENCE_S:

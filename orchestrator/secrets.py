@@ -6,6 +6,7 @@ import base64
 import os
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import quote, quote_plus, unquote, unquote_plus
 
 SECRET_VARIABLES = (
@@ -17,6 +18,7 @@ SHORTEST = 6
 """Characters. A shorter one, taken out wherever it stands, would take words out of messages that hold no secret."""
 
 IN_URL = re.compile(r"://([^\s/:@]*):(\S*)@")
+TOKEN_IN_URL = re.compile(r"(?i)\b(https?)://([^\s/:@]+)@")
 IN_QUERY = re.compile(r"(?i)([?&](?:ssl)?(?:password|\w*token|secret\w*|\w*_key(?:_id)?)=)([^&\s'\"]+)")
 IN_STORE = re.compile(r"(?i)\b(s3|gs|gcs)://[^\s/:@]+:\*\*\*@")
 """The keys of an object store, of which the first one is not a user's name."""
@@ -40,14 +42,25 @@ def _secrets_of(url: str) -> Iterator[str]:
         yield found[2]
         if url.partition(":")[0].lower() in ("s3", "gs", "gcs"):
             yield found[1]
+    if found := TOKEN_IN_URL.search(url):
+        yield found[2]
     for query in IN_QUERY.finditer(url):
         yield query[2]
+
+
+def _in_file(path: str) -> str:
+    """Return the secret that a file holds alone; empty where there is no such file."""
+    try:
+        return Path(path).read_text().strip() if path else ""
+    except (OSError, ValueError):
+        return ""
 
 
 def _all() -> Iterator[str]:
     yield from _known
     for variable in SECRET_VARIABLES:
         yield os.environ.get(variable, "")
+    yield _in_file(os.environ.get("RAY_AUTH_TOKEN_PATH", ""))
     for variable in URL_VARIABLES:
         yield from _secrets_of(os.environ.get(variable, ""))
     user, password = (os.environ.get(f"MLFLOW_TRACKING_{part}", "") for part in ("USERNAME", "PASSWORD"))
@@ -74,6 +87,7 @@ def masked(text: str) -> str:
     A password may hold a slash or an @.
     """
     text = IN_URL.sub(r"://\1:***@", text)
+    text = TOKEN_IN_URL.sub(r"\1://***@", text)
     text = IN_STORE.sub(r"\1://***@", text)
     text = IN_QUERY.sub(r"\1***", text)
     found = {form for secret in _all() if len(secret) >= SHORTEST for form in forms(secret) if len(form) >= SHORTEST}

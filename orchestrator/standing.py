@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.ledger import DriverRow, Ledger, SweepRow
 from orchestrator.spec import SweepSpec, trials_allowed
+from orchestrator.stints import read_stints
 from orchestrator.study import read_sweep
 from orchestrator.trial import TrialRecord, best_trial
 from orchestrator.wishes import Wish, open_wishes
 from orchestrator.wording import count_states
+from orchestrator.workers import WorkerState, find_workers
+
+LAST_ENDED = 10
+"""Trials that ended last, in what is written for scripts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +35,8 @@ class Standing:
 
     wishes: list[Wish] = field(default_factory=list)
     """Those that nobody has carried out yet."""
+    workers: list[WorkerState] = field(default_factory=list)
+    """Those of the driver at work; none where nobody drives it."""
 
     @property
     def wanted(self) -> list[str]:
@@ -88,6 +96,8 @@ class Standing:
             "cost": self.spec.objective.cost,
             "best": self.best and plain_trial(self.best, self.metric),
             "under_way": [plain_trial(trial, self.metric) for trial in self.under_way],
+            "workers": [worker.plain(self.metric, self.spec.budget.evaluations) for worker in self.workers],
+            "last_ended": [plain_trial(trial, self.metric) for trial in last_ended(self.trials)[:LAST_ENDED]],
             "wishes": [wish.plain() for wish in self.wishes],
             "model": self.row.model,
         }
@@ -96,8 +106,11 @@ class Standing:
 def standing(ledger: Ledger, row: SweepRow) -> Standing:
     """Read how a sweep stands; SpecError where its spec can no longer be read."""
     spec, trials = read_sweep(ledger, row.name)
+    # After the trials: a stint ends before its trial does, so that no worker is said to train one that has ended.
+    stints = read_stints(ledger, row.name, owner=row.owner) if row.is_driven else []
     best = best_trial(trials, str(spec.objective.metric), spec.objective.direction)
-    return Standing(row, spec, trials, best, ledger.driver(row.name), open_wishes(ledger, row.name))
+    workers = find_workers(stints, trials)
+    return Standing(row, spec, trials, best, ledger.driver(row.name), open_wishes(ledger, row.name), workers)
 
 
 def state_of(row: SweepRow) -> str:
@@ -113,11 +126,17 @@ def driver_of(row: SweepRow) -> tuple[str, int]:
     return host, int(pid)
 
 
+def last_ended(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """Return the trials that have ended, the last of them first."""
+    return sorted((trial for trial in trials if trial.state.is_final), key=lambda trial: -(trial.ended or 0.0))
+
+
 def plain_trial(trial: TrialRecord, metric: str) -> dict[str, Any]:
     """Return one trial as plain values."""
     return {
         "trial": trial.number,
         "state": str(trial.state),
+        "reason": trial.reason,
         "value": trial.value(metric),
         "evaluations": len(trial.evaluations),
         "sequence_steps": trial.last.sequence_steps if trial.last else 0,

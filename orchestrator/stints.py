@@ -6,7 +6,7 @@ A stint is one stretch of a trial on one worker. What a driver that was killed l
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from sqlalchemy import func, select
@@ -37,6 +37,8 @@ class Stints:
     def __init__(self, ledger: Ledger, sweep: str, owner: str) -> None:
         self._ledger, self._sweep, self._owner = ledger, sweep, owner
         self._open: dict[int, int] = {}
+        self.latest: dict[str, Stint] = {}
+        """The latest of each worker under this driver, for whoever shows the sweep while it is driven."""
         latest = select(func.max(stints.c.number)).where(stints.c.sweep == sweep)
         known = ledger.read(lambda connection: connection.execute(latest).scalar())
         self._next = 0 if known is None else int(known) + 1
@@ -45,14 +47,19 @@ class Stints:
         """Note that a worker trains a trial from now on."""
         number, self._next = self._next, self._next + 1
         self._open[trial] = number
-        row = {"trial": trial, "worker": worker[:200], "owner": self._owner, "began": time.time(), "how": ""}
+        stint = Stint(trial, worker[:200], self._owner, began=time.time(), ended=None, how="")
+        self.latest[stint.worker] = stint
+        row = {key: value for key, value in asdict(stint).items() if key != "ended"}
         self._write(stints.insert().values(sweep=self._sweep, number=number, **row), number=number)
 
     def end(self, trial: int, how: str) -> None:
         """Note that a worker trains a trial no more, and why."""
         if (number := self._open.pop(trial, None)) is not None:
+            now = time.time()
+            for stint in [stint for stint in self.latest.values() if stint.trial == trial and stint.ended is None]:
+                self.latest[stint.worker] = replace(stint, ended=now, how=str(how))
             mine = (stints.c.sweep == self._sweep) & (stints.c.number == number)
-            self._write(stints.update().where(mine).values(ended=time.time(), how=str(how)))
+            self._write(stints.update().where(mine).values(ended=now, how=str(how)))
 
     def _write(self, statement: Any, *, number: int | None = None) -> None:
         def write() -> None:
@@ -70,8 +77,10 @@ class Stints:
         return self._ledger.read(lambda connection: connection.execute(query).all())
 
 
-def read_stints(ledger: Ledger, sweep: str) -> list[Stint]:
-    """Return every stint of a sweep, in the order they began."""
+def read_stints(ledger: Ledger, sweep: str, *, owner: str | None = None) -> list[Stint]:
+    """Return every stint of a sweep, or those under one driver, in the order they began."""
     columns = [stints.c[name] for name in ("trial", "worker", "owner", "began", "ended", "how")]
     query = select(*columns).where(stints.c.sweep == sweep).order_by(stints.c.number)
+    if owner is not None:
+        query = query.where(stints.c.owner == owner)
     return [Stint(*row) for row in ledger.read(lambda connection: connection.execute(query).all())]

@@ -17,6 +17,7 @@ from orchestrator.search import make_pruner, make_sampler, quietly
 from orchestrator.space import suggest
 from orchestrator.spec import SweepSpec, stored_spec, trials_allowed
 from orchestrator.trial import COSTS, TrialRecord, TrialState
+from orchestrator.verdict import verdict
 
 if TYPE_CHECKING:
     import optuna
@@ -27,11 +28,15 @@ if TYPE_CHECKING:
     from workloads.protocol import Progress
 
 ENVIRONMENT = "environment"
-"""What the sweep's driver ran last with: versions, and the CPUs of each trial."""
+"""What the sweep's driver ran last with: versions, the CPUs of each trial, and the checkpoints it was to keep."""
 PRUNED_AT = "pruned_at"
 """The evaluation at which a trial is pruned, noted before it is."""
+PRUNED_BECAUSE = "pruned_because"
+"""Why, in words, noted before that."""
 PAUSED_AT = "paused_at"
 """The evaluations that a trial had when it was paused, for those who look; 0 when it went on."""
+UNPROMISING = "not promising"
+"""Why a trial was pruned where that is all that is known."""
 PINNED = "pinned"
 WISH = "wish"
 """The number of the wish by which the user wanted a trial's setting."""
@@ -82,7 +87,7 @@ class SweepStudy:
         self._under_way: dict[int, Trial] = {}
         self._reporting: dict[int, Trial] = {}  # to the pruner: those under way, or what stands for them there
         self._attributes: dict[int, dict[str, Any]] = {}  # of trials under way, as the database has them
-        self._judged: dict[int, int] = {}  # evaluations at which trials were to be pruned when a driver was killed
+        self._judged: dict[int, tuple[int, str]] = {}  # when trials were to be pruned as a driver was killed, and why
 
     @property
     def trials_allowed(self) -> int:
@@ -144,7 +149,8 @@ class SweepStudy:
         if not frozen.state.is_finished():
             self._attributes[frozen.number] = dict(frozen.system_attrs)
             if PRUNED_AT in frozen.user_attrs:
-                self._judged[frozen.number] = frozen.user_attrs[PRUNED_AT]
+                noted = frozen.user_attrs
+                self._judged[frozen.number] = noted[PRUNED_AT], noted.get(PRUNED_BECAUSE, UNPROMISING)
             # A trial object of Optuna's asks its sampler what to do before a trial; here it has been done.
             self.study.sampler = optuna.samplers.RandomSampler()
             asked = optuna.trial.Trial(self.study, memory_id)
@@ -191,18 +197,25 @@ class SweepStudy:
         self._reporting[number].report(value, step)
         self.durable.report(number, step, value)
 
-    def should_prune(self, trial: TrialRecord) -> bool:
-        """Ask the pruner whether the trial's latest evaluation is worth going on from."""
+    def why_prune(self, trial: TrialRecord) -> str:
+        """Ask the pruner whether the trial's latest evaluation is worth going on from; say why not, empty where it is.
+
+        The reason is what the pruner compared, at the moment at which it did.
+        """
         latest = len(trial.evaluations) - 1
-        if self._judged.get(trial.number) == latest:
-            return True
+        judged, why = self._judged.get(trial.number, (None, ""))
+        if judged == latest:
+            return why
+        asked = self._reporting[trial.number]
+        reached = f"{len(trial.evaluations)} of {self.spec.budget.evaluations} evaluations"
         with quietly():
-            prune = self._reporting[trial.number].should_prune()
-        if prune:
+            why = (verdict(asked, reached=reached) or f"{UNPROMISING} after {reached}") if asked.should_prune() else ""
+        if why:
             # Before anything that the pruner notes: asked again after a kill, successive halving would say otherwise.
+            self.durable.note(trial.number, PRUNED_BECAUSE, why)
             self.durable.note(trial.number, PRUNED_AT, latest)
         self._keep_attributes(trial.number)  # successive halving remembers its rungs there
-        return prune
+        return why
 
     def pause(self, trial: TrialRecord) -> None:
         """Note that a trial waits to be promoted. To Optuna it is under way; samplers see it as one that was pruned."""
@@ -335,6 +348,14 @@ def has_trials(ledger: Ledger, name: str) -> bool:
         return bool(trials)
     except SweepNotFound:
         return False
+
+
+def environment_of(ledger: Ledger, name: str) -> dict[str, Any]:
+    """Return what the sweep's driver ran last with; empty where none got that far."""
+    try:
+        return dict(load_study(ledger, name).user_attrs.get(ENVIRONMENT, {}))
+    except SweepNotFound:
+        return {}
 
 
 def load_study(ledger: Ledger, name: str) -> Study:

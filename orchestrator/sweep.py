@@ -274,8 +274,8 @@ class Sweep:
             return None
         if trial.last.evaluation + 1 >= self.study.spec.budget.evaluations:
             return self._end(trial, TrialState.COMPLETE)
-        if self.study.should_prune(trial) and not trial.pinned:
-            return self._end(trial, TrialState.PRUNED, f"not promising after {self._reached(trial)}")
+        if (why := self.study.why_prune(trial)) and not trial.pinned:
+            return self._end(trial, TrialState.PRUNED, why)
         if self.promotion.pauses(trial, self.trials):
             self._release(trial, TrialState.PAUSED)
             self.study.pause(trial)

@@ -47,6 +47,15 @@ def duration(seconds: float) -> str:
     return f"{whole // 86_400} d {whole % 86_400 // 3600} h"
 
 
+def briefly(seconds: float) -> str:
+    """Return seconds in the largest unit alone, for a column of them: `12 s`, `3 min`, `2 h`, `4 d`."""
+    whole = max(int(seconds), 0)
+    for size, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
+        if whole >= size:
+            return f"{whole // size} {unit}"
+    return f"{whole} s"
+
+
 def value_of(value: Any) -> str:
     """Return a hyperparameter's value as a sweep file could say it."""
     if isinstance(value, bool) or value is None:
@@ -82,3 +91,10 @@ def count_states(trials: Sequence[TrialRecord]) -> dict[str, int]:
     counts = Counter(trial.state for trial in trials)
     order = sorted(TrialState, key=lambda state: not state.is_final)  # those to which nothing more happens first
     return {str(state): counts[state] for state in order if counts[state]}
+
+
+def ending(trial: TrialRecord, metric: str, best: TrialRecord | None) -> str:
+    """Return how a trial ended, and what came of it or why: `pruned: its best after ...`."""
+    if trial.state is not TrialState.COMPLETE:
+        return f"{trial.state}: {trial.reason}" if trial.reason else str(trial.state)
+    return f"{trial.state}: {metric} {number(trial.value(metric))}{', the best so far' if best is trial else ''}"

@@ -12,7 +12,7 @@ from orchestrator.cli.options import as_json, existing_ledger, with_settings
 from orchestrator.cli.terminal import print_page
 from orchestrator.errors import BpttError
 from orchestrator.pages import Paragraph, Table
-from orchestrator.settings import Settings
+from orchestrator.settings import Keep, Settings
 from orchestrator.wording import count
 
 if TYPE_CHECKING:
@@ -24,10 +24,11 @@ Examples:
   bptt clean --dry-run             what would be removed, by sweep
   bptt clean demo                  of one sweep
   bptt clean --orphans             of sweeps too that the database does not know
-  BPTT_KEEP=all bptt clean         keeps the last checkpoint of every trial, not of the best alone
+  bptt clean demo --keep best      though it was run with BPTT_KEEP=all
 
 A sweep keeps the last checkpoint of its best trial (with objective.cost: of those that no other beats) and the last two
-of each unfinished trial; BPTT_KEEP=all keeps the last one of every trial. Superseded checkpoints are those beyond that.
+of each unfinished trial; run with BPTT_KEEP=all, it keeps the last one of every trial. Superseded checkpoints are those
+beyond that.
 Orphans are files that no evaluation in the database points to. Of a sweep that is being driven only what was
 superseded long ago is removed.
 """
@@ -38,6 +39,11 @@ HOUR_S = 3600.0
 @click.argument("names", metavar="[NAME]...", nargs=-1)
 @click.option("--dry-run", is_flag=True, help="Remove nothing; show what would be.")
 @click.option("--orphans", is_flag=True, help="Also checkpoints of sweeps that the database does not know.")
+@click.option(
+    "--keep",
+    type=click.Choice(["best", "all"]),
+    help="Of which ended trials the last checkpoint stays, whatever each sweep was run with.",
+)
 @click.option(
     "--older-than",
     "hours",
@@ -50,7 +56,14 @@ HOUR_S = 3600.0
 @as_json
 @with_settings
 def command(
-    settings: Settings, names: tuple[str, ...], *, dry_run: bool, orphans: bool, hours: float, as_json: bool
+    settings: Settings,
+    names: tuple[str, ...],
+    *,
+    dry_run: bool,
+    orphans: bool,
+    keep: Keep | None,
+    hours: float,
+    as_json: bool,
 ) -> None:
     """Remove the checkpoints that no sweep needs, of all sweeps or of those named."""
     from orchestrator.checkpoints import CheckpointStorage
@@ -58,7 +71,7 @@ def command(
 
     ledger, storage = existing_ledger(settings), CheckpointStorage(settings.checkpoints)
     try:
-        heaps = sort_out(ledger, storage, names, Rules(settings.keep, hours * HOUR_S))
+        heaps = sort_out(ledger, storage, names, Rules(keep, hours * HOUR_S))
     except OSError as error:
         raise BpttError(f"checkpoints: {settings.checkpoints}: {error}") from error
     files = [file for heap in heaps for file in heap.removable(unknown=orphans)]

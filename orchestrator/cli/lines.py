@@ -9,8 +9,8 @@ from collections.abc import Callable
 from orchestrator.cli.options import flags_given
 from orchestrator.driver import Outcome
 from orchestrator.sweep import Event, Happening, Sweep
-from orchestrator.trial import TrialRecord, TrialState, best_trial
-from orchestrator.wording import count, number, setting, states
+from orchestrator.trial import TrialRecord, best_trial
+from orchestrator.wording import count, ending, number, setting, states
 
 EVALUATION_LINES_S = 10.0
 """Seconds between two lines on the evaluations of one trial."""
@@ -70,11 +70,8 @@ def describe(event: Event, sweep: Sweep) -> str | None:
 def describe_end(trial: TrialRecord, sweep: Sweep) -> str:
     """Return in a line how a trial ended."""
     metric = sweep.study.metric
-    if trial.state is not TrialState.COMPLETE:
-        return f"trial {trial.number} {trial.state}: {trial.reason}"
     best = best_trial(sweep.trials, metric, sweep.study.spec.objective.direction)
-    mark = ", the best so far" if best is trial else ""
-    return f"trial {trial.number} complete: {metric} {number(trial.value(metric))}{mark}"
+    return f"trial {trial.number} {ending(trial, metric, best)}"
 
 
 def conclusion(sweep: Sweep, outcome: Outcome, watch: str) -> list[str]:

@@ -60,7 +60,7 @@ def existing_ledger(settings: Settings, *, patience_s: float = 0.0) -> Ledger:
         url = make_url(settings.study_url)
         if url.get_backend_name() == "sqlite" and not Path(url.database or "").is_file():
             raise SweepNotFound(f"there are no sweeps yet: {url.database or 'memory'} does not exist; see `bptt run`")
-        return Ledger(settings.study_url, patience_s=patience_s)
+        return Ledger(settings.study_url, opening_s=patience_s, patience_s=patience_s)
     except (SQLAlchemyError, ValueError) as error:
         raise UserError(f"study_url: {settings.study_url}: it is no URL of a database") from error
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from orchestrator.cli.fitting import can_show
 from orchestrator.trial import TrialRecord, TrialState
 
 BARS, PLAIN_BARS = "▁▂▃▄▅▆▇█", "_.-=*#"
@@ -15,12 +16,7 @@ def sparkline(values: Sequence[float], *, width: int, encoding: str = "utf-8") -
     shown = values[-width:]
     if len(shown) < 2:
         return ""
-    try:
-        BARS.encode(encoding)
-    except (LookupError, UnicodeEncodeError):
-        bars = PLAIN_BARS
-    else:
-        bars = BARS
+    bars = BARS if can_show(BARS, encoding) else PLAIN_BARS
     least, most = min(shown), max(shown)
     top = len(bars) - 1
     return "".join(bars[round((value - least) / (most - least) * top) if most > least else 0] for value in shown)

@@ -6,19 +6,22 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import click
 
 from orchestrator.cli.options import as_json, existing_ledger, find_sweep, flags_given, with_settings
 from orchestrator.cli.sparkline import best_so_far, sparkline
-from orchestrator.cli.terminal import print_page, rendered
-from orchestrator.pages import Block, Facts, Heading, Table
+from orchestrator.pages import Block, Facts, Heading, Table, plain
 from orchestrator.patience import PATIENCE_S
 from orchestrator.settings import Settings
 from orchestrator.spec import trials_allowed
-from orchestrator.standing import Standing, driver_of, standing
+from orchestrator.standing import LAST_ENDED, Standing, driver_of, last_ended, standing
 from orchestrator.trial import TrialState
-from orchestrator.wording import count, duration, number, setting, states
+from orchestrator.wording import count, duration, ending, number, setting, states
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 EPILOG = """\b
 Examples:
@@ -44,46 +47,72 @@ def command(settings: Settings, sweep: str, watch: bool, as_json: bool) -> None:
 
     if not watch:
         show(look(), as_json=as_json)
-    elif as_json or not sys.stdout.isatty():
+    elif as_json or not is_interactive():
         watch_in_lines(look, as_json=as_json)
     else:
         watch_on_screen(look)
 
 
+def is_interactive() -> bool:
+    """Tell whether stdout is a terminal on which what was written can be written over."""
+    from rich.console import Console
+
+    return Console().is_interactive
+
+
 def show(seen: Standing, *, as_json: bool) -> None:
     """Print how the sweep stands, once."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
     if as_json:
         click.echo(json.dumps(seen.plain()))
+    elif console.is_terminal:
+        from orchestrator.cli.standing_view import draw
+
+        console.print(draw(seen, facts(seen, flags_given()), console))
     else:
-        print_page(page_of(seen, flags_given()))
+        click.echo(plain(page_of(seen, flags_given())), nl=False)
 
 
 def watch_in_lines(look: Callable[[], Standing], *, as_json: bool, pause: Callable[[float], None] = time.sleep) -> None:
-    """Print a line whenever something changed, until nobody runs the sweep."""
+    """Print a line whenever something changed, until nobody runs the sweep; before it one for each trial that ended."""
     before = ""
+    known: set[int] | None = None
     while True:
         seen = look()
-        line = summary(seen)
+        line, ended = summary(seen), [*reversed(last_ended(seen.trials))]
         if line != before:
+            new = [] if known is None or as_json else [trial for trial in ended if trial.number not in known]
+            for trial in new:
+                click.echo(f"trial {trial.number} {ending(trial, seen.metric, seen.best)}")
             click.echo(json.dumps(seen.plain()) if as_json else line)
-            before = line
+            before, known = line, {trial.number for trial in ended}
         if not seen.row.is_driven:
             return
         pause(REFRESH_S)
 
 
 def watch_on_screen(look: Callable[[], Standing]) -> None:
-    """Redraw the page until nobody runs the sweep, and leave the last one standing."""
+    """Redraw the standing until nobody runs the sweep, on a screen of its own; leave the last one behind."""
+    from rich.console import Console
     from rich.live import Live
 
-    flags = flags_given()
-    with Live(auto_refresh=False) as live:
-        while True:
-            seen = look()
-            live.update(rendered(page_of(seen, flags)), refresh=True)
-            if not seen.row.is_driven:
-                return
-            time.sleep(REFRESH_S)
+    from orchestrator.cli.standing_view import draw
+
+    flags, console = flags_given(), Console(highlight=False)
+    seen = look()
+
+    def drawn() -> RenderableType:
+        return draw(seen, facts(seen, flags), console, height=console.height)
+
+    try:
+        with Live(console=console, screen=True, get_renderable=drawn, refresh_per_second=2):
+            while seen.row.is_driven:
+                time.sleep(REFRESH_S)
+                seen = look()
+    finally:
+        console.print(drawn())
 
 
 def summary(seen: Standing) -> str:
@@ -97,28 +126,40 @@ def summary(seen: Standing) -> str:
     )
 
 
-def page_of(seen: Standing, flags: str = "") -> list[Block]:
-    """Return the whole standing."""
+def facts(seen: Standing, flags: str = "") -> list[tuple[str, str]]:
+    """Return what is said of the sweep beside its trials, each with a label."""
     row, budget = seen.row, seen.spec.budget
     hours = "" if budget.hours is None else f" of {budget.hours:g} h"
-    facts = [
+    said = [
         ("state", state(seen, flags)),
-        (
-            "trials",
-            f"{seen.ended} of {trials_allowed(seen.spec)} ended: {states(seen.trials, driven=seen.row.is_driven)}",
-        ),
         ("run for", f"{duration(row.elapsed_s)}{hours}, begun {duration(time.time() - row.created)} ago"),
     ]
+    said += [("wanted" if index == 0 else "", line) for index, line in enumerate(seen.wanted)]
+    return [*said, ("model", row.model)] if row.model else said
+
+
+def page_of(seen: Standing, flags: str = "") -> list[Block]:
+    """Return the whole standing, for a pipe."""
+    ended = f"{seen.ended} of {trials_allowed(seen.spec)} ended: {states(seen.trials, driven=seen.row.is_driven)}"
+    rows = [*facts(seen, flags), ("trials", ended)]
     if seen.best is not None:
-        facts.append(("best", f"{seen.metric} {number(seen.best.value(seen.metric))}, trial {seen.best.number}"))
-        facts.append(("", setting(seen.best.chosen)))
+        rows.append(("best", f"{seen.metric} {number(seen.best.value(seen.metric))}, trial {seen.best.number}"))
+        rows.append(("", setting(seen.best.chosen)))
         values = best_so_far(seen.trials, seen.metric, seen.spec.objective.direction)
         if line := sparkline(values, width=40, encoding=sys.stdout.encoding or "ascii"):
-            facts.append(("", f"{line} by trial"))
-    facts += [("wanted" if index == 0 else "", line) for index, line in enumerate(seen.wanted)]
-    if row.model:
-        facts.append(("model", row.model))
-    page: list[Block] = [Heading(f"{row.name}: {seen.spec.workload.kind}"), Facts(facts)]
+            rows.append(("", f"{line} by trial"))
+    page: list[Block] = [Heading(f"{seen.row.name}: {seen.spec.workload.kind}"), Facts(rows)]
+    if found := last_ended(seen.trials)[:LAST_ENDED]:
+        page.append(
+            Table(("trial", "ended"), [(str(each.number), ending(each, seen.metric, seen.best)) for each in found])
+        )
+    if resting := [worker for worker in seen.workers if worker.trial is None]:
+        page.append(
+            Table(
+                ("worker", "is", "for"),
+                [(each.worker, str(each.doing), duration(time.time() - each.since)) for each in resting],
+            )
+        )
     if any(trial.state is not TrialState.PAUSED for trial in seen.under_way):
         page.append(under_way(seen))
     return page
@@ -141,18 +182,13 @@ def state(seen: Standing, flags: str) -> str:
 
 
 def under_way(seen: Standing) -> Table:
-    """Return the trials that have begun and not ended, without those that are paused."""
-    evaluations = seen.spec.budget.evaluations
-    return Table(
-        ("trial", "evaluations", seen.metric, "setting"),
-        [
-            (
-                str(trial.number),
-                f"{len(trial.evaluations)}/{evaluations}",
-                number(trial.value(seen.metric)),
-                setting(trial.chosen),
-            )
-            for trial in seen.under_way
-            if trial.state is not TrialState.PAUSED
-        ],
-    )
+    """Return the trials that have begun and not ended, without those that are paused, and who trains them."""
+    by_trial = {worker.trial.number: worker for worker in seen.workers if worker.trial is not None}
+    rows = []
+    for trial in [trial for trial in seen.under_way if trial.state is not TrialState.PAUSED]:
+        worker = by_trial.get(trial.number)
+        who = ("-", "-") if worker is None else (worker.worker, duration(time.time() - worker.since))
+        done = f"{len(trial.evaluations)}/{seen.spec.budget.evaluations}"
+        value = number(trial.value(seen.metric))
+        rows.append((str(trial.number), done, value, *(who if by_trial else ()), setting(trial.chosen)))
+    return Table(("trial", "evaluations", seen.metric, *(("worker", "for") if by_trial else ()), "setting"), rows)

@@ -11,6 +11,7 @@ import click
 
 from orchestrator.cli.options import as_json, existing_ledger, flags_given, with_settings
 from orchestrator.errors import BpttError, SpecError, SweepNotFound, UserError, masked
+from orchestrator.patience import OPENING_S
 from orchestrator.settings import Settings
 from orchestrator.spec import SweepSpec, spec_from
 from orchestrator.sweep_file import find_spec
@@ -116,7 +117,7 @@ def send(
 def visible_ledger(settings: Settings) -> Ledger | None:
     """Return the sweeps' database where there is one to be seen from here."""
     with contextlib.suppress(SweepNotFound):
-        return existing_ledger(settings)
+        return existing_ledger(settings, patience_s=OPENING_S)
     return None
 
 

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import BpttError
 from orchestrator.executors.cluster import nodes
 from orchestrator.executors.ray_worker import call
 from orchestrator.machine import Machine, gpu_memory_here, limited, this_machine
 
+if TYPE_CHECKING:
+    from ray.util.placement_group import PlacementGroup
+
 MEASURE_S = 180.0
-"""How long measuring waits for a free place on the cluster, and for its answer."""
+"""How long measuring may take once it has a place."""
+SOON_S, LOOK_EVERY_S = 10.0, 5.0
+"""Until a cluster without a free place is called full; how long each look for one waits then."""
 SLIVER = 0.01
 """Of a GPU, for asking it something."""
 
@@ -33,14 +40,33 @@ def least_machine(address: str, memory_gb: float | None) -> Machine:
     )
 
 
+@contextmanager
+def free_place(gpus: float) -> Iterator[PlacementGroup]:
+    """Hold a CPU of the cluster, and so much of a GPU beside it; waits for it for as long as others have them all."""
+    from ray.util import placement_group, remove_placement_group
+
+    place = placement_group([{"CPU": 1, **({"GPU": gpus} if gpus else {})}])
+    try:
+        if not place.wait(SOON_S):
+            sys.stderr.write("bptt: the cluster is full; waiting for a free place to measure what trials take\n")
+            while not place.wait(LOOK_EVERY_S):
+                pass
+        yield place
+    finally:
+        remove_placement_group(place)
+
+
 def measure(function: Callable[..., Any], *arguments: Any, gpus: float = 0.0) -> Any:
     """Call a function in a worker process of Ray's, and return its answer; BpttError where that cannot be."""
     import ray
+    from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
     # One call a process: what a process takes tells of nothing once it has done something else.
     task = ray.remote(max_calls=1, num_cpus=1, num_gpus=gpus)(call)
     try:
-        return ray.get(task.remote(function, arguments, gpus), timeout=MEASURE_S)
+        with free_place(gpus) as place:
+            here = PlacementGroupSchedulingStrategy(place)
+            return ray.get(task.options(scheduling_strategy=here).remote(function, arguments, gpus), timeout=MEASURE_S)
     except ray.exceptions.RayError as error:
         why = str(getattr(error, "cause", None) or error).strip().splitlines()[-1:]
         raise BpttError(f"nothing could be measured on a worker: {' '.join(why)[:300]}") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from orchestrator.report.evidence import Fault, Stretch, Timeline
 from orchestrator.standing import Standing
@@ -57,16 +57,3 @@ def end_of(stint: Stint, trial: TrialRecord | None, *, before: float | None, see
     evaluated = [] if trial is None else [each.time for each in trial.evaluations]
     inside = [at for at in evaluated if stint.began <= at and (before is None or at <= before)]
     return max(inside, default=stint.began), DRIVER_LOST
-
-
-def shown_workers(names: Sequence[str]) -> Mapping[str, str]:
-    """Return workers' names for people, in order: `worker 2`, with the host where there is more than one."""
-    parted = sorted({name: name.rpartition("/") for name in names}.items(), key=lambda item: place_of(item[1]))
-    several = len({host for _, (host, _, _) in parted}) > 1
-    return {name: f"{host} {place}" if several else f"worker {place}" for name, (host, _, place) in parted}
-
-
-def place_of(parts: tuple[str, str, str]) -> tuple[str, int, str]:
-    """Return a key that sorts workers by host and place."""
-    host, _, place = parts
-    return host, int(place) if place.isdecimal() else 0, place

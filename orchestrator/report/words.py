@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from orchestrator.pages import Block, Facts, Heading, Paragraph, Table
 from orchestrator.report.findings import Group, Groups, Importance, Report
 from orchestrator.report.sentences import advice, curve, front, horizon, updates
-from orchestrator.report.timeline import shown_workers
 from orchestrator.wording import count, duration, in_view_order, number, percent, state_word, value_of
+from orchestrator.workers import shown_workers
 
 FEW = 10
 """Complete trials below which an importance is a hint rather than a finding."""

@@ -126,7 +126,7 @@ def train(study: SweepStudy, trial: TrialRecord, *, infeasible: bool) -> TrialSt
     for evaluation in range(9):
         metrics = {"valid_loss": trial.chosen["quality"] / (evaluation + 1), "sequence_steps_per_second": 100.0}
         study.record(trial, Progress(evaluation, (evaluation + 1) * 100, metrics, "x", 1.0))
-        if evaluation < 8 and study.should_prune(trial):
+        if evaluation < 8 and study.why_prune(trial):
             study.tell(trial, TrialState.PRUNED, "not promising")
             return trial.state
     study.tell(trial, TrialState.COMPLETE)
@@ -209,19 +209,19 @@ def test_a_trial_under_way_when_its_driver_was_killed_goes_on_and_a_verdict_on_i
     second, third = study.ask(), study.ask()
     for trial, loss in ((second, 9.0), (third, 0.0)):
         study.record(trial, Progress(0, 100, {"valid_loss": loss, "sequence_steps_per_second": 10.0}, "x", 1.0))
-    assert (study.should_prune(second), study.should_prune(third)) == (True, False)
+    assert (bool(study.why_prune(second)), study.why_prune(third)) == (True, "")
     monkeypatch.setattr(study.durable.storage, "set_trial_state_values", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         study.tell(second, TrialState.PRUNED, "not promising")
     again = SweepStudy(ledger, spec, lease.owner)
     _, second, third = again.records()
     assert (second.state, third.state) == (TrialState.RUNNING, TrialState.RUNNING)
-    assert again.should_prune(second)
+    assert again.why_prune(second)
     again.tell(second, TrialState.PRUNED, "not promising")
     for evaluation in range(1, 9):
         metrics = {"valid_loss": 0.0, "sequence_steps_per_second": 10.0}
         again.record(third, Progress(evaluation, (evaluation + 1) * 100, metrics, "x", 1.0))
-        assert not again.should_prune(third)
+        assert not again.why_prune(third)
     again.tell(third, TrialState.COMPLETE)
     assert again.ask().number == 3
     told = load_study(ledger, "test").trials

@@ -136,9 +136,7 @@ def test_a_finished_sweep_run_again_trains_nothing(drive: Drive) -> None:
 
 
 def test_hours_are_a_budget_of_all_drivers_together(drive: Drive, sweep_settings: Settings) -> None:
-    spec = make_spec(
-        workload={"kind": KIND, "pause_s": 0.05}, budget={"trials": 200, "evaluations": 5, "hours": 0.0003}
-    )
+    spec = make_spec(workload={"kind": KIND, "pause_s": 0.05}, budget={"trials": 200, "evaluations": 5, "hours": 0.001})
     stopped = drive(spec)
     assert stopped.outcome is not None
     assert stopped.outcome.state == "finished"

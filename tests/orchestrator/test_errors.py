@@ -12,6 +12,7 @@ from orchestrator.errors import UserError, presentable
     [
         ("no such\n  thing", "no such thing"),
         ("http://me:secret@host:5000/x is away", "http://me:***@host:5000/x is away"),
+        ("https://abc123token@host/api is away", "https://***@host/api is away"),
         ("postgresql+psycopg2://me:s3cr:t@host/db?x=1", "postgresql+psycopg2://me:***@host/db?x=1"),
         ("postgresql://u:pa/ss@host/db", "postgresql://u:***@host/db"),
         ("postgresql://u:p@ss@host/db", "postgresql://u:***@host/db"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -11,6 +12,8 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from multiprocessing.queues import Queue
+from multiprocessing.synchronize import Barrier
 
 import pytest
 from sqlalchemy.engine import Connection, Engine
@@ -30,6 +33,9 @@ def ledger(database_url: str) -> Ledger:
     made.create("test", {"name": "test"})
     made.update("test", owner="me")
     return made
+
+
+ROUNDS = 20
 
 
 def progress(evaluation: int) -> Progress:
@@ -91,6 +97,39 @@ def test_a_lease_is_taken_once_though_the_answer_was_lost(
     lease = Lease(ledger, "test")
     lease.take()
     assert ledger.sweep("test").owner == lease.owner
+
+
+def reach_again_and_again(url: str, gate: Barrier, said: Queue[tuple[int, int, str]]) -> None:
+    """Reach for a lease ROUNDS times, each time together with another process, and say what came of it."""
+    ledger = Ledger(url)
+    for number in range(ROUNDS):
+        lease = Lease(ledger, "test")
+        gate.wait()
+        try:
+            lease.take()
+            said.put((number, os.getpid(), "mine"))
+        except SweepHeld as error:
+            said.put((number, os.getpid(), str(error)))
+        gate.wait()
+        lease.give_back("interrupted", "")
+        gate.wait()
+
+
+def test_of_two_drivers_that_reach_for_a_lease_at_once_one_gets_it_each_time(ledger: Ledger, database_url: str) -> None:
+    ledger.update("test", owner=None)
+    spawn = multiprocessing.get_context("spawn")
+    gate, said = spawn.Barrier(2), spawn.Queue()
+    drivers = [spawn.Process(target=reach_again_and_again, args=(database_url, gate, said)) for _ in range(2)]
+    for driver in drivers:
+        driver.start()
+    heard = sorted(said.get(timeout=120) for _ in range(2 * ROUNDS))
+    for driver in drivers:
+        driver.join()
+    for number in range(ROUNDS):
+        (_, first, one), (_, second, other) = heard[2 * number : 2 * number + 2]
+        assert (one == "mine") != (other == "mine")
+        refusal, winner = (other, first) if one == "mine" else (one, second)
+        assert f"is being run by process {winner} on " in refusal or "has just been taken by another" in refusal
 
 
 def test_a_lease_is_held_by_one(ledger: Ledger) -> None:

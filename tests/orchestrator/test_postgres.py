@@ -16,7 +16,6 @@ from sqlalchemy.exc import DBAPIError
 from orchestrator.cli.main import run as bptt
 from orchestrator.databases import SET_UP
 from orchestrator.driver import Driver
-from orchestrator.errors import SweepHeld
 from orchestrator.executors.local import LocalExecutor
 from orchestrator.lease import Lease
 from orchestrator.ledger import Ledger
@@ -155,33 +154,6 @@ def test_a_connection_cut_at_commit_writes_nothing_twice(
     monkeypatch.setattr(PGDialect_psycopg, "do_commit", break_off)
     drive_through(settings, lambda: None, tmp_path)
     assert next(strikes, None) is None
-
-
-def test_of_two_drivers_that_reach_for_a_lease_at_once_one_gets_it_each_time(settings: Settings) -> None:
-    ledgers = [Ledger(settings.study_url) for _ in range(2)]
-    ledgers[0].create("test", {"name": "test"})
-    for _ in range(20):
-        gate, said = threading.Barrier(2), []
-        leases = [Lease(ledger, "test") for ledger in ledgers]
-
-        def reach(lease: Lease, gate: threading.Barrier = gate, said: list[str] = said) -> None:
-            gate.wait()
-            try:
-                lease.take()
-                said.append("mine")
-            except SweepHeld:
-                said.append("held")
-
-        threads = [threading.Thread(target=reach, args=(lease,)) for lease in leases]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert sorted(said) == ["held", "mine"]
-        owner = ledgers[0].sweep("test").owner
-        assert owner in [lease.owner for lease in leases]
-        for lease in leases:
-            lease.give_back("interrupted", "")
 
 
 @pytest.mark.slow

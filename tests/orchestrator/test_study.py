@@ -160,12 +160,12 @@ def test_a_decision_to_prune_outlives_the_driver_that_made_it(sweep_settings: Se
         trial = study.ask()
         for evaluation in range(2):
             study.record(trial, Progress(evaluation, evaluation + 1, {"valid_loss": loss}, "x", 1.0))
-            prune = study.should_prune(trial)
-            if prune:
+            why = study.why_prune(trial)
+            if why:
                 break
-    assert prune
+    assert why == "0.9000 after 1 of 9 evaluations is not the best of the 3 trials that came so far, 0.1000"
     # Killed here, before the trial is told.
     again = SweepStudy(ledger, spec, lease.owner)
     trial = again.records()[-1]
     assert trial.state is TrialState.RUNNING
-    assert again.should_prune(trial)
+    assert again.why_prune(trial) == why

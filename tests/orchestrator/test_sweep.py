@@ -71,7 +71,8 @@ def test_every_pruner_prunes_on_the_common_grid(pruner: str, drive: Drive) -> No
         assert not pruned
     else:
         assert pruned
-        assert all(len(trial.evaluations) < 9 and "not promising" in trial.reason for trial in pruned)
+        assert all(len(trial.evaluations) < 9 for trial in pruned)
+        assert not any("not promising" in trial.reason for trial in pruned)  # but why, in figures
     assert driver.outcome is not None
     assert driver.outcome.best not in pruned
 

@@ -16,7 +16,7 @@ from orchestrator.report.gather import differing, report_of
 from orchestrator.report.optunas import study_of
 from orchestrator.report.values import complete_values, hyperparameter, sign
 from orchestrator.standing import Standing, standing
-from orchestrator.study import ENVIRONMENT, load_study
+from orchestrator.study import environment_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -89,5 +89,5 @@ def read_story(ledger: Ledger, name: str, *, ended: Mapping[str, Any] | None = N
     if ended is not None:
         row = replace(row, state=str(ended["state"]), message=str(ended["message"]))
     seen = standing(ledger, row)
-    environment = load_study(ledger, name).user_attrs.get(ENVIRONMENT, {}) if seen.trials else {}
+    environment = environment_of(ledger, name)
     return Story(seen, report_of(ledger, seen), environment)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from orchestrator.looks import GREY, INK, LOOKS
 from orchestrator.report.evidence import Stretch
 from orchestrator.report.html.story import Story
-from orchestrator.report.timeline import FAULTS, UNDER_WAY, shown_workers
+from orchestrator.report.timeline import FAULTS, UNDER_WAY
 from orchestrator.trial import TrialState
+from orchestrator.workers import shown_workers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

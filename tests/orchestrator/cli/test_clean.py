@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 
 from orchestrator.checkpoints import CheckpointStorage
+from orchestrator.driver import Driver
 from orchestrator.executors.local import LocalExecutor
 from orchestrator.ledger import Ledger
 from orchestrator.processes import own_name
 from orchestrator.settings import Settings
 from orchestrator.sweep import Event
+from orchestrator.tracking.base import NoTracker
 from orchestrator.trial import best_trial
 from tests.orchestrator.cli.conftest import Bptt
 from tests.orchestrator.conftest import Drive, make_spec, swept
@@ -116,11 +118,23 @@ def test_an_unfinished_trial_keeps_what_it_goes_on_from(bptt: Bptt, folder: Path
     assert checkpoints(folder) == before
 
 
-def test_the_last_checkpoint_of_every_trial_stays_where_that_is_wanted(
-    bptt: Bptt, folder: Path, littered: list[str], monkeypatch: pytest.MonkeyPatch
+def test_what_a_sweep_was_run_to_keep_stays_until_it_is_told_otherwise(
+    bptt: Bptt, folder: Path, sweep_settings: Settings
 ) -> None:
-    monkeypatch.setenv("BPTT_KEEP", "all")
-    bptt("clean")
+    settings = sweep_settings.model_copy(update={"keep": "all"})
+    with Driver(settings, make_spec(budget=BUDGET), executor=LocalExecutor(2), tracker=NoTracker()) as driver:
+        for _ in driver.run():
+            pass
+    assert "nothing to remove" in bptt("clean").out
+    assert len(checkpoints(folder)) == 3
+    bptt("clean", "--keep", "best")
+    assert len(checkpoints(folder)) == 1
+
+
+def test_the_last_checkpoint_of_every_trial_stays_where_that_is_wanted(
+    bptt: Bptt, folder: Path, littered: list[str]
+) -> None:
+    bptt("clean", "--keep", "all")
     assert len([name for name in checkpoints(folder) if "/evaluation-2-" in name]) == 3
     assert len([name for name in checkpoints(folder) if "/evaluation-" in name]) == 3
 

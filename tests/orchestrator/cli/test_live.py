@@ -6,13 +6,14 @@ import io
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import pyte
 import pytest
 from rich.console import Console
 
 from orchestrator.cli.lines import Lines, conclusion, describe
 from orchestrator.cli.live import show
 from orchestrator.cli.pace import Pace
-from orchestrator.cli.screen import Screen
+from orchestrator.cli.screen import LINES_ABOVE, Screen
 from orchestrator.driver import Driver, Outcome
 from orchestrator.executors.local import LocalExecutor
 from orchestrator.settings import Settings
@@ -77,14 +78,13 @@ def add_trial(sweep: Sweep, evaluations: int, loss: float = 2.0, state: TrialSta
 
 
 def draw(screen: Screen) -> str:
-    """Return the screen as it would be seen, without colours."""
-    out = io.StringIO()
-    Console(
-        file=out, width=screen.console.width, height=screen.console.height, force_terminal=True, no_color=True
-    ).print(screen.render())
-    return "".join(
-        part.partition("m")[2] if index else part for index, part in enumerate(out.getvalue().split("\x1b["))
-    )
+    """Return the screen as a terminal would show it."""
+    out, width, height = io.StringIO(), screen.console.width, screen.console.height
+    Console(file=out, width=width, height=height, force_terminal=True).print(screen.render())
+    terminal = pyte.Screen(width, height)
+    terminal.set_mode(pyte.modes.LNM)
+    pyte.Stream(terminal).feed(out.getvalue())
+    return "\n".join(line.rstrip() for line in terminal.display).rstrip()
 
 
 def screen_of(driver: Driver, width: int, height: int = 40, **options: Any) -> Screen:
@@ -112,7 +112,7 @@ def test_a_wide_view_shows_every_swept_hyperparameter_and_a_narrow_one_the_first
     heads = ("cell", "truncation", "hidden", "learning", "dropout")
     wide = draw(screen_of(driver, 160))
     assert all(head in wide for head in heads)
-    narrow = draw(screen_of(driver, 60))
+    narrow = draw(screen_of(driver, 48))
     assert [head in narrow for head in heads] == [True, True, True, False, False]
 
 
@@ -123,7 +123,7 @@ def test_the_view_shows_the_best_and_where_to_watch(open_driver: Callable[..., D
     add_trial(sweep_of(driver), 5, loss=3.0, state=TrialState.COMPLETE)
     add_trial(sweep_of(driver), 5, loss=2.0, state=TrialState.COMPLETE)
     text = draw(screen)
-    assert "best  valid_loss 1.600, trial 1: quality" in text
+    assert "best  valid_loss 1.600, trial 1  █▁\n      quality 0." in text
     assert "`bptt ui --runs x`" in text
 
 
@@ -131,9 +131,11 @@ def test_more_trials_than_lines_are_counted(open_driver: Callable[..., Driver]) 
     driver = open_driver(make_spec(budget={"trials": 100}))
     for _ in range(20):
         add_trial(sweep_of(driver), 1)
-    text = draw(screen_of(driver, 100, height=20))
-    assert "and 11 more" in text
-    assert len(text.splitlines()) < 20
+    lines = draw(screen_of(driver, 100, height=20)).splitlines()
+    shown = sum("1/10" in line for line in lines)
+    assert shown >= 4
+    assert f"and {20 - shown} more under way" in lines
+    assert len(lines) <= 20 - LINES_ABOVE
 
 
 def test_the_best_value_is_drawn_trial_by_trial(open_driver: Callable[..., Driver]) -> None:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 
 from orchestrator.errors import BpttError, UserError
-from orchestrator.executors import make_executor
+from orchestrator.executors import make_executor, measuring
 from orchestrator.executors import ray as ray_executor
 from orchestrator.executors.base import Executor
 from orchestrator.executors.ray import RayExecutor, RemoteWorker
@@ -139,6 +140,33 @@ def test_what_there_is_can_be_asked_and_measured_before_trials_are_trained(tmp_p
         assert isinstance(reply, Progress)
     finally:
         executor.close()
+
+
+class Holder:
+    """Holds what it was given of a cluster, until it is killed."""
+
+    def is_there(self) -> bool:
+        return True
+
+
+def test_a_full_cluster_is_waited_for_before_anything_is_measured(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import ray
+
+    monkeypatch.setattr(measuring, "SOON_S", 0.5)
+    executor = make_executor(workers=1)
+    try:
+        executor.machine(memory_gb=None)
+        holder = ray.remote(num_cpus=ray.cluster_resources()["CPU"])(Holder).remote()
+        ray.get(holder.is_there.remote())
+        gone = threading.Timer(2.0, ray.kill, [holder])
+        gone.start()
+        assert executor.measure(place_of, 7)[0] == 7
+        gone.join()
+    finally:
+        executor.close()
+    assert "the cluster is full" in capsys.readouterr().err
 
 
 @pytest.mark.slow

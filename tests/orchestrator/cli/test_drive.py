@@ -1,0 +1,74 @@
+"""`bptt drive --retried`: what whoever runs a job again when it fails learns from its exit status."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from orchestrator import supervisor
+from orchestrator.ledger import Ledger
+from orchestrator.parcel import SPEC_FILE, SUBMISSION_FILE, Submission
+from orchestrator.settings import Settings
+from tests.orchestrator.cli.conftest import Bptt
+from tests.orchestrator.conftest import make_spec
+
+GONE = "elsewhere:1:2:3:4"
+
+
+@pytest.fixture
+def ledger(sweep_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ledger:
+    """Return the database of a sweep whose job's folder this is."""
+    (tmp_path / SPEC_FILE).write_text(json.dumps(make_spec().plain()))
+    (tmp_path / SUBMISSION_FILE).write_text(json.dumps(asdict(Submission(allow_local=True))))
+    monkeypatch.chdir(tmp_path)
+    made = Ledger(sweep_settings.study_url)
+    made.create("test", make_spec().plain())
+    return made
+
+
+def driving(monkeypatch: pytest.MonkeyPatch, status: int) -> list[str]:
+    """Let drivers end with a status; return the names of what they drove."""
+    driven: list[str] = []
+
+    def supervise(name: str, *_: object, **__: object) -> int:
+        driven.append(name)
+        return status
+
+    monkeypatch.setattr(supervisor, "supervise", supervise)
+    return driven
+
+
+def test_a_job_whose_sweep_was_stopped_as_asked_has_not_failed(
+    ledger: Ledger, bptt: Bptt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driving(monkeypatch, 130)
+    ledger.update("test", state="interrupted", stop_requested=1)
+    assert bptt("drive", "--supervise", "--retried").status == 0
+    assert bptt("drive", "--supervise").status == 130
+
+
+@pytest.mark.parametrize("status", [0, 1, 2, 130])
+def test_any_other_end_is_told_as_it_is(
+    ledger: Ledger, bptt: Bptt, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    driven = driving(monkeypatch, status)
+    assert bptt("drive", "--supervise", "--retried").status == status
+    assert driven == ["test"]
+
+
+def test_a_sweep_whose_driver_was_lost_with_a_request_to_stop_stays_stopped(
+    ledger: Ledger, bptt: Bptt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driven = driving(monkeypatch, 0)
+    ledger.update("test", state="running", owner=GONE, expires=time.time() - 1, stop_requested=1)
+    answer = bptt("drive", "--supervise", "--retried")
+    assert answer.status == 0
+    assert "was asked to stop before its driver was lost" in answer.out
+    assert driven == []
+    assert ledger.sweep("test").state == "interrupted"
+    assert bptt("drive", "--supervise", "--retried").status == 0
+    assert driven == ["test"], "another job goes on with it"
