@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Where Python is told to keep nothing compiled, each process takes seconds longer to start: torch alone three.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install sweep ui test check check-deploy test-slow test-cluster chaos bench bench-adaptive bench-cost bench-report bench-serving lock clean
+.PHONY: help install sweep ui test check check-deploy test-slow test-cluster test-browser screenshots chaos bench bench-adaptive bench-cost bench-report bench-serving bench-ui lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -53,6 +53,12 @@ test-slow: .venv/.installed-dev ## Run the tests that take minutes: killed drive
 test-cluster: .venv/.installed-dev ## Run sweeps on several hosts in namespaces of this machine, every fault once (root, 15 minutes)
 	$(BIN)/python -m pytest -m cluster tests/cluster -s
 
+test-browser: .venv/.installed-dev ## Look at the report and the MLflow UI in a Chromium without a screen, which must be installed
+	$(BIN)/python -m pytest -m browser tests/browser
+
+screenshots: .venv/.installed-dev ## Take the README's pictures anew of what `make sweep` left behind (Chromium)
+	$(BIN)/python -m tests.browser.screenshots
+
 chaos: .venv/.installed-dev ## Let fifty faults happen to sweeps on three nodes; print what they did (root, half an hour)
 	$(BIN)/python -m tests.cluster.chaos --faults 50 --seed 1
 
@@ -70,6 +76,9 @@ bench-report: .venv/.installed-dev ## Build the HTML report of 500 trials of 100
 
 bench-serving: .venv/.installed-dev ## Ask served models of all workloads over HTTP, beside a bare torch model (5 minutes)
 	$(BIN)/python -m tests.benchmarks.serving
+
+bench-ui: .venv/.installed-dev ## Open the MLflow UI on 500 trials of 100 evaluations, and measure it (Chromium)
+	$(BIN)/python -m tests.benchmarks.ui
 
 lock: ## Pin the whole tree anew, from what pyproject.toml allows
 	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock

@@ -11,21 +11,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from workloads.bptt.state import State
 from workloads.checkpoint import trained_network
 from workloads.data.stream import TokenStream
-from workloads.data.text import join
+from workloads.data.text import encode, join, tokenize
 from workloads.evaluation import mean_loss
 from workloads.hyperparameters import Hyperparameters
 from workloads.models.recurrent import RecurrentNetwork
-<<<<<<< HEAD
+from workloads.tasks.text_stream import NO_TEMPERATURE, TextStream
 
-NO_TEMPERATURE = 1e-6
-"""Below it the likeliest token is all there is, and numbers overflow."""
 ROWS_TOGETHER = 64
 """Prompts that are continued together."""
-=======
-from workloads.tasks.text_stream import TextStream
->>>>>>> streaming
 
 
 def make_network(h: Hyperparameters, facts: Mapping[str, Any]) -> RecurrentNetwork:
@@ -92,7 +88,10 @@ class TextPredictor:
             raise ValueError(f"prompt: {columns['prompt'][missing[0] - 1]!r} in row {missing[0]} is no text")
         return {"prompt": list(columns["prompt"]), "text": self._texts(columns["prompt"], chosen)}
 
-<<<<<<< HEAD
+    def stream(self) -> TextStream:
+        """Return the model to be fed piece by piece, to write on where asked to."""
+        return TextStream(self.network, self.vocabulary, self.unit)
+
     def _texts(self, prompts: Sequence[str], chosen: Mapping[str, Any]) -> list[str]:
         cut = [tokenize(prompt, self.unit) for prompt in prompts]
         rows = [encode(tokens, self.vocabulary).tolist() if tokens else [0] for tokens in cut]
@@ -106,17 +105,6 @@ class TextPredictor:
         return texts
 
     def _joined(self, prompt: str, made: Sequence[str]) -> str:
-=======
-    def stream(self) -> TextStream:
-        """Return the model to be fed piece by piece, to write on where asked to."""
-        return TextStream(self.network, self.vocabulary, self.unit)
-
-    def _continue(self, prompt: str, length: int, temperature: float, *, seed: int) -> str:
-        stream = self.stream()
-        stream.feed(prompt)
-        stream.finish()
-        made = list(stream.write(length, temperature, seed=seed))
->>>>>>> streaming
         if not made:
             return prompt
         between = " " if self.unit == "word" and prompt and prompt[-1] not in " \n" and made[0] != "\n" else ""
