@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Where Python is told to keep nothing compiled, each process takes seconds longer to start: torch alone three.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install sweep ui test check check-deploy test-slow test-cluster chaos bench bench-adaptive bench-cost bench-report lock clean
+.PHONY: help install sweep ui test check check-deploy test-slow test-cluster chaos bench bench-adaptive bench-cost bench-report bench-serving lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -67,6 +67,9 @@ bench-cost: .venv/.installed-dev ## Predict memory and time of 50 settings, trai
 
 bench-report: .venv/.installed-dev ## Build the HTML report of 500 trials of 100 evaluations, and measure it
 	$(BIN)/python -m tests.benchmarks.report
+
+bench-serving: .venv/.installed-dev ## Ask served models of all workloads over HTTP, beside a bare torch model (5 minutes)
+	$(BIN)/python -m tests.benchmarks.serving
 
 lock: ## Pin the whole tree anew, from what pyproject.toml allows
 	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock

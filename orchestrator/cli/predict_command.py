@@ -97,7 +97,9 @@ def answer(
         write_table(answers, output)
         click.echo(f"{len(answers)} rows in {output}", err=True)
     elif as_json:
-        click.echo(answers.to_json(orient="records", lines=True, force_ascii=False), nl=False)
+        # Ten decimals, pandas' own choice, would be nought of what is small.
+        text = answers.to_json(orient="records", lines=True, force_ascii=False, double_precision=15)
+        click.echo(text, nl=False)
     elif sys.stdout.isatty():
         click.echo(format_table(answers))
     else:

@@ -195,6 +195,7 @@ def test_a_version_says_where_it_comes_from(language: tuple[str, Model, SweepRun
         "bptt.trial": "0",
         "bptt.metric": "valid_loss",
         "bptt.value": repr(model.trial.value("valid_loss")),
+        "bptt.decision": "champion: the first",
     }
 
 

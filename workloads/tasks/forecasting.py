@@ -108,7 +108,9 @@ class ForecastTask:
         for part, rows in origins.items():
             if len(rows):
                 metrics |= self._score(part, rows, forecast[rows - begin])
-        return {"valid_loss": metrics["valid_pinball" if self.quantiles else "valid_mse"], **metrics}
+        trained_by = "pinball" if self.quantiles else "mse"
+        losses = {f"{part}_loss": metrics[f"{part}_{trained_by}"] for part, rows in origins.items() if len(rows)}
+        return {**losses, **metrics}
 
     def _score(self, part: str, rows: np.ndarray, forecast: np.ndarray) -> dict[str, float]:
         levels = self.arrays["levels"]
