@@ -22,6 +22,8 @@ from orchestrator.study import has_trials
 
 DRIVEN_BY = "driven by"
 """Words of the line by which a driver says in its job that it has the sweep."""
+ON_KUBERNETES = "kubernetes:"
+"""What the address of a job begins with whose cluster is a RayJob's; NAMESPACE/NAME follow."""
 MOST_TRIES = 5
 WAIT_S = 60.0
 LOOK_EVERY_S = 0.5
@@ -35,6 +37,8 @@ class Sending:
     here: Path
     with_project: bool = True
     python: str = "python"
+    known_as: str = ""
+    """The cluster's address as others have it, where the one used here leads there from this terminal alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +100,7 @@ def submit(
                 job = driver.job if driver is not None and driver.owner == row.owner else ""
                 return Sent(job, False, "it is being driven already")
             before = _number(driver.job, spec.name) if driver is not None else 0
+    address = recorded_address(sending.known_as or server.address)
     with tempfile.TemporaryDirectory(prefix="bptt-") as folder:
         pack(spec, submission, Path(folder), here=sending.here, with_project=sending.with_project)
         for _ in range(MOST_TRIES):
@@ -109,7 +114,7 @@ def submit(
                     name,
                     f"{shlex.quote(sending.python)} -m orchestrator.cli drive --supervise",
                     folder=Path(folder),
-                    environment={"BPTT_JOB": name, "BPTT_JOBS_ADDRESS": recorded_address(server.address)},
+                    environment={"BPTT_JOB": name, "BPTT_JOBS_ADDRESS": address},
                     metadata={"sweep": spec.name, "spec": digest(spec)},
                 )
             except DuplicateJob:

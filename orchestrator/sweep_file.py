@@ -21,7 +21,7 @@ def find_spec(sweep: str) -> SweepSpec:
 
 def find_name(sweep: str) -> str:
     """Return the name that a sweep file gives, or a bundled sweep; its workload need not be here."""
-    return stored_spec(_read_yaml(_find_text(sweep), sweep)).name
+    return stored_spec(read_mapping(_find_text(sweep), sweep)).name
 
 
 def _find_text(sweep: str) -> str:
@@ -54,16 +54,19 @@ def read_spec(text: str, source: str = "sweep file") -> SweepSpec:
 
     Raises SpecError in one line that names the field, the value and what is allowed.
     """
-    return spec_from(_read_yaml(text, source))
+    return spec_from(read_mapping(text, source))
 
 
-def _read_yaml(text: str, source: str) -> dict[Any, Any]:
+def read_mapping(
+    text: str, source: str, wanted: str = "name, workload, space and so on is needed; see `bptt init`"
+) -> dict[Any, Any]:
+    """Read YAML strictly as a mapping; SpecError where it is none."""
     try:
         given = yaml.load(text, Loader=StrictLoader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise SpecError(f"{source}: not YAML: {one_line(error)}") from error
     if not isinstance(given, dict):
-        raise SpecError(f"{source}: a mapping of name, workload, space and so on is needed; see `bptt init`")
+        raise SpecError(f"{source}: a mapping of {wanted}")
     return given
 
 

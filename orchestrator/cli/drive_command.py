@@ -16,22 +16,21 @@ from orchestrator.settings import Settings
 from orchestrator.spec import SweepSpec, spec_from
 from orchestrator.sweep_file import find_spec
 
-INTERRUPTED = 130
-"""Exit status of a driver that was told to end, by a signal or by `bptt stop`."""
-
 
 @click.command("drive", hidden=True)
 @click.option("--supervise", is_flag=True, help="Drive in a child process, and start it again when it dies.")
 @click.option("--again", is_flag=True, help="A driver before this one died: go on as the database knows the sweep.")
 @click.option(
-    "--retried", is_flag=True, help="Whoever runs this job runs it again when it fails; to stop is no failure."
+    "--retried",
+    is_flag=True,
+    help="Whoever runs this job runs it again when it fails: no failure where that is no use.",
 )
 def command(supervise: bool, again: bool, retried: bool) -> int:
     """Drive the sweep that was submitted, on the cluster that runs this job."""
     submission, spec = received(Path())
     settings = submission.load(os.environ)
     if supervise:
-        from orchestrator.supervisor import INSIST_AFTER_S
+        from orchestrator.supervisor import INSIST_AFTER_S, can_go_on, looking
         from orchestrator.supervisor import supervise as keep_driven
 
         if retried and is_to_stay_stopped(settings.study_url, spec.name):
@@ -39,7 +38,10 @@ def command(supervise: bool, again: bool, retried: bool) -> int:
             return 0
         driver = [sys.executable, "-m", "orchestrator.cli", "drive"]
         status = keep_driven(spec.name, settings.study_url, driver, insist_after_s=INSIST_AFTER_S)
-        return 0 if retried and status == INTERRUPTED and was_asked_to_stop(settings.study_url, spec.name) else status
+        seen = looking(settings.study_url, spec.name)()
+        # Stopped as asked, or failed for good; another driver that holds it may be about to end.
+        is_over = seen is not None and not seen.is_driven and not can_go_on(seen)
+        return 0 if retried and is_over else status
     if again:
         spec = as_known(settings, spec)
     try:
@@ -64,13 +66,6 @@ def is_to_stay_stopped(study_url: str, name: str) -> bool:
         return row.state == "running" and row.stop_requested and lay_down(ledger, row)
     except (SweepNotFound, SweepHeld):
         return False
-
-
-def was_asked_to_stop(study_url: str, name: str) -> bool:
-    """Tell whether the sweep was interrupted by `bptt stop`, rather than by whatever ended its cluster."""
-    from orchestrator.ledger import Ledger
-
-    return Ledger(study_url).sweep(name).stop_requested
 
 
 def received(folder: Path) -> tuple[Submission, SweepSpec]:

@@ -31,8 +31,14 @@ Examples:
 def command(settings: Settings, sweep: str, follow: bool, address: str | None) -> None:
     """Show the lines of the driver of SWEEP, a name or a sweep file, which runs as a job on a cluster."""
     from orchestrator.jobs import JobsServer
+    from orchestrator.submission import ON_KUBERNETES
 
     name, known_address, job = whereabouts(settings, sweep)
+    if not address and known_address.startswith(ON_KUBERNETES):
+        raise UserError(
+            f"{name}: it is driven on Kubernetes, by RayJob {known_address.removeprefix(ON_KUBERNETES)}; "
+            f"`bptt k8s logs {name}` shows its lines"
+        )
     address = address or known_address
     if not address:
         raise UserError(

@@ -41,6 +41,7 @@ COMMANDS = {
     "export": "Write a model for use without this project.",
     "data": "List, describe and fetch the data known by name.",
     "ui": "Open the MLflow UI on the right databases.",
+    "k8s": "Install on Kubernetes, and run sweeps there.",
     "clean": "Remove checkpoints that no sweep needs.",
     "doctor": "Check Ray, devices, databases, tracking and disk.",
 }

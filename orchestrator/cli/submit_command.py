@@ -87,8 +87,14 @@ def send(
     allow_local: bool = False,
     no_project: bool = False,
     python: str = "python",
+    known_as: str = "",
+    logs: str = "",
 ) -> int:
-    """Submit a sweep and see that its driver begins; return the exit status."""
+    """Submit a sweep and see that its driver begins; return the exit status.
+
+    Where this terminal alone has `address`, the cluster is shown and recorded as `known_as`, and `logs` is the command
+    that shows what the driver says.
+    """
     from orchestrator.jobs import JobsServer
     from orchestrator.parcel import Submission, travelling
     from orchestrator.submission import Beginning, Sending, await_driver, submit
@@ -96,20 +102,22 @@ def send(
     submission = Submission(travelling(settings, allow_local=allow_local), workers, allow_local)
     server = JobsServer(address)
     ledger = visible_ledger(settings)
-    sending = Sending(Path.cwd(), not no_project, python)
+    sending = Sending(Path.cwd(), not no_project, python, known_as)
+    shown = known_as or server.address
+    logs = logs or f"bptt logs {spec.name} -f --address {server.address}{flags_given()}"
     sent = submit(server, spec, submission=submission, sending=sending, ledger=ledger)
 
     def say(line: str) -> None:
         click.echo(masked(f"{spec.name}: {line}"), err=as_json)  # the address may hold a password
 
-    say(f"submitted to {server.address} as job {sent.job}" if sent.is_new else already(sent, server.address))
+    say(f"submitted to {shown} as job {sent.job}" if sent.is_new else already(sent, shown))
     beginning = Beginning("waiting")
     if sent.job and sent.is_new and not no_wait:
         beginning = await_driver(server, spec.name, sent.job, open_ledger=lambda: visible_ledger(settings), say=say)
-    for line in told(beginning, spec.name, sent, server, settings):
+    for line in told(beginning, spec.name, sent, f"`{logs}`", settings):
         say(line)
     if as_json:
-        plain = {"name": spec.name, "job": sent.job, "address": masked(server.address), "submitted": sent.is_new}
+        plain = {"name": spec.name, "job": sent.job, "address": masked(shown), "submitted": sent.is_new}
         click.echo(json.dumps({**plain, "state": beginning.state}))
     return beginning.exit_status
 
@@ -127,12 +135,11 @@ def already(sent: Sent, address: str) -> str:
     return f"not submitted to {address} again: {sent.why}{where}"
 
 
-def told(beginning: Beginning, name: str, sent: Sent, server: JobsServer, settings: Settings) -> list[str]:
+def told(beginning: Beginning, name: str, sent: Sent, logs: str, settings: Settings) -> list[str]:
     """Return what a user wants to know once the job is on its way."""
     from orchestrator.cli.options import shown_url
 
     watch = f"`bptt status {name} --watch{flags_given()}`"
-    logs = f"`bptt logs {name} -f --address {server.address}{flags_given()}`"
     match beginning.state:
         case "driven":
             return [f"its driver runs on the cluster; watch it with {watch} or {logs}"]

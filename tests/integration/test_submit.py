@@ -23,7 +23,7 @@ import yaml
 from orchestrator.ledger import Ledger
 from orchestrator.standing import standing
 from orchestrator.study import read_sweep
-from tests import fakes
+from tests import fakes, kubernetes
 
 pytestmark = pytest.mark.slow
 
@@ -361,3 +361,21 @@ def test_nonsense_is_refused_in_a_line_and_does_nothing(terminal: Terminal) -> N
     assert code == 1
     assert "not found" in out
     assert not list(Path(terminal.head.folder).rglob("planted"))
+
+
+def test_a_cluster_on_kubernetes_is_reached_through_a_port_and_with_the_token_of_its_secret(
+    terminal: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = kubernetes.fake_cluster(tmp_path, monkeypatch)
+    cluster.put("bptt", {"kind": "RayCluster", "spec": {"authOptions": {"mode": "token"}}})
+    kubernetes.secret(cluster, "bptt", auth_token=TOKEN)
+    cluster.mark("port", terminal.head.address.rpartition(":")[2])
+    known = {name: os.environ[name] for name in os.environ if name.startswith("BPTT_TEST_")}
+    typed = ("k8s", "submit", terminal.write("ported"), "--running", "--workers", "1")
+    code, out, err = terminal.bptt(*typed, RAY_AUTH_TOKEN="", **known)
+    # The job has run there; this head, which is no pod of ours, says nothing of where its databases are.
+    assert code == 2, err
+    assert "ported: submitted to http://bptt-head-svc.bptt:8265 as job bptt-ported-1" in out
+    assert "study_url: " in out
+    assert "is seen by this node alone" in out
+    assert TOKEN not in out + err

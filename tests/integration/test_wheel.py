@@ -28,7 +28,7 @@ except SystemExit as error:
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build the wheel from a copy of the sources and install it alone into a folder."""
     folder = tmp_path_factory.mktemp("wheel")
-    for name in ("orchestrator", "workloads"):
+    for name in ("orchestrator", "workloads", "k8s"):
         shutil.copytree(ROOT / name, folder / "source" / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, folder / "source" / name)
@@ -41,7 +41,10 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "site"
 
 
-@pytest.mark.parametrize("arguments", [("--help",), ("validate", "demo"), ("init", "forecast"), ("run", "--help")])
+@pytest.mark.parametrize(
+    "arguments",
+    [("--help",), ("validate", "demo"), ("init", "forecast"), ("run", "--help"), ("k8s", "apply", "--help")],
+)
 def test_it_answers_without_loading_anything_heavy(installed: Path, arguments: tuple[str, ...], tmp_path: Path) -> None:
     answer = subprocess.check_output(
         [sys.executable, "-c", CALL, *arguments],
@@ -58,3 +61,20 @@ def test_it_answers_without_loading_anything_heavy(installed: Path, arguments: t
 def test_it_says_that_it_is_typed(installed: Path) -> None:
     assert (installed / "orchestrator" / "py.typed").is_file()
     assert (installed / "workloads" / "py.typed").is_file()
+
+
+def files(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def test_its_manifests_come_along(installed: Path, tmp_path: Path) -> None:
+    assert files(installed / "share" / "bptt" / "k8s") == files(ROOT / "k8s")
+    if shutil.which("kubectl") is None:
+        return
+    rendered = subprocess.check_output(
+        [sys.executable, "-m", "orchestrator.cli", "k8s", "render", "local"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(installed)},
+        text=True,
+    )
+    assert "kind: RayCluster" in rendered

@@ -15,6 +15,7 @@ from orchestrator.checkpoints import seal
 from orchestrator.cli.main import run
 from orchestrator.settings import Settings
 from orchestrator.spec import SweepSpec
+from tests.kubernetes import Cluster, call_in_process, fake_cluster, kubectl_is_here
 
 
 @dataclass(frozen=True)
@@ -63,3 +64,14 @@ def sweep_file(tmp_path: Path) -> Callable[[SweepSpec], Path]:
         return path
 
     return write
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cluster:
+    """Return a Kubernetes cluster with nothing of ours yet; skip where the real kubectl is not here to render."""
+    if not kubectl_is_here():
+        pytest.skip("kubectl is not installed")
+    monkeypatch.setattr("orchestrator.kubernetes.kubectl._call", call_in_process)
+    monkeypatch.setattr("orchestrator.kubernetes.install.LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr("orchestrator.cli.k8s_submit.LOOK_EVERY_S", 0.0)
+    return fake_cluster(tmp_path, monkeypatch)

@@ -51,6 +51,16 @@ def test_a_job_whose_sweep_was_stopped_as_asked_has_not_failed(
     assert bptt("drive", "--supervise").status == 130
 
 
+def test_a_job_whose_sweep_failed_for_good_needs_no_other_cluster(
+    ledger: Ledger, bptt: Bptt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driving(monkeypatch, 1)
+    ledger.update("test", state="failed")
+    assert bptt("drive", "--supervise", "--retried").status == 0
+    ledger.update("test", state="running", owner=GONE, expires=time.time() + 60)
+    assert bptt("drive", "--supervise", "--retried").status == 1, "who drives it may be about to end"
+
+
 @pytest.mark.parametrize("status", [0, 1, 2, 130])
 def test_any_other_end_is_told_as_it_is(
     ledger: Ledger, bptt: Bptt, monkeypatch: pytest.MonkeyPatch, status: int
