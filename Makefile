@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Where Python is told to keep nothing compiled, each process takes seconds longer to start: torch alone three.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install sweep ui test check check-deploy test-slow test-cluster test-deploy chaos bench bench-adaptive bench-cost bench-report lock clean
+.PHONY: help install sweep ui test check check-deploy test-slow test-cluster test-deploy test-browser screenshots chaos bench bench-adaptive bench-cost bench-report bench-serving bench-ui lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -56,6 +56,12 @@ test-cluster: .venv/.installed-dev ## Run sweeps on several hosts in namespaces 
 test-deploy: .venv/.installed-dev ## Build the images and run the manifests in containers (root, Debian's podman and buildah, 20 minutes)
 	$(BIN)/python -m pytest -m deploy tests/deploy/containers -s
 
+test-browser: .venv/.installed-dev ## Look at the report and the MLflow UI in a Chromium without a screen, which must be installed
+	$(BIN)/python -m pytest -m browser tests/browser
+
+screenshots: .venv/.installed-dev ## Take the README's pictures anew of what `make sweep` left behind (Chromium)
+	$(BIN)/python -m tests.browser.screenshots
+
 chaos: .venv/.installed-dev ## Let fifty faults happen to sweeps on three nodes; print what they did (root, half an hour)
 	$(BIN)/python -m tests.cluster.chaos --faults 50 --seed 1
 
@@ -71,11 +77,17 @@ bench-cost: .venv/.installed-dev ## Predict memory and time of 50 settings, trai
 bench-report: .venv/.installed-dev ## Build the HTML report of 500 trials of 100 evaluations, and measure it
 	$(BIN)/python -m tests.benchmarks.report
 
+bench-serving: .venv/.installed-dev ## Ask served models of all workloads over HTTP, beside a bare torch model (5 minutes)
+	$(BIN)/python -m tests.benchmarks.serving
+
+bench-ui: .venv/.installed-dev ## Open the MLflow UI on 500 trials of 100 evaluations, and measure it (Chromium)
+	$(BIN)/python -m tests.benchmarks.ui
+
 lock: ## Pin the whole tree anew, from what pyproject.toml allows
 	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
 	.venv-lock/bin/pip install --quiet torch==2.13.0 setuptools '.[cluster,series,speech,translation]'
 	(echo '# The whole tree, pinned. `make lock` writes this file anew.'; .venv-lock/bin/pip freeze --all --exclude bptt --exclude pip | sed 's/+cpu$$//') > requirements.txt
-	.venv-lock/bin/pip install --quiet '.[dev]'
+	.venv-lock/bin/pip install --quiet '.[dev,export]'
 	(echo '# The whole tree, pinned. `make lock` writes this file anew.'; .venv-lock/bin/pip freeze --all --exclude bptt --exclude pip | sed 's/+cpu$$//' | grep -vxFf requirements.txt) > requirements-dev.txt
 	rm -rf .venv-lock build
 

@@ -169,9 +169,11 @@ def main(arguments: list[str]) -> None:
         print(json.dumps(client))
         return
     if (store() / "unreachable").exists():
-        fail(
-            "E1127 memcache.go:265 couldn't get\nThe connection to the server 10.0.0.1:6443 was refused - is it right?"
-        )
+        fail("E1127 couldn't get it\nThe connection to the server 10.0.0.1:6443 was refused - is it right?")
+    answer(verb, rest, plain, client, stdin)
+
+
+def answer(verb: str, rest: list[str], plain: list[str], client: dict[str, Any], stdin: str) -> None:
     match verb:
         case "version":
             print(json.dumps({**client, "serverVersion": {"gitVersion": "v1.32.0"}}))
@@ -185,7 +187,7 @@ def main(arguments: list[str]) -> None:
         case "get":
             get(plain, rest)
         case "create" if plain[:2] == ["secret", "generic"]:
-            create_secret(arguments)
+            create_secret(["create", *rest])
         case "create":
             create(stdin)
         case "apply" | "replace":

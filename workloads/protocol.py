@@ -78,7 +78,9 @@ class Predictor(Protocol):
     """A trained model in use: tables of plain columns in, tables of plain columns out.
 
     An attribute `optional_columns`, where there is one, names columns of the example that may be left out; one called
-    `packages` names what must be installed for predicting beside torch, numpy and pandas.
+    `packages` names what must be installed for predicting beside torch, numpy and pandas. A method `stream()`, where
+    there is one, returns a new `Stream`; its ValueError says why this model cannot be fed piece by piece. Attributes
+    `network` and `facts`, where there are any, are what `workloads.export` writes to a file.
     """
 
     def predict(self, columns: Mapping[str, list[Any]], options: Mapping[str, Any]) -> dict[str, list[Any]]:
@@ -86,6 +88,32 @@ class Predictor(Protocol):
 
     def example(self) -> tuple[dict[str, list[Any]], dict[str, Any]]:
         """Return an input that `predict` accepts, and the options with their defaults."""
+
+
+class Stream(Protocol):
+    """A trained model fed piece by piece: it answers what it would answer to all at once, however they are cut."""
+
+    takes: str
+    """What a piece is: `text`, any part of one; `sound`, samples (time,) from -1 to 1; or `rows`, a table's columns."""
+
+    def feed(self, piece: Any) -> dict[str, list[Any]]:
+        """Answer what can be answered by now; ValueError, and as if never fed, where the piece is unusable."""
+
+    def finish(self) -> dict[str, list[Any]]:
+        """Answer what still waited for more to come."""
+
+    def save(self) -> dict[str, Any]:
+        """Return all that is carried from piece to piece: tensors, tuples of them, and plain values."""
+
+    def restore(self, saved: Mapping[str, Any]) -> None:
+        """Go on from what `save` returned; ValueError where that was another model's."""
+
+
+class SoundStream(Stream, Protocol):
+    """One that takes `sound`."""
+
+    sample_rate: int
+    """Of the samples that it takes, in Hz."""
 
 
 class Workload(Protocol):

@@ -58,7 +58,10 @@ class Speech:
     window_ms: float = option(25.0, "milliseconds that a frame sees", at_least=5, at_most=200)
     hop_ms: float = option(10.0, "milliseconds between frames", at_least=2, at_most=100)
     normalize: str = option(
-        "band", "what is brought to mean 0 and deviation 1 in an utterance", choices=("band", "utterance")
+        "band",
+        "what is brought to mean 0 and deviation 1 in an utterance: each band, or all of it; running: each band by "
+        "what was heard so far, so that the model can hear as one speaks",
+        choices=("band", "utterance", "running"),
     )
     stack: int = option(3, "frames in a step", at_least=1, at_most=20)
     speeds: tuple[float, ...] = option((1.0,), "speeds at which each training recording is heard")

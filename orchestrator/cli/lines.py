@@ -99,4 +99,6 @@ def conclusion(sweep: Sweep, outcome: Outcome, watch: str) -> list[str]:
         lines.append(f"  curves  {watch}")
     if outcome.model:
         lines.append(f"  use     bptt predict {name}{flags}")
+        if not outcome.model.endswith("/1"):  # an earlier winner may have stayed the champion
+            lines.append(f"  models  bptt models compare {name}{flags}, for which of its winners is the champion")
     return lines

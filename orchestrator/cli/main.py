@@ -37,6 +37,8 @@ COMMANDS = {
     "horizon": "Show how far back gradients travel.",
     "train": "Train one setting, without a sweep.",
     "predict": "Use a sweep's registered model.",
+    "models": "List, show, compare and promote registered models.",
+    "export": "Write a model for use without this project.",
     "data": "List, describe and fetch the data known by name.",
     "ui": "Open the MLflow UI on the right databases.",
     "k8s": "Install on Kubernetes, and run sweeps there.",

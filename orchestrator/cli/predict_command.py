@@ -13,9 +13,9 @@ import click
 
 from orchestrator.cli.assignments import read_scalar, split_assignments
 from orchestrator.cli.options import as_json, flags_given, with_settings
-from orchestrator.cli.predict_model import Usable, find_model, prompt_column, prompt_flag
+from orchestrator.cli.predict_model import Usable, find_model, open_stream, prompt_column, prompt_flag
 from orchestrator.cli.sound_files import read_recordings, wants_recordings
-from orchestrator.cli.table_files import format_table, read_table, write_table
+from orchestrator.cli.table_files import format_table, json_lines, read_table, write_table
 from orchestrator.errors import UserError
 from orchestrator.settings import Settings
 
@@ -32,8 +32,16 @@ Examples:
   bptt predict models:/weather/2 history.parquet --json
   bptt predict demo --trial 12 --prompt 'The for'   another trial than the winner, where its checkpoint was kept
   bptt predict bptt-runs/train/memory-20250101-120000 - < sequences.jsonl
+  bptt predict weather --stream --state weather.state < today.csv
 
 Answers are a table on a terminal, CSV in a pipe, and with --json one JSON object a row.
+
+\b
+With --stream INPUT (by default -) is read piece by piece, and a JSON object follows each as it comes:
+  text         a line: of each token its log-probability, and the likeliest next token
+  forecast     a CSV or JSON line, or a JSON list of rows: the forecast from each row
+  speech       half a second of a recording: the transcript so far
+With --state a stream has no end: a word or frame that may go on waits in FILE for the next call.
 """
 
 
@@ -48,6 +56,10 @@ Answers are a table on a terminal, CSV in a pipe, and with --json one JSON objec
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write it there (.csv, .jsonl, .parquet)."
 )
+@click.option("--stream", is_flag=True, help="Read INPUT piece by piece, and answer each as it comes.")
+@click.option(
+    "--state", type=click.Path(path_type=Path), metavar="FILE", help="Go on from this state of --stream; keep it there."
+)
 @as_json
 @with_settings
 def command(
@@ -59,6 +71,8 @@ def command(
     given: tuple[str, ...],
     trial: int | None,
     output: Path | None,
+    stream: bool,
+    state: Path | None,
     as_json: bool,
 ) -> None:
     """Let MODEL answer INPUT: a CSV, JSON-lines or Parquet file, a recording, or - for JSON lines from a pipe.
@@ -68,6 +82,17 @@ def command(
     """
     if prompts and source is not None:
         raise UserError("--prompt and INPUT exclude each other")
+    if state is not None and not stream:
+        raise UserError("--state belongs to --stream; add that, too")
+    if stream:
+        if prompts or given or output is not None:
+            raise UserError(
+                "--stream reads INPUT and writes to standard output; it goes without --prompt, --set and -o"
+            )
+        from orchestrator.cli.predict_stream import answer_stream
+
+        answer_stream(open_stream(find_model(settings, model, trial=trial)), source or "-", state)
+        return
     # Read before the model is: what is wrong with it shows at once.
     table = read_table(source) if source is not None else None
     found = find_model(settings, model, trial=trial)
@@ -97,7 +122,7 @@ def answer(
         write_table(answers, output)
         click.echo(f"{len(answers)} rows in {output}", err=True)
     elif as_json:
-        click.echo(answers.to_json(orient="records", lines=True, force_ascii=False), nl=False)
+        click.echo(json_lines(answers), nl=False)
     elif sys.stdout.isatty():
         click.echo(format_table(answers))
     else:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from orchestrator.tracking.model import LoadedModel
-    from workloads.protocol import Predictor
+    from workloads.protocol import Predictor, Stream
 
 
 def prompt_column(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str | None:
@@ -47,18 +47,22 @@ class Usable(Protocol):
     def predict(self, table: pd.DataFrame, options: Mapping[str, Any]) -> pd.DataFrame:
         """Answer a table; UserError names what is wrong with it."""
 
+    @property
+    def predictor(self) -> Predictor:
+        """Return what answers."""
+
 
 class TrainedModel:
     """A checkpoint of `bptt train`."""
 
     def __init__(self, predictor: Predictor) -> None:
-        self._predictor = predictor
+        self.predictor = predictor
 
     def example(self) -> tuple[pd.DataFrame, dict[str, Any]]:
         """Return the predictor's own."""
         import pandas as pd
 
-        columns, options = self._predictor.example()
+        columns, options = self.predictor.example()
         return pd.DataFrame(columns), options
 
     def predict(self, table: pd.DataFrame, options: Mapping[str, Any]) -> pd.DataFrame:
@@ -67,7 +71,7 @@ class TrainedModel:
 
         columns = {str(name): table[name].tolist() for name in table.columns}
         try:
-            return pd.DataFrame(self._predictor.predict(columns, options))
+            return pd.DataFrame(self.predictor.predict(columns, options))
         except ValueError as error:
             raise UserError(f"INPUT: {error}") from error
 
@@ -90,6 +94,23 @@ class RegisteredModel:
     def predict(self, table: pd.DataFrame, options: Mapping[str, Any]) -> pd.DataFrame:
         """Answer a table; UserError names what is wrong with it."""
         return self._loaded.predict(table, options)
+
+    @property
+    def predictor(self) -> Predictor:
+        """Return what the model's own code made of its checkpoint."""
+        return self._loaded.predictor
+
+
+def open_stream(model: Usable) -> Stream:
+    """Return a model to be fed piece by piece; UserError says why one cannot be."""
+    begin = getattr(model.predictor, "stream", None)
+    if begin is None:
+        raise UserError("--stream: the code that this model was trained with has no streams; predict whole inputs")
+    try:
+        stream: Stream = begin()
+    except ValueError as error:
+        raise UserError(f"--stream: {error}") from error
+    return stream
 
 
 def find_model(settings: Settings, name: str, *, trial: int | None = None) -> Usable:

@@ -103,10 +103,8 @@ def send(
     server = JobsServer(address)
     ledger = visible_ledger(settings)
     sending = Sending(Path.cwd(), not no_project, python, known_as)
-    shown, logs = (
-        known_as or server.address,
-        logs or f"bptt logs {spec.name} -f --address {server.address}{flags_given()}",
-    )
+    shown = known_as or server.address
+    logs = logs or f"bptt logs {spec.name} -f --address {server.address}{flags_given()}"
     sent = submit(server, spec, submission=submission, sending=sending, ledger=ledger)
 
     def say(line: str) -> None:

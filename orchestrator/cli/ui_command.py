@@ -13,7 +13,7 @@ import time
 import urllib.request
 import webbrowser
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import IO
 
 import click
@@ -28,8 +28,10 @@ Examples:
   bptt ui                                  the runs under ./bptt-runs, in a browser
   bptt ui --port 5050 --no-browser
   bptt ui --tracking-uri http://mlflow:5000   open a server that runs already
+  bptt ui --no-dashboard                   MLflow alone
 
-Ctrl-C closes it.
+With the extra `dashboard` (pip install 'bptt[dashboard]'), optuna-dashboard runs beside it on the next free port.
+Ctrl-C closes both.
 """
 
 STARTING_S = 120.0
@@ -44,8 +46,9 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True, help="The port to listen on.")
 @click.option("--no-browser", is_flag=True, help="Only print the address.")
+@click.option("--dashboard/--no-dashboard", default=None, help="Run optuna-dashboard too.  [default: if installed]")
 @with_settings
-def command(settings: Settings, host: str, port: int, no_browser: bool) -> None:
+def command(settings: Settings, host: str, port: int, *, no_browser: bool, dashboard: bool | None) -> None:
     """Serve the MLflow UI over the runs' database until Ctrl-C; with a tracking server, open that instead."""
     uri = settings.tracking_uri
     if uri.startswith(("http://", "https://")):
@@ -55,11 +58,26 @@ def command(settings: Settings, host: str, port: int, no_browser: bool) -> None:
         return
     check_database(settings)
     check_port(host, port)
+    with closed_by_signals(), beside(settings, host, port, wanted=dashboard) as other:
+        serve(settings, host, port, other=other, no_browser=no_browser)
+
+
+def beside(settings: Settings, host: str, port: int, *, wanted: bool | None) -> AbstractContextManager[str | None]:
+    """Run optuna-dashboard for as long as the block; see there."""
+    from orchestrator.cli.dashboard import dashboard
+
+    return dashboard(settings, host, port, wanted=wanted)
+
+
+def serve(settings: Settings, host: str, port: int, *, other: str | None, no_browser: bool) -> None:
+    """Serve the MLflow UI until it is closed; `other` is where optuna-dashboard is."""
     url = address(host, port)
-    with closed_by_signals(), tempfile.TemporaryFile() as log, server(settings, host, port, log) as process:
+    with tempfile.TemporaryFile() as log, server(settings, host, port, log) as process:
         click.echo("starting the MLflow UI ...", err=True)
         wait_until_up(process, url, log)
-        click.echo(f"MLflow UI at {url}{PAGE} on {shown(uri)}; Ctrl-C closes it")
+        click.echo(f"MLflow UI at {url}{PAGE} on {shown(settings.tracking_uri)}; Ctrl-C closes it")
+        if other is not None:
+            click.echo(f"optuna-dashboard at {other} on {shown(settings.study_url)}; what is deleted there is gone")
         if host not in LOOPBACK:
             click.echo(f"--host {host}: whoever reaches this machine can read and change all runs", err=True)
         visit(url + PAGE, no_browser)
@@ -100,8 +118,14 @@ def check_port(host: str, port: int) -> None:
         raise UserError(f"--host: {host!r} is no address of this machine: {error.strerror}") from error
     if is_free(family, host, port):
         return
-    others = (other for other in range(port + 1, min(port + 100, 65536)) if is_free(family, host, other))
-    raise UserError(f"--port: nothing can listen on {host}:{port} (taken?); try --port {next(others, 'another one')}")
+    other = next_free(host, port + 1) or "another one"
+    raise UserError(f"--port: nothing can listen on {host}:{port} (taken?); try --port {other}")
+
+
+def next_free(host: str, first: int) -> int:
+    """Return the first port from `first` on that a server could listen on; 0 where none of the next 100 is one."""
+    family = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][0]
+    return next((port for port in range(first, min(first + 100, 65536)) if is_free(family, host, port)), 0)
 
 
 def is_free(family: int, host: str, port: int) -> bool:
@@ -172,17 +196,24 @@ def end_group(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def wait_until_up(process: subprocess.Popen[bytes], url: str, log: IO[bytes]) -> None:
+def wait_until_up(
+    process: subprocess.Popen[bytes],
+    url: str,
+    log: IO[bytes],
+    *,
+    name: str = "the MLflow server",
+    path: str = "/health",
+) -> None:
     """Return once the server answers; BpttError where it ended or took too long."""
     deadline = time.monotonic() + STARTING_S
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise BpttError(f"the MLflow server did not start: {last_line(log)}")
+            raise BpttError(f"{name} did not start: {last_line(log)}")
         # An answer other than 200 is an HTTPError, and that an OSError.
-        with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/health", timeout=2):
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}{path}", timeout=2):
             return
         time.sleep(0.2)
-    raise BpttError(f"the MLflow server did not answer within {STARTING_S:g} s: {last_line(log)}")
+    raise BpttError(f"{name} did not answer within {STARTING_S:g} s: {last_line(log)}")
 
 
 def last_line(log: IO[bytes]) -> str:

@@ -41,7 +41,7 @@ class Tracker(Protocol):
         """Say that a trial is new, was evaluated, or has ended. Returns at once."""
 
     def register(self, model: Model) -> str | None:
-        """Log the winner's model, register it and give it the alias `champion`; return its URI."""
+        """Log the winner's model, register it and let it be champion or challenger; return its URI."""
 
     def close(self, summary: Mapping[str, Any], timeout_s: float) -> bool:
         """Show the rest and the summary; False where `timeout_s` passed before all was shown."""

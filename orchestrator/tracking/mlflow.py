@@ -112,7 +112,7 @@ class MlflowTracker:
             self._changed[trial.number] = None
 
     def register(self, model: Model) -> str | None:
-        """Log the winner's model, register it with the alias `champion`; return its URI.
+        """Log the winner's model, register it, and let it be champion or challenger; return its URI.
 
         Raises BpttError where MLflow could not be reached for minutes; taking the sweep up again registers it.
         """

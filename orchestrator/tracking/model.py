@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.errors import UserError
 from orchestrator.settings import Settings
 from orchestrator.tracking.client import import_mlflow, open_client, sqlite_file, talking_to
-from orchestrator.tracking.register import ALIAS
+from orchestrator.tracking.contest import CHAMPION
+from orchestrator.tracking.versions import RegisteredModel, as_registered
 
 if TYPE_CHECKING:
     import pandas as pd
     from mlflow import MlflowClient
     from mlflow.models import ModelSignature
+
+    from workloads.protocol import Predictor
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,14 @@ class LoadedModel:
     signature: ModelSignature
     example: pd.DataFrame | None
     _model: Any
+
+    @property
+    def predictor(self) -> Predictor:
+        """Return what the model's own code made of its checkpoint; UserError where a sweep did not make the model."""
+        predictor: Predictor | None = getattr(self._model.unwrap_python_model(), "predictor", None)
+        if predictor is None:
+            raise UserError(f"{self.uri}: no sweep registered it")
+        return predictor
 
     def predict(self, table: pd.DataFrame, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
         """Answer for every row of `table`; UserError names what is wrong with it, or with `params`."""
@@ -46,8 +57,8 @@ def load_predictions(settings: Settings, name_or_uri: str) -> LoadedModel:
 
     Raises UserError where there is none.
     """
-    uri = name_or_uri if ":/" in name_or_uri else f"models:/{name_or_uri}@{ALIAS}"
-    if not _may_exist(settings):
+    uri = name_or_uri if ":/" in name_or_uri else f"models:/{name_or_uri}@{CHAMPION}"
+    if not may_exist(settings):
         raise UserError(f"{name_or_uri}: no model is registered yet in {settings.tracking_uri}; see `bptt run`")
     mlflow = import_mlflow()
     with talking_to(settings):
@@ -61,62 +72,29 @@ def load_predictions(settings: Settings, name_or_uri: str) -> LoadedModel:
     return LoadedModel(uri, model.metadata.signature, model.input_example, model)
 
 
-@dataclass(frozen=True, slots=True)
-class RegisteredModel:
-    """One version of a registered model, as a list shows it."""
-
-    name: str
-    version: str
-    uri: str
-    alias: str
-    """`champion`, or nothing."""
-    trial: int
-    metric: str
-    value: float | None
-    created: float
-    """Seconds since the epoch."""
-
-
 def registered(settings: Settings) -> list[RegisteredModel]:
     """Return every model that sweeps registered, by name, the latest version first."""
-    if not _may_exist(settings):
+    if not may_exist(settings):
         return []
     client = open_client(settings)
-    champions: dict[str, str] = {}
+    aliases: dict[str, dict[str, str]] = {}
     token = None
     while True:
         page = client.search_registered_models(page_token=token)
-        champions |= {model.name: str(model.aliases.get(ALIAS, "")) for model in page}
+        aliases |= {model.name: dict(model.aliases) for model in page}
         token = page.token
         if not token:
             break
-    return [model for name in sorted(champions) for model in _versions(client, name, champions[name])]
+    return [model for name in sorted(aliases) for model in _versions(client, name, aliases[name])]
 
 
-def _versions(client: MlflowClient, name: str, champion: str) -> list[RegisteredModel]:
+def _versions(client: MlflowClient, name: str, aliases: Mapping[str, str]) -> list[RegisteredModel]:
     found = client.search_model_versions(f"name = '{name}'", order_by=["version_number DESC"])
-    return [
-        RegisteredModel(
-            name,
-            str(version.version),
-            f"models:/{name}/{version.version}",
-            ALIAS if str(version.version) == champion else "",
-            int(version.tags["bptt.trial"]),
-            version.tags["bptt.metric"],
-            _number(version.tags["bptt.value"]),
-            version.creation_timestamp / 1000,
-        )
-        for version in found
-        if "bptt.trial" in version.tags
-    ]
+    return [as_registered(version, aliases) for version in found if "bptt.trial" in version.tags]
 
 
-def _number(text: str) -> float | None:
-    return None if text == "None" else float(text)
-
-
-def _may_exist(settings: Settings) -> bool:
-    # Looking must not make a database.
+def may_exist(settings: Settings) -> bool:
+    """Tell whether there can be a model; looking must not make a database."""
     file = sqlite_file(settings)
     return settings.tracking_uri != "none" and (file is None or file.exists())
 

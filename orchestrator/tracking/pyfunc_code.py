@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel
 
@@ -24,9 +25,15 @@ class SequenceModel(PythonModel):  # type: ignore[misc]
         self.predictor = workloads.load(config["kind"], config["options"]).predictor(checkpoint)
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """Answer for every row; ValueError names what is wrong with the input."""
+        """Answer for every row; the exception names what is wrong with the input.
+
+        It is MLflow's own, since of any other a served model says only that it was unexpected.
+        """
         columns = {str(name): [_plain(value) for value in column] for name, column in model_input.items()}
-        return pd.DataFrame(self.predictor.predict(columns, params or {}))
+        try:
+            return pd.DataFrame(self.predictor.predict(columns, params or {}))
+        except ValueError as error:
+            raise MlflowException.invalid_parameter_value(str(error)) from error
 
 
 def _plain(value: Any) -> Any:

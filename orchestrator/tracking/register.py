@@ -13,15 +13,21 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.errors import UserError
+from orchestrator.errors import UserError, masked
 from orchestrator.tracking.base import Model
+from orchestrator.tracking.contest import CHAMPION, DECISION, Verdict, aliases_of, challenge, enthrone, judge
+from orchestrator.tracking.model_card import model_card
+from orchestrator.tracking.versions import details, ui_paths
+from orchestrator.tracking.view import SweepView, describe_registered
 from workloads.options import is_import_path
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.models import ModelSignature
 
-ALIAS = "champion"
+CARD = "model_card.md"
+LONGEST_DESCRIPTION = 5000
+"""Characters, in MLflow's tables."""
 REQUIREMENTS = ("mlflow", "torch", "numpy", "pandas")
 """What the shipped code imports to predict."""
 
@@ -59,20 +65,45 @@ class Winner:
         return cls(*fields, columns, defaults, answers, metrics, optional, packages)
 
 
-def register_model(client: MlflowClient, winner: Winner, *, sweep: str, run_id: str, parent: str) -> str:
-    """Log the winner on its run, register it under the sweep's name and give it the alias; return its URI.
+def register_model(client: MlflowClient, winner: Winner, view: SweepView, *, run_id: str, parent: str) -> str:
+    """Log the winner on its run, register it under the sweep's name and give it an alias; return its URI.
 
-    A winner registered before is only given the alias again.
+    A winner registered before keeps the alias that it has.
     """
+    sweep = view.spec.name
     found = find_version(client, sweep, run_id)
     if found is None:
-        _ensure_registered_model(client, sweep)
-        model_id = log_model(client, winner, run_id)
+        _ensure_registered_model(client, view)
+        paths = ui_paths(client.get_run(run_id).info.experiment_id, parent, run_id=run_id)
+        card = masked(model_card(winner, view, paths))
+        model_id = log_model(client, winner, run_id, card)
         tags = {"bptt.sweep": sweep, "bptt.parent": parent, **winner.tags}
-        made = client.create_model_version(sweep, f"models:/{model_id}", run_id, tags, model_id=model_id)
+        source = f"models:/{model_id}"
+        made = client.create_model_version(sweep, source, run_id, tags, description=fitting(card), model_id=model_id)
         found = str(made.version)
-    client.set_registered_model_alias(sweep, ALIAS, found)
+    crown(client, sweep, found)
     return f"models:/{sweep}/{found}"
+
+
+def crown(client: MlflowClient, name: str, version: str) -> None:
+    """Give a version its alias: `champion` where there is none or it is better, else `challenger`.
+
+    One that was decided on before is left as it is, since somebody may have promoted another.
+    """
+    holder = aliases_of(client, name).get(CHAMPION)
+    if holder is None:
+        enthrone(client, name, version, "the first")
+    elif holder != version and DECISION not in client.get_model_version(name, version).tags:
+        try:
+            verdict = judge(details(client, name, version).entrant, details(client, name, holder).entrant)
+        except UserError as error:  # the champion is another program's, or its run is gone
+            verdict = Verdict(False, None, f"the champion cannot be compared: {error}")
+        (enthrone if verdict.is_better else challenge)(client, name, version, verdict.reason)
+
+
+def fitting(card: str) -> str:
+    """Return a card as long as a version's description may be, whole lines of it."""
+    return card if len(card) <= LONGEST_DESCRIPTION else card[:LONGEST_DESCRIPTION].rpartition("\n")[0]
 
 
 def find_version(client: MlflowClient, name: str, run_id: str) -> str | None:
@@ -81,13 +112,14 @@ def find_version(client: MlflowClient, name: str, run_id: str) -> str | None:
     return str(found[0].version) if found else None
 
 
-def _ensure_registered_model(client: MlflowClient, name: str) -> None:
+def _ensure_registered_model(client: MlflowClient, view: SweepView) -> None:
+    name, kind = view.spec.name, view.spec.workload.kind
     if not client.search_registered_models(f"name = '{name}'"):
-        client.create_registered_model(name, description=f"Winners of the sweep {name}")
+        client.create_registered_model(name, {"bptt.workload": kind}, describe_registered(view))
 
 
-def log_model(client: MlflowClient, winner: Winner, run_id: str) -> str:
-    """Log the model on a run and return its id.
+def log_model(client: MlflowClient, winner: Winner, run_id: str, card: str) -> str:
+    """Log the model and its card on a run, and return its id.
 
     MLflow's own log_model() would write to the one active run of the process; here it is said which.
     """
@@ -97,6 +129,7 @@ def log_model(client: MlflowClient, winner: Winner, run_id: str) -> str:
 
     with tempfile.TemporaryDirectory() as folder:
         package = pack_model(winner, Path(folder))
+        (package / CARD).write_text(card, encoding="utf-8")
         experiment = client.get_run(run_id).info.experiment_id
         params = {name: str(value) for name, value in winner.params.items()}
         logged = client.create_logged_model(experiment, "model", run_id, tags=dict(winner.tags), params=params)
@@ -111,6 +144,7 @@ def log_model(client: MlflowClient, winner: Winner, run_id: str) -> str:
                 client.delete_logged_model(logged.model_id)
             raise
     client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, 0)])
+    client.log_text(run_id, card, CARD)
     return str(logged.model_id)
 
 

@@ -18,14 +18,24 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from orchestrator.errors import presentable
+from orchestrator.errors import masked, presentable
 from orchestrator.horizon import draw, read_horizon
 from orchestrator.settings import Settings
 from orchestrator.spec import is_of_resources
 from orchestrator.tracking.base import Illustrate
 from orchestrator.tracking.client import is_database, open_client, talking_to
 from orchestrator.tracking.register import Winner, register_model
-from orchestrator.tracking.view import SweepView, describe, flatten, run_name, table
+from orchestrator.tracking.versions import ui_paths
+from orchestrator.tracking.view import (
+    SweepView,
+    describe,
+    describe_experiment,
+    describe_trial,
+    flatten,
+    links,
+    run_name,
+    table,
+)
 from orchestrator.trial import TrialRecord, TrialState
 from workloads.hyperparameters import truncation_length_of
 
@@ -36,6 +46,11 @@ if TYPE_CHECKING:
 STATUS = {TrialState.COMPLETE: "FINISHED", TrialState.PRUNED: "KILLED"}
 """MLflow's word for how a trial ended; every other end is FAILED, and the tag `bptt.state` says which."""
 PARENT_STATUS = {"finished": "FINISHED", "interrupted": "KILLED"}
+NOTE = "mlflow.note.content"
+"""What the MLflow UI shows as the description of a run or an experiment, in Markdown."""
+SYSTEM = ("peak_memory_mb", "sequence_steps_per_second")
+"""Shown under `system/` too, where the MLflow UI has a tab for them. MLflow's own monitor watches one process and logs
+by the fluent API to its one current run, which here is neither the process nor the run of a trial."""
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 """Lets the MLflow UI open on runs, curves and models instead of on what it has for language-model applications."""
 
@@ -47,6 +62,7 @@ class SweepRuns:
         self.settings = settings
         self._client: MlflowClient | None = None
         self._best: float | None = None
+        self._model = ""
 
     def open(self, view: SweepView, chosen: Mapping[int, Mapping[str, Any]]) -> dict[int, str]:
         """Find or make the parent run; return the trials that have a run, each with its state if that is ended.
@@ -89,10 +105,13 @@ class SweepRuns:
         if found is None:
             folder = f"{self.settings.artifacts}/{re.sub(r'[^A-Za-z0-9_.-]', '-', kind)}"
             artifacts = folder if is_database(self.settings) else None
-            made: str = client.create_experiment(f"bptt/{kind}", artifacts, EXPERIMENT_TAGS)
+            tags = {**EXPERIMENT_TAGS, NOTE: describe_experiment(kind)}
+            made: str = client.create_experiment(f"bptt/{kind}", artifacts, tags)
             return made
         if found.lifecycle_stage == "deleted":
             client.restore_experiment(found.experiment_id)
+        if NOTE not in found.tags:  # made by an earlier version; a user's own words stay
+            client.set_experiment_tag(found.experiment_id, NOTE, describe_experiment(kind))
         return str(found.experiment_id)
 
     def _find_parent(self, client: MlflowClient, chosen: Mapping[int, Mapping[str, Any]]) -> tuple[str, list[Run]]:
@@ -128,7 +147,8 @@ class SweepRuns:
 
         flat = flatten(self.view.spec.plain())
         tags = {f"bptt.{key}": str(value) for key, value in flat.items() if value is not None and changeable(key)}
-        tags |= {"bptt.state": "running", "mlflow.note.content": describe(self.view)}
+        self._model = parent.data.tags.get("bptt.model", "")
+        tags |= {"bptt.state": "running", NOTE: self._describe_sweep(parent.info.run_id)}
         began = parent.info.start_time
         client.log_batch(
             parent.info.run_id,
@@ -137,6 +157,10 @@ class SweepRuns:
             tags=[RunTag(key, value) for key, value in tags.items()],
         )
         client.log_inputs(parent.info.run_id, [self._input()])
+
+    def _describe_sweep(self, parent: str) -> str:
+        paths = ui_paths(self.experiment, parent, model=self._model)
+        return masked("\n\n".join([links(paths), describe(self.view)]))
 
     def attach(self) -> None:
         """Put the sweep file beside the parent run; apart from open(), since artifacts may be where runs are not."""
@@ -158,21 +182,23 @@ class SweepRuns:
 
         # Paused trials and those that go on change their tag too; a new run is made with it.
         has_changed = trial.state.is_final or self._shown.get(trial.number, trial.state) != trial.state
-        tags = state_tags(trial) if has_changed and trial.number in self._children else {}
         run_id = self._children.get(trial.number) or self._create(trial)
+        tags = state_tags(trial) if has_changed else {}
         params: list[Param] = []
         if trial.number not in self._begun:
             params = [Param(_key(name), str(value)) for name, value in trial.params.items()]
         metrics = [
             Metric(_key(name), float(value), int(progress.time * 1000), progress.sequence_steps)
             for progress in trial.evaluations
-            for name, value in progress.metrics.items()
+            for name, value in with_system(progress.metrics)
         ]
+        if trial.evaluations:
+            self._values[trial.number] = trial.value(self._metric)
+        if tags and trial.state.is_final:
+            tags[NOTE] = self._describe_trial(trial)
         self.client.log_batch(run_id, metrics, params, [RunTag(key, value) for key, value in tags.items()])
         self._begun.add(trial.number)
         self._shown[trial.number] = str(trial.state)
-        if trial.evaluations:
-            self._values[trial.number] = trial.value(self._metric)
         if trial.state.is_final and trial.ended is not None:
             when = int(trial.ended * 1000)
             if self._improve(trial.state, trial.number):
@@ -197,6 +223,11 @@ class SweepRuns:
         self._children[trial.number] = made.info.run_id
         return str(made.info.run_id)
 
+    def _describe_trial(self, trial: TrialRecord) -> str:
+        name, page = self.view.spec.name, ui_paths(self.experiment, self.parent)["sweep"]
+        value = self._values.get(trial.number)
+        return masked(describe_trial(trial, value, sweep=name, metric=self._metric, page=page))
+
     def _improve(self, state: str, number: int) -> bool:
         value = self._values.get(number)
         if state != TrialState.COMPLETE or value is None:
@@ -209,9 +240,13 @@ class SweepRuns:
 
     def register(self, winner: Winner) -> str:
         """Log, register and crown the winner's model; return its URI. A trial is registered once."""
-        run_id, sweep = self._children[winner.number], self.view.spec.name
+        run_id = self._children[winner.number]
         with talking_to(self.settings):
-            uri = register_model(self.client, winner, sweep=sweep, run_id=run_id, parent=self.parent)
+            uri = register_model(self.client, winner, self.view, run_id=run_id, parent=self.parent)
+        self._model = uri
+        self.client.log_inputs(run_id, [self._input()])
+        for shown_on in (run_id, self.parent):
+            self.client.set_tag(shown_on, "bptt.model", uri)
         horizon = read_horizon(winner.metrics, truncation_length_of(winner.params))
         if horizon is not None:
             for shown_on in (run_id, self.parent):
@@ -223,8 +258,8 @@ class SweepRuns:
         from mlflow.entities import RunTag
 
         state = str(summary.get("state", "finished"))
-        note = "\n\n".join([describe(self.view), table(("result", ""), flatten(summary))])
-        tags = [RunTag("bptt.state", state), RunTag("mlflow.note.content", note)]
+        note = "\n\n".join([self._describe_sweep(self.parent), table(("result", ""), flatten(summary))])
+        tags = [RunTag("bptt.state", state), RunTag(NOTE, note)]
         self.client.log_batch(self.parent, tags=tags)
         self.client.set_terminated(self.parent, PARENT_STATUS.get(state, "FAILED"))
 
@@ -241,6 +276,11 @@ class SweepRuns:
                 Path(folder, name).write_bytes(content)
             self.client.log_artifacts(self.parent, folder)
         self.client.set_tag(self.parent, "bptt.report", next(iter(files)))
+
+
+def with_system(metrics: Mapping[str, float]) -> list[tuple[str, float]]:
+    """Return metrics by name, those of the machine under `system/` as well."""
+    return [*metrics.items(), *((f"system/{name}", metrics[name]) for name in SYSTEM if name in metrics)]
 
 
 def changeable(key: str) -> bool:

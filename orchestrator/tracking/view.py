@@ -8,6 +8,7 @@ from typing import Any
 
 from orchestrator.spec import SweepSpec
 from orchestrator.trial import TrialRecord
+from orchestrator.wording import in_view_order, number, value_of
 from workloads.protocol import Dataset
 
 
@@ -42,6 +43,48 @@ def describe(view: SweepView) -> str:
     if data.baselines:
         lines.append(table(("baseline", "value"), data.baselines))
     return "\n\n".join(lines)
+
+
+def describe_experiment(kind: str) -> str:
+    """Return what an experiment holds, in Markdown: all sweeps of one kind of workload."""
+    return "\n\n".join(
+        [
+            f"Sweeps of `{kind}` by `bptt`: a run for each sweep, and below it one for each trial.",
+            "- **Sweeps alone**: search `tags.bptt.role = 'sweep'`. Each has the report (`report.html`), figures, its "
+            "sweep file, the data with their fingerprint, and `best_*`, the best value so far.\n"
+            "- **Trials of one sweep**: search `tags.bptt.sweep = 'NAME' and tags.bptt.trial LIKE '%'`; "
+            "`tags.bptt.state` says how each ended, `tags.bptt.reason` why. Steps of curves are sequence steps.\n"
+            "- **Winners** are registered under their sweep's name, as `champion` or `challenger`.",
+            "Columns worth showing first: `bptt.state`, `bptt.cell_type`, `truncation_length`, `hidden_size`, the "
+            "objective, `horizon_length` (the truncation length that the gradients ask for), `peak_memory_mb`, "
+            "`sequence_steps_per_second`. Your browser keeps what you choose; no server can choose for you.",
+        ]
+    )
+
+
+def describe_registered(view: SweepView) -> str:
+    """Return what a registered model is, in Markdown."""
+    name, spec = view.spec.name, view.spec
+    return (
+        f"Winners of the sweep **{name}** (`{spec.workload.kind}`, {spec.objective.direction} "
+        f"`{spec.objective.metric}`). `champion` is the one in use: `bptt predict {name}`, or "
+        f"`models:/{name}@champion`. `challenger` is the one to compare with it: `bptt models compare {name}`; "
+        f"`bptt models promote {name}` scores both anew on the same data and lets the better one be champion. "
+        "Each version's description is its model card."
+    )
+
+
+def links(paths: Mapping[str, str]) -> str:
+    """Return where a sweep's report, and its model where there is one, are shown."""
+    return " · ".join(f"[{name}]({paths[name]})" for name in ("report", "model") if name in paths)
+
+
+def describe_trial(trial: TrialRecord, value: float | None, *, sweep: str, metric: str, page: str) -> str:
+    """Return a line on a trial that has ended, in Markdown."""
+    chosen = ", ".join(f"{name} `{value_of(trial.chosen[name])}`" for name in in_view_order(trial.chosen))
+    came_to = "" if value is None else f": {metric} {number(value)}"
+    why = f" ({trial.reason})" if trial.reason else ""
+    return f"Trial {trial.number} of [{sweep}]({page}): {chosen}. {str(trial.state).capitalize()}{came_to}{why}."
 
 
 def table(head: tuple[str, str], rows: Mapping[str, Any]) -> str:

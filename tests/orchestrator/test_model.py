@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from orchestrator.checkpoints import CheckpointStorage
+from orchestrator.cli.predict_model import find_model, open_stream
 from orchestrator.errors import UserError
 from orchestrator.settings import Settings
 from orchestrator.spec import SweepSpec, spec_from
@@ -40,12 +41,14 @@ answers = model.predict(model.input_example, params=json.loads(sys.argv[3]))
 import workloads
 
 shipped = model._model_impl.context.artifacts["config"]
+predictor = model.unwrap_python_model().predictor
 print(json.dumps({
     "answers": answers.to_dict("list"),
     "from": workloads.__file__,
     "model": str(Path(shipped).parent.parent),
     "orchestrator": "orchestrator" in sys.modules,
     "mine": getattr(sys.modules.get("mine"), "__file__", None),
+    "streamed": stream().feed("the") if (stream := getattr(predictor, "stream", None)) else None,
 }))
 """
 
@@ -163,6 +166,7 @@ def test_the_champion_predicts_where_this_project_is_not(
     columns, _ = model.predictor.example()
     assert found["answers"] == model.predictor.predict(columns, {"length": 12, "seed": 5})
     assert len(found["answers"]["text"][0]) == len(columns["prompt"][0]) + 12
+    assert found["streamed"]["token"] == [*"the"]
 
 
 @pytest.mark.slow
@@ -195,6 +199,7 @@ def test_a_version_says_where_it_comes_from(language: tuple[str, Model, SweepRun
         "bptt.trial": "0",
         "bptt.metric": "valid_loss",
         "bptt.value": repr(model.trial.value("valid_loss")),
+        "bptt.decision": "champion: the first",
     }
 
 
@@ -209,6 +214,15 @@ def test_the_model_has_signature_example_and_requirements_of_its_own(
     assert loaded.example.to_dict("list") == language[1].predictor.example()[0]
     assert [line.split("==")[0] for line in requirements()] == ["mlflow", "torch", "numpy", "pandas"]
     assert not any("+" in line for line in requirements())
+
+
+def test_the_champion_is_fed_piece_by_piece_and_a_model_without_streams_says_so(
+    settings: Settings, language: tuple[str, Model, SweepRuns], own: tuple[str, Model, SweepRuns]
+) -> None:
+    stream = open_stream(find_model(settings, "fox"))
+    assert stream.feed("the") == language[1].predictor.stream().feed("the")
+    with pytest.raises(UserError, match="has no streams"):
+        open_stream(find_model(settings, "own"))
 
 
 def test_no_pickle_is_in_the_model(settings: Settings, language: tuple[str, Model, SweepRuns]) -> None:

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workloads.data.audio import (
+    Frames,
     UnusableAudio,
     features_of,
     log_mel,
@@ -121,9 +122,8 @@ def test_a_tone_lights_up_its_own_band() -> None:
 @pytest.mark.parametrize("over", ["band", "utterance"])
 def test_features_do_not_depend_on_loudness_and_are_normal(over: str) -> None:
     noise = np.random.default_rng(0).normal(0, 0.1, RATE).astype(np.float32)
-    loud, quiet = (
-        normalize(log_mel(noise * factor, RATE, bands=10, window_ms=25, hop_ms=10), over) for factor in (1.0, 0.1)
-    )
+    frames = Frames.of(RATE, bands=10, window_ms=25, hop_ms=10)
+    loud, quiet = (normalize(log_mel(noise * factor, frames), over) for factor in (1.0, 0.1))
     assert loud.shape == (98, 10)
     np.testing.assert_allclose(loud, quiet, atol=1e-2)
     axis = 0 if over == "band" else None
@@ -133,7 +133,7 @@ def test_features_do_not_depend_on_loudness_and_are_normal(over: str) -> None:
 
 def test_a_sound_that_never_changes_keeps_its_spectrum_only_where_the_utterance_is_normalized() -> None:
     hum = np.sin(2 * np.pi * 1000 * np.arange(RATE) / RATE).astype(np.float32)
-    energies = log_mel(hum, RATE, bands=10, window_ms=25, hop_ms=10)
+    energies = log_mel(hum, Frames.of(RATE, bands=10, window_ms=25, hop_ms=10))
     by_band, whole = normalize(energies, "band").mean(0), normalize(energies, "utterance").mean(0)
     assert np.ptp(by_band) < 0.2 < 1 < np.ptp(whole)
     assert np.argmax(whole) == np.argmax(energies.mean(0))

@@ -90,6 +90,18 @@ def test_sampling_depends_on_its_seed_and_on_nothing_else(text_file: Path, stora
     assert len(first[0]) == len("the ") + 40
 
 
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_prompts_of_all_lengths_are_continued_together_as_each_is_alone(
+    temperature: float, text_file: Path, storage: FolderStorage
+) -> None:
+    predictor, _ = trained(text_file, "character", storage)
+    options = {"length": 20, "temperature": temperature, "seed": 3}
+    prompts = ["the quick brown", "", "dog", "the quick brown fox jumps over", "d", *["the "] * 70]
+    together = predictor.predict({"prompt": prompts}, options)["text"]
+    alone = {prompt: predictor.predict({"prompt": [prompt]}, options)["text"][0] for prompt in set(prompts)}
+    assert together == [alone[prompt] for prompt in prompts]
+
+
 def test_an_extreme_temperature_is_as_good_as_none(text_file: Path, storage: FolderStorage) -> None:
     predictor, _ = trained(text_file, "character", storage)
     cold, frozen = (

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -32,7 +34,7 @@ def read_audio(path: Path, *, max_seconds: float = math.inf) -> tuple[np.ndarray
     before it is read.
     """
     soundfile = import_extra("soundfile", "speech")
-    _check_header(path)
+    check_header(path)
     try:
         with soundfile.SoundFile(path) as file:
             if file.frames > max_seconds * file.samplerate:
@@ -59,7 +61,7 @@ def check_samples(samples: np.ndarray) -> np.ndarray:
     return samples
 
 
-def _check_header(path: Path) -> None:
+def check_header(path: Path) -> None:
     """Look at what a WAV file announces: libsndfile reads a truncated one without a word."""
     try:
         size = path.stat().st_size
@@ -89,22 +91,58 @@ def resample(samples: np.ndarray, rate: int, wanted: int) -> np.ndarray:
     return converted.astype(np.float32)
 
 
-def log_mel(samples: np.ndarray, rate: int, *, bands: int, window_ms: float, hop_ms: float) -> np.ndarray:
-    """Return log-mel features, (frames, bands) float32: log power in bands of equal width on the mel scale.
+@dataclass(frozen=True, slots=True)
+class Frames:
+    """How sound is cut into frames, and which of its frequencies are told apart."""
 
-    A frame sees `window_ms` of sound under a Hann window, behind a pre-emphasis of 0.97 (Davis and Mermelstein, 1980).
+    rate: int
+    """Hz."""
+    bands: int
+    window: int
+    """Samples."""
+    hop: int
+    precise: bool
+    """In double precision, so that a frame has the same features whatever frames it is computed with."""
+
+    @classmethod
+    def of(cls, rate: int, *, bands: int, window_ms: float, hop_ms: float, precise: bool = False) -> Frames:
+        """Return it for durations in milliseconds."""
+        return cls(
+            rate, bands, max(round(rate * window_ms / 1000), 2), max(round(rate * hop_ms / 1000), 1), precise=precise
+        )
+
+    def emphasise(self, samples: np.ndarray, before: np.ndarray) -> np.ndarray:
+        """Return samples (time,) less most of the one before each; `before` are those before the first, if any."""
+        previous = np.append(before[-1:] if len(before) else samples[:1] * 0, samples[:-1])
+        emphasised: np.ndarray = (samples - 0.97 * previous).astype(np.float64 if self.precise else np.float32)
+        return emphasised
+
+    def count(self, samples: int) -> int:
+        """Return how many whole frames there are in so many samples."""
+        return max((samples - self.window) // self.hop + 1, 0)
+
+    def energies(self, emphasised: np.ndarray) -> np.ndarray:
+        """Return the log power of each whole frame by band, (frames, bands); see `log_mel`."""
+        kind = emphasised.dtype
+        frames = np.lib.stride_tricks.sliding_window_view(emphasised, self.window)[:: self.hop]  # (frames, window)
+        size = 2 ** math.ceil(math.log2(self.window))
+        spectrum = np.fft.rfft(frames * np.hanning(self.window).astype(kind), size)  # (frames, size / 2 + 1)
+        power = np.square(np.abs(spectrum))
+        filters = mel_filters(self.rate, size, self.bands).astype(kind, copy=False)
+        energies: np.ndarray = np.log(power.astype(kind) @ filters + SILENCE)
+        return energies
+
+
+def log_mel(samples: np.ndarray, how: Frames) -> np.ndarray:
+    """Return log-mel features, (frames, bands): log power in bands of equal width on the mel scale.
+
+    A frame sees a window of sound under a Hann window, behind a pre-emphasis of 0.97 (Davis and Mermelstein, 1980).
     Where the sound is shorter than one window, it is filled with silence.
     """
-    window, hop = max(round(rate * window_ms / 1000), 2), max(round(rate * hop_ms / 1000), 1)
-    emphasised = np.append(samples[:1], samples[1:] - 0.97 * samples[:-1]).astype(np.float32)
-    if len(emphasised) < window:
-        emphasised = np.pad(emphasised, (0, window - len(emphasised)))
-    frames = np.lib.stride_tricks.sliding_window_view(emphasised, window)[::hop]  # (frames, window)
-    size = 2 ** math.ceil(math.log2(window))
-    spectrum = np.fft.rfft(frames * np.hanning(window).astype(np.float32), size)  # (frames, size / 2 + 1)
-    power = np.square(np.abs(spectrum))
-    energies: np.ndarray = np.log(power.astype(np.float32) @ mel_filters(rate, size, bands) + SILENCE)
-    return energies
+    emphasised = how.emphasise(samples, samples[:0])
+    if len(emphasised) < how.window:
+        emphasised = np.pad(emphasised, (0, how.window - len(emphasised)))
+    return how.energies(emphasised)
 
 
 def normalize(energies: np.ndarray, over: str) -> np.ndarray:
@@ -116,6 +154,20 @@ def normalize(energies: np.ndarray, over: str) -> np.ndarray:
     axis = 0 if over == "band" else None
     normal: np.ndarray = (energies - energies.mean(axis=axis)) / np.maximum(energies.std(axis=axis), 1e-3)
     return normal.astype(np.float32)
+
+
+def normalize_by_past(energies: np.ndarray, sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Bring each band to mean 0 and standard deviation 1 by the frames heard so far, a frame's own included.
+
+    Energies are (frames, bands) in double precision; `sums` (3, bands) are count, sum and sum of squares of the frames
+    before. Returns the normalised frames and the sums behind the last: what a stream carries along.
+    """
+    terms = np.stack([np.ones_like(energies), energies, np.square(energies)], axis=1)  # (frames, 3, bands)
+    running = np.cumsum(np.concatenate([sums[None], terms]), axis=0)  # one after the other, so cuts change nothing
+    count, total, squares = running[1:].transpose(1, 0, 2)
+    mean = total / count
+    std = np.sqrt(np.maximum(squares / count - np.square(mean), 0))
+    return ((energies - mean) / np.maximum(std, 1e-3)).astype(np.float32), running[-1]
 
 
 @cache
@@ -143,14 +195,18 @@ def stack_frames(features: np.ndarray, stack: int) -> np.ndarray:
     return filled.reshape(len(filled) // stack, stack * features.shape[1])
 
 
-def features_of(samples: np.ndarray, rate: int, front_end: dict[str, Any]) -> np.ndarray:
+def frames_of(front_end: Mapping[str, Any]) -> Frames:
+    """Return how sound is cut, as the facts of a model's data say."""
+    window = {name: front_end[name] for name in ("window_ms", "hop_ms")}
+    precise = front_end["normalize"] == "running"
+    return Frames.of(front_end["sample_rate"], bands=front_end["mel_bands"], precise=precise, **window)
+
+
+def features_of(samples: np.ndarray, rate: int, front_end: Mapping[str, Any]) -> np.ndarray:
     """Return what a network reads of an utterance, (steps, features), as the facts of its data say."""
-    sound = resample(samples, rate, front_end["sample_rate"])
-    mel = log_mel(
-        sound,
-        front_end["sample_rate"],
-        bands=front_end["mel_bands"],
-        window_ms=front_end["window_ms"],
-        hop_ms=front_end["hop_ms"],
-    )
-    return stack_frames(normalize(mel, front_end["normalize"]), front_end["stack"])
+    mel = log_mel(resample(samples, rate, front_end["sample_rate"]), frames_of(front_end))
+    if front_end["normalize"] == "running":
+        normal, _ = normalize_by_past(mel, np.zeros((3, mel.shape[1])))
+    else:
+        normal = normalize(mel, front_end["normalize"])
+    return stack_frames(normal, front_end["stack"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -60,7 +61,7 @@ class Stack(nn.Module):
         before: tuple[CellState, ...] = state if state is not None else (None,) * len(self.layers)
         after: list[CellState] = []
         hidden = inputs
-        with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=self.in_bfloat16):
+        with torch.autocast(inputs.device.type, torch.bfloat16) if self.in_bfloat16 else nullcontext():
             for layer, norm, dropout, layer_state in zip(self.layers, self.norms, self.dropouts, before, strict=True):
                 hidden, new_state = layer(hidden, layer_state)
                 hidden = dropout(norm(hidden))
@@ -90,6 +91,7 @@ class Encoder(nn.Module):
 
     def __init__(self, h: Hyperparameters, input_size: int) -> None:
         super().__init__()
+        self.input_size = input_size
         self.output_size = 2 * h.hidden_size if h.bidirectional else h.hidden_size
         self.backward_stacks: nn.ModuleList | None = None
         if h.bidirectional:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import torch
@@ -39,6 +40,7 @@ class RecurrentNetwork(nn.Module):
             self.embedding = nn.Embedding(vocabulary_size, input_size)
         if input_size is None:
             raise ValueError("a network needs an input_size or a vocabulary_size")
+        self.input_size = input_size
         widths = [input_size] + [h.hidden_size] * h.num_layers
         self.layers = nn.ModuleList(make_cell(h.cell_type, width, h.hidden_size) for width in widths[:-1])
         self.norms = nn.ModuleList(nn.LayerNorm(h.hidden_size) if h.layer_norm else nn.Identity() for _ in self.layers)
@@ -48,7 +50,7 @@ class RecurrentNetwork(nn.Module):
 
     def forward(self, inputs: Tensor, state: State = None) -> tuple[Tensor, State]:
         """Run one window; see the class for shapes."""
-        with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=self.in_bfloat16):
+        with torch.autocast(inputs.device.type, torch.bfloat16) if self.in_bfloat16 else nullcontext():
             outputs, after = self._run(inputs, state)
         return outputs.float() if self.in_bfloat16 else outputs, after
 

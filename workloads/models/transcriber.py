@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from torch import Tensor, nn
 
-from workloads.models.encoder import Encoder
+from workloads.bptt.state import State
+from workloads.models.encoder import Encoder, Stack
 
 if TYPE_CHECKING:
     from workloads.hyperparameters import Hyperparameters
@@ -27,3 +28,13 @@ class Transcriber(nn.Module):
         """Transcribe a padded batch; see the class for shapes."""
         logits: Tensor = self.output(self.encoder(features, steps))
         return logits
+
+    def read(self, features: Tensor, state: State) -> tuple[Tensor, State]:
+        """Transcribe one window behind the state before it; ValueError where a step needs what comes after it, too."""
+        if self.encoder.backward_stacks is not None:
+            raise ValueError(
+                "the model is bidirectional: it reads every recording from its end, too, and cannot begin before that; "
+                "train one with bidirectional: false"
+            )
+        hidden, after = cast("Stack", self.encoder.forward_stacks[0])(features, state)
+        return self.output(hidden), after

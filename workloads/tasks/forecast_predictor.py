@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from workloads.checkpoint import trained_network
-from workloads.data.forecast_dataset import scaled
 from workloads.data.preparation import Prepared, Reading
 from workloads.data.series import continue_times, plain_times
 from workloads.data.transforms import lost_rows
-from workloads.tasks.forecasting import forecast_rows, make_network
+from workloads.tasks.forecast_stream import ForecastStream
+from workloads.tasks.forecasting import arrays_read, forecast_rows, in_units, make_network, name_columns
 
 
 class ForecastPredictor:
@@ -54,14 +52,14 @@ class ForecastPredictor:
         following = self._following(prepared)
         if following is not None and self.reading.time is not None:
             answer[self.reading.time] = following
-        forecast = self._in_units(prepared)  # (horizon, targets, quantiles)
-        for index, target in enumerate(self.reading.targets):
-            name = f"{target}_volatility" if self.reading.transform == "log_volatility" else target
-            if self.facts["quantiles"] is None:
-                answer[name] = forecast[:, index, 0].tolist()
-            for place, level in enumerate(self.facts["quantiles"] or []):
-                answer[f"{name}_q{level:g}"] = forecast[:, index, place].tolist()
-        return answer
+        arrays = arrays_read(prepared, self.facts)
+        change = forecast_rows(self.network, arrays, range(len(prepared.levels)), self.facts)[-1:]
+        forecast = in_units(change, prepared.levels[-1:], self.facts)[0]  # (horizon, targets, quantiles)
+        return answer | name_columns(forecast, self.reading, self.facts["quantiles"])
+
+    def stream(self) -> ForecastStream:
+        """Return the model to be fed row by row."""
+        return ForecastStream(self.network, self.facts)
 
     def _following(self, prepared: Prepared) -> list[Any] | None:
         stamps, horizon = prepared.stamps, self.facts["horizon"]
@@ -70,13 +68,3 @@ class ForecastPredictor:
         if self.reading.known:
             return plain_times(stamps[len(prepared.levels) : len(prepared.levels) + horizon])
         return continue_times(stamps, horizon, every=self.reading.every)
-
-    def _in_units(self, prepared: Prepared) -> np.ndarray:
-        facts, rows = self.facts, len(prepared.levels)
-        inputs = [scaled(prepared.inputs, facts["mean"], facts["std"]), prepared.calendar]
-        known = scaled(prepared.known, facts["known_mean"], facts["known_std"])
-        arrays = {"inputs": np.concatenate(inputs, axis=1), "known": known}
-        change = forecast_rows(self.network, arrays, range(rows), facts)[-1]  # (horizon, targets, quantiles)
-        levels = prepared.levels[-1][:, None] + change * np.asarray(facts["level_std"])[:, None]
-        in_units: np.ndarray = np.exp(levels) if facts["logarithmic"] else levels
-        return in_units

@@ -6,7 +6,7 @@ on, row by row to the end of the test, its state carried along, and forecasts fr
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from workloads.bptt.state import State
-from workloads.data.forecast_dataset import skills
+from workloads.data.forecast_dataset import scaled, skills
 from workloads.data.forecast_scores import Measures
 from workloads.data.forecasts import Parts, SeriesStream, changes, network_inputs
+from workloads.data.preparation import Prepared, Reading
 from workloads.evaluation import CHUNK_STEPS
 from workloads.hyperparameters import Hyperparameters
 from workloads.models.recurrent import RecurrentNetwork
@@ -58,8 +59,38 @@ def forecast_rows(
         output, state = network(window, state)
         outputs.append(output[:, 0].cpu().double().numpy())
     network.train(training)
-    shape = (len(rows), facts["horizon"], len(facts["targets"]), len(facts["quantiles"] or [0.5]))
-    return np.sort(np.concatenate(outputs).reshape(shape), axis=-1)
+    return shaped(np.concatenate(outputs), facts)
+
+
+def shaped(outputs: np.ndarray, facts: Mapping[str, Any]) -> np.ndarray:
+    """Return a network's outputs (rows, all) as (rows, horizon, targets, quantiles), quantiles in order."""
+    shape = (-1, facts["horizon"], len(facts["targets"]), len(facts["quantiles"] or [0.5]))
+    return np.sort(outputs.reshape(shape), axis=-1)
+
+
+def arrays_read(prepared: Prepared, facts: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Return what a trained network reads of prepared rows, scaled as in its training."""
+    inputs = [scaled(prepared.inputs, facts["mean"], facts["std"]), prepared.calendar]
+    known = scaled(prepared.known, facts["known_mean"], facts["known_std"])
+    return {"inputs": np.concatenate(inputs, axis=1), "known": known}
+
+
+def in_units(change: np.ndarray, levels: np.ndarray, facts: Mapping[str, Any]) -> np.ndarray:
+    """Return forecast changes (rows, horizon, targets, quantiles) from levels (rows, targets) in the series' units."""
+    ahead: np.ndarray = levels[:, None, :, None] + change * np.asarray(facts["level_std"])[:, None]
+    return np.exp(ahead) if facts["logarithmic"] else ahead
+
+
+def name_columns(forecast: np.ndarray, reading: Reading, quantiles: Sequence[float] | None) -> dict[str, list[float]]:
+    """Return forecasts (rows, targets, quantiles) as columns: one for each target, or for each quantile of it."""
+    columns: dict[str, list[float]] = {}
+    for index, target in enumerate(reading.targets):
+        name = f"{target}_volatility" if reading.transform == "log_volatility" else target
+        if quantiles is None:
+            columns[name] = forecast[:, index, 0].tolist()
+        for place, level in enumerate(quantiles or []):
+            columns[f"{name}_q{level:g}"] = forecast[:, index, place].tolist()
+    return columns
 
 
 class ForecastTask:
@@ -108,7 +139,9 @@ class ForecastTask:
         for part, rows in origins.items():
             if len(rows):
                 metrics |= self._score(part, rows, forecast[rows - begin])
-        return {"valid_loss": metrics["valid_pinball" if self.quantiles else "valid_mse"], **metrics}
+        trained_by = "pinball" if self.quantiles else "mse"
+        losses = {f"{part}_loss": metrics[f"{part}_{trained_by}"] for part, rows in origins.items() if len(rows)}
+        return {**losses, **metrics}
 
     def _score(self, part: str, rows: np.ndarray, forecast: np.ndarray) -> dict[str, float]:
         levels = self.arrays["levels"]

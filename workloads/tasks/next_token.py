@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from workloads.bptt.state import State
@@ -18,9 +18,10 @@ from workloads.data.text import encode, join, tokenize
 from workloads.evaluation import mean_loss
 from workloads.hyperparameters import Hyperparameters
 from workloads.models.recurrent import RecurrentNetwork
+from workloads.tasks.text_stream import NO_TEMPERATURE, TextStream
 
-NO_TEMPERATURE = 1e-6
-"""Below it the likeliest token is all there is, and numbers overflow."""
+ROWS_TOGETHER = 64
+"""Prompts that are continued together."""
 
 
 def make_network(h: Hyperparameters, facts: Mapping[str, Any]) -> RecurrentNetwork:
@@ -66,9 +67,9 @@ class TextPredictor:
     """A trained language model: prompts in, prompts with their continuation out."""
 
     def __init__(self, checkpoint: bytes) -> None:
-        self.network, facts = trained_network(checkpoint, make_network)
-        self.vocabulary: list[str] = facts["vocabulary"]
-        self.unit: str = facts["unit"]
+        self.network, self.facts = trained_network(checkpoint, make_network)
+        self.vocabulary: list[str] = self.facts["vocabulary"]
+        self.unit: str = self.facts["unit"]
 
     def example(self) -> tuple[dict[str, list[Any]], dict[str, Any]]:
         """Return a prompt of known tokens, and the options."""
@@ -85,31 +86,52 @@ class TextPredictor:
         missing = [row for row, prompt in enumerate(columns["prompt"], start=1) if not isinstance(prompt, str)]
         if missing:
             raise ValueError(f"prompt: {columns['prompt'][missing[0] - 1]!r} in row {missing[0]} is no text")
-        texts = [
-            self._continue(prompt, chosen["length"], chosen["temperature"], seed=chosen["seed"])
-            for prompt in columns["prompt"]
-        ]
-        return {"prompt": list(columns["prompt"]), "text": texts}
+        return {"prompt": list(columns["prompt"]), "text": self._texts(columns["prompt"], chosen)}
 
-    @torch.inference_mode()
-    def _continue(self, prompt: str, length: int, temperature: float, *, seed: int) -> str:
-        generator = torch.Generator().manual_seed(seed)  # of its own: a text does not depend on the rows before
-        tokens = tokenize(prompt, self.unit)
-        numbers = encode(tokens, self.vocabulary).astype(np.int64) if tokens else np.zeros(1, np.int64)
-        inputs = torch.from_numpy(numbers)[:, None]  # (time, batch 1)
-        state: State = None
-        made: list[str] = []
-        for _ in range(length):
-            outputs, state = self.network(inputs, state)
-            logits = outputs[-1, 0]  # (vocabulary,)
-            logits[0] = -math.inf  # the unknown token is no text
-            if temperature < NO_TEMPERATURE:
-                inputs = logits.argmax().reshape(1, 1)
-            else:
-                weights = torch.softmax((logits - logits.max()) / temperature, 0)
-                inputs = torch.multinomial(weights, 1, generator=generator).reshape(1, 1)
-            made.append(self.vocabulary[int(inputs)])
+    def stream(self) -> TextStream:
+        """Return the model to be fed piece by piece, to write on where asked to."""
+        return TextStream(self.network, self.vocabulary, self.unit)
+
+    def _texts(self, prompts: Sequence[str], chosen: Mapping[str, Any]) -> list[str]:
+        cut = [tokenize(prompt, self.unit) for prompt in prompts]
+        rows = [encode(tokens, self.vocabulary).tolist() if tokens else [0] for tokens in cut]
+        texts = [""] * len(rows)
+        by_length = sorted(range(len(rows)), key=lambda row: len(rows[row]))
+        for start in range(0, len(rows), ROWS_TOGETHER):
+            places = by_length[start : start + ROWS_TOGETHER]
+            batch = continued(self.network, [rows[place] for place in places], **chosen)
+            for place, made in zip(places, batch, strict=True):
+                texts[place] = self._joined(prompts[place], [self.vocabulary[number] for number in made])
+        return texts
+
+    def _joined(self, prompt: str, made: Sequence[str]) -> str:
         if not made:
             return prompt
         between = " " if self.unit == "word" and prompt and prompt[-1] not in " \n" and made[0] != "\n" else ""
         return prompt + between + join(made, self.unit)
+
+
+@torch.inference_mode()
+def continued(
+    network: nn.Module, prompts: Sequence[Sequence[int]], *, length: int, temperature: float, seed: int
+) -> list[list[int]]:
+    """Return `length` tokens behind each prompt of one or more.
+
+    Prompts are read and continued together: while longer ones are still read, shorter ones go on already. Each has a
+    generator of its own, so that a text does not depend on the rows beside it (but for what rounding may do).
+    """
+    generators = [torch.Generator().manual_seed(seed) for _ in prompts]
+    rows, lengths = [list(prompt) for prompt in prompts], [len(prompt) for prompt in prompts]
+    inputs = torch.tensor([row[: min(lengths)] for row in rows]).T  # (time, rows)
+    state: State = None
+    for place in range(min(lengths), max(lengths) + length if length else 0):
+        outputs, state = network(inputs, state)
+        logits = outputs[-1]  # (rows, vocabulary)
+        logits[:, 0] = -math.inf  # the unknown token is no text
+        coldest = temperature < NO_TEMPERATURE
+        scores = logits if coldest else torch.softmax((logits - logits.amax(-1, keepdim=True)) / temperature, -1)
+        for row, score, generator in zip(rows, scores, generators, strict=True):
+            if place == len(row):
+                row.append(int(score.argmax() if coldest else torch.multinomial(score, 1, generator=generator)))
+        inputs = torch.tensor([[row[place] for row in rows]])
+    return [row[read : read + length] for row, read in zip(rows, lengths, strict=True)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from workloads.data.episodes import (
 from workloads.evaluation import mean_loss
 from workloads.hyperparameters import Hyperparameters
 from workloads.models.recurrent import RecurrentNetwork
+from workloads.tasks.recall_stream import RecallStream
 
 
 def make_network(h: Hyperparameters, facts: Mapping[str, Any]) -> RecurrentNetwork:
@@ -141,20 +142,28 @@ class RecallPredictor:
             "answers": [self._answer(str(sequence)) for sequence in columns["sequence"]],
         }
 
+    def stream(self) -> RecallStream:
+        """Return the network to be fed step by step."""
+        return RecallStream(self.network, self._read, self._answers)
+
     def _answer(self, sequence: str) -> str:
         steps = sequence.split()
+        if not steps:
+            return ""
+        outputs, _ = self.network(self._read(steps), None)
+        return " ".join(self._answers(steps, outputs))
+
+    def _answers(self, steps: Sequence[str], outputs: Tensor) -> list[str]:
+        """Return an answer to each question among steps; outputs are (time, 1, symbols or 1)."""
         repeats = self.facts["task"] == "repeat"
         asked = [position for position, step in enumerate(steps) if repeats or step == "?"]
-        if not asked:
-            return ""
-        outputs, _ = self.network(self._read(steps), None)  # (time, 1, symbols or 1)
         answers = outputs[asked, 0]
         if self.facts["task"] == "adding":
-            return " ".join(f"{float(answer):.4g}" for answer in answers[:, 0])
+            return [f"{float(answer):.4g}" for answer in answers[:, 0]]
         chosen = answers.argmax(-1).tolist()
         if repeats:
-            return " ".join({BLANK: "_", CUE: "?"}.get(answer, str(answer - SYMBOLS)) for answer in chosen)
-        return " ".join(map(str, chosen))
+            return [{BLANK: "_", CUE: "?"}.get(answer, str(answer - SYMBOLS)) for answer in chosen]
+        return list(map(str, chosen))
 
     def _read(self, steps: list[str]) -> Tensor:
         try:

@@ -21,6 +21,7 @@ from workloads.data.text import unpack_lines
 from workloads.hyperparameters import Hyperparameters
 from workloads.models.ctc import best_texts, ctc_loss
 from workloads.models.transcriber import Transcriber
+from workloads.tasks.speech_stream import SpeechStream
 
 EVALUATION_BATCH = 16
 MASKS = 2
@@ -173,6 +174,10 @@ class SpeechPredictor:
             raise ValueError(f"beam_width: {beam_width}; it must be at least 1")
         rows = enumerate(zip(columns["audio"], rates, strict=True), start=1)
         return {"transcript": [self._transcribe(audio, rate, beam_width, row) for row, (audio, rate) in rows]}
+
+    def stream(self) -> SpeechStream:
+        """Return the model to be fed as one speaks; ValueError where it needs to hear what comes later, too."""
+        return SpeechStream(self.network, self.facts)
 
     @torch.inference_mode()
     def _transcribe(self, audio: Any, rate: Any, beam_width: int, row: int) -> str:

@@ -22,6 +22,7 @@ from workloads.data.vocabulary import BEGIN, END, UNKNOWN, Vocabulary
 from workloads.hyperparameters import Hyperparameters
 from workloads.models.search import Ends, beam_search, greedy_search
 from workloads.models.translator import Translator
+from workloads.protocol import Stream
 
 EVALUATION_BATCH = 64
 DECODED_NUMBERS = 2**22
@@ -210,6 +211,10 @@ class TranslationPredictor:
             for row, translation in zip(rows, self._translate([tokens[row] for row in rows], chosen), strict=True):
                 translations[row] = translation
         return {name: list(columns[name]), "translation": translations}
+
+    def stream(self) -> Stream:
+        """Raise ValueError: it cannot be."""
+        raise ValueError("a translator reads the whole sentence before it writes its first word, so none is streamed")
 
     def _options(self, options: Mapping[str, Any]) -> dict[str, Any]:
         defaults = self.example()[1]

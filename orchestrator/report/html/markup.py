@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from html import escape
 from importlib import resources
@@ -24,6 +25,12 @@ def section(name: str, title: str, *parts: str) -> str:
     """Return a part of the page under a heading; nothing where it would be empty."""
     inside = "\n".join(part for part in parts if part)
     return f'<section id="{escape(name)}">\n<h2>{escape(title)}</h2>\n{inside}\n</section>' if inside else ""
+
+
+def contents(body: str) -> str:
+    """Return links to the sections of a page."""
+    sections = re.findall(r'<section id="([^"]+)">\n<h2>([^<]+)</h2>', body)
+    return "<nav>" + "\n".join(f'<a href="#{name}">{title}</a>' for name, title in sections) + "</nav>"
 
 
 def blocks(found: Sequence[Block], *, headed: bool = False) -> str:

@@ -26,8 +26,7 @@ Drawn = Mapping[str, str]
 def page(story: Story, drawn: Drawn) -> str:
     """Return the whole page."""
     report = story.report
-    body = [
-        head(story),
+    parts = [
         search(story, drawn),
         lengths(story, drawn),
         settings(story, drawn),
@@ -35,9 +34,11 @@ def page(story: Story, drawn: Drawn) -> str:
         baselines(story),
         origin(story),
         reproduction(story),
-        f"<footer>Written by bptt at {moment(time.time())}.</footer>",
     ]
-    return markup.document(f"{report.name}: {report.workload}", "\n".join(part for part in body if part))
+    body = "\n".join(part for part in parts if part)
+    foot = f"<footer>Written by bptt at {moment(time.time())}.</footer>"
+    whole = "\n".join([head(story), markup.contents(body), body, foot])
+    return markup.document(f"{report.name}: {report.workload}", whole)
 
 
 def head(story: Story) -> str:

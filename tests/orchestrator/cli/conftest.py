@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
+from orchestrator.checkpoints import seal
 from orchestrator.cli.main import run
 from orchestrator.settings import Settings
 from orchestrator.spec import SweepSpec
@@ -25,6 +28,14 @@ class Answer:
 
 
 Bptt = Callable[..., Answer]
+
+
+def trained_checkpoint(folder: Path, kind: str, content: bytes, **options: Any) -> str:
+    """Write a folder as `bptt train` leaves it, and return the path of its checkpoint."""
+    model = {"kind": kind, "options": options, "hyperparameters": {}, "fingerprint": "0" * 16, "baselines": {}}
+    (folder / "model.json").write_text(json.dumps(model))
+    (folder / "evaluation-00000.ckpt").write_bytes(seal(content))
+    return str(folder / "evaluation-00000.ckpt")
 
 
 @pytest.fixture

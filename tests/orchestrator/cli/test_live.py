@@ -238,10 +238,10 @@ def test_an_end_says_why_and_whether_it_is_the_best(open_driver: Callable[..., D
 def test_the_end_names_the_model_and_what_to_type_next(open_driver: Callable[..., Driver]) -> None:
     sweep = sweep_of(open_driver(make_spec()))
     best = add_trial(sweep, 5, state=TrialState.COMPLETE)
-    outcome = Outcome("finished", "", best, "models:/test@champion", tracked=False)
+    outcome = Outcome("finished", "", best, "models:/test/1", tracked=False)
     text = "\n".join(conclusion(sweep, outcome, "bptt ui"))
     for words in (
-        "models:/test@champion",
+        "models:/test/1",
         "bptt report test",
         "bptt ui",
         "bptt predict test",

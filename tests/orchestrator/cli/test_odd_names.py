@@ -21,6 +21,8 @@ COMMANDS = [
     ["extend", "NAME", "--trials", "1"],
     ["report", "NAME"],
     ["predict", "NAME"],
+    ["models", "show", "NAME"],
+    ["models", "promote", "NAME"],
     ["list", "--study-url", "NAME://"],
     ["status", "x", "--study-url", "NAME:x"],
 ]

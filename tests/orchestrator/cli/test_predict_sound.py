@@ -76,6 +76,12 @@ def test_a_recording_that_is_none_is_the_users_mistake(trained: Path, tmp_path: 
     assert predict(trained / "run", tmp_path / "none.wav")[0] == 2
 
 
+def test_a_model_that_needs_the_whole_recording_is_not_fed_piece_by_piece(trained: Path, predict: Predict) -> None:
+    status, output = predict(trained / "run", trained / "0.wav", "--stream")
+    assert status == 2
+    assert output.startswith("bptt: --stream: the model was trained with normalize: band, which needs the whole")
+
+
 def test_what_the_model_takes_is_said_in_a_few_lines(trained: Path, predict: Predict) -> None:
     status, output = predict(trained / "run")
     assert status == 0

@@ -53,6 +53,13 @@ def test_a_table_of_sentences_is_translated_row_by_row(trained: str, tmp_path: P
     assert "a column `source` of sentences is needed; given: sentence" in capsys.readouterr().err
 
 
+def test_a_translator_is_neither_fed_piece_by_piece_nor_exported(trained: str, capsys: Capture) -> None:
+    assert run(["predict", trained, "--stream"]) == 2
+    assert capsys.readouterr().err.startswith("bptt: --stream: a translator reads the whole sentence before")
+    assert run(["export", trained, "--format", "torch", "-o", "translator.pt2"]) == 2
+    assert "the model is a Translator, which reads whole sequences" in capsys.readouterr().err
+
+
 def test_training_says_what_was_skipped_how_bleu_is_counted_and_how_to_use_the_model(
     folder: Path, tmp_path: Path, capsys: Capture
 ) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -14,10 +16,13 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.cli import ui_command
+from orchestrator.cli import dashboard, ui_command
 from orchestrator.cli.main import run
+from orchestrator.errors import UserError
+from orchestrator.ledger import Ledger
 from orchestrator.settings import Settings
 from orchestrator.tracking.client import open_client
+from tests.orchestrator.recorded import Recorded, record_sweep
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +72,29 @@ def test_the_server_comes_up_and_goes_with_all_its_children(runs: Path) -> None:
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=60) == 0
         assert not alive_in_session(int(children[0]))
+    finally:
+        process.kill()
+
+
+@pytest.mark.slow
+def test_optunas_pages_are_shown_beside_mlflows_where_they_are_installed(tmp_path: Path) -> None:
+    pytest.importorskip("optuna_dashboard", reason="the extra `dashboard` is not installed")
+    settings = Settings.load({"runs": tmp_path / "runs"}, environ={})
+    open_client(settings)
+    record_sweep(settings, [Recorded("lstm", 16, [2.0, 1.5])])
+    ui = ["ui", "--runs", str(settings.runs), "--port", str(free_port()), "--no-browser"]
+    process = subprocess.Popen([sys.executable, "-m", "orchestrator.cli", *ui], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        process.stdout.readline()
+        found = re.search(r"optuna-dashboard at (http\S+)dashboard/", process.stdout.readline())
+        assert found is not None
+        with urllib.request.urlopen(f"{found[1]}api/studies", timeout=30) as answer:
+            assert [study["study_name"] for study in json.load(answer)["study_summaries"]] == ["recorded"]
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=60) == 0
+        with pytest.raises(OSError, match="refused"):
+            urllib.request.urlopen(f"{found[1]}api/studies", timeout=5)
     finally:
         process.kill()
 
@@ -148,6 +176,19 @@ def test_addresses_are_those_a_browser_can_open() -> None:
     assert ui_command.address("0.0.0.0", 80) == "http://127.0.0.1:80"
     assert ui_command.address("::1", 80) == "http://[::1]:80"
     assert ui_command.address("localhost", 5000) == "http://localhost:5000"
+
+
+def test_a_dashboard_that_cannot_be_shown_is_a_mistake_only_where_it_is_wanted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings.load({"runs": tmp_path}, environ={})
+    assert "there are no sweeps yet" in dashboard.obstacle(settings)
+    Ledger(settings.study_url)
+    monkeypatch.setattr(dashboard, "is_installed", lambda: False)
+    with dashboard.dashboard(settings, "127.0.0.1", 5000, wanted=None) as address:
+        assert address is None
+    with pytest.raises(UserError, match=r"--dashboard: .* pip install 'bptt\[dashboard\]'"):
+        dashboard.dashboard(settings, "127.0.0.1", 5000, wanted=True).__enter__()
 
 
 def test_a_password_is_not_shown() -> None:

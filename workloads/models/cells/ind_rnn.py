@@ -57,9 +57,12 @@ class _IndependentSteps(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, drives: Tensor, recurrent: Tensor, before: Tensor) -> Tensor:
-        outputs, hidden = torch.empty_like(drives, memory_format=torch.contiguous_format), before
-        for drive, output in zip(drives.unbind(), outputs.unbind(), strict=True):
-            hidden = torch.addcmul(drive, recurrent, hidden, out=output).relu_()
+        if len(drives) == 1:  # as a stream has it, and an exported file: nothing is written in place
+            outputs = torch.addcmul(drives, recurrent, before).relu()
+        else:
+            outputs, hidden = torch.empty_like(drives, memory_format=torch.contiguous_format), before
+            for drive, output in zip(drives.unbind(), outputs.unbind(), strict=True):
+                hidden = torch.addcmul(drive, recurrent, hidden, out=output).relu_()
         ctx.save_for_backward(recurrent, before, outputs)
         return outputs
 

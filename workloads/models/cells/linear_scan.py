@@ -45,6 +45,8 @@ class _LinearScan(torch.autograd.Function):
 def run(decays: Tensor, drives: Tensor, before: Tensor) -> Tensor:
     """Run the recurrence without a graph; shapes are those of `linear_scan`."""
     decays = decays.expand(len(drives), -1, -1)
+    if len(drives) == 1:  # as a stream has it, and an exported file: nothing is written in place
+        return torch.addcmul(drives, decays, before)
     if not in_pairs(drives):
         return run_one_by_one(decays, drives, before)
     first = torch.addcmul(drives[:1], decays[:1], before)
