@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Where Python is told to keep nothing compiled, each process takes seconds longer to start: torch alone three.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install sweep ui test check check-deploy test-slow test-cluster test-deploy test-browser screenshots chaos bench bench-adaptive bench-cost bench-report bench-serving bench-ui lock clean
+.PHONY: help install sweep ui test check check-deploy test-slow test-serving test-cluster test-deploy test-browser screenshots chaos bench bench-adaptive bench-cost bench-report bench-serving bench-ui lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -49,6 +49,9 @@ check-deploy: .venv/.installed-dev ## Render the manifests and look for what a c
 
 test-slow: .venv/.installed-dev ## Run the tests that take minutes: killed drivers, clean environments, the memory tasks
 	$(BIN)/python -m pytest -m slow --timeout 1500
+
+test-serving: .venv/.installed-dev ## Ask served models of all workloads over HTTP, in an environment of their own too (10 minutes)
+	$(BIN)/python -m pytest -m serving tests/integration/test_serving.py
 
 test-cluster: .venv/.installed-dev ## Run sweeps on several hosts in namespaces of this machine, every fault once (root, 15 minutes)
 	$(BIN)/python -m pytest -m cluster tests/cluster -s

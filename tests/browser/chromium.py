@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, ConsoleMessage, Locator, Page
+    from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Response
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = (
@@ -64,15 +64,15 @@ class Visit:
         page.on("console", self._said)
         page.on("pageerror", lambda error: self.complaints.append(f"exception: {error}"))
         page.on("request", lambda request: self.requests.append(request.url))
-        page.on("response", lambda answer: answer.ok or self._refused(answer.status, answer.url))
+        page.on("response", self._answered)
 
     def _said(self, message: ConsoleMessage) -> None:
         if message.type == "error":
             self.complaints.append(f"console: {message.text} ({message.location.get('url', '')})")
 
-    def _refused(self, status: int, url: str) -> None:
-        if status >= 400:
-            self.complaints.append(f"answer {status}: {url}")
+    def _answered(self, answer: Response) -> None:
+        if answer.status >= 400:
+            self.complaints.append(f"answer {answer.status}: {answer.url}")
 
 
 def ink(drawn: Locator) -> float:
@@ -81,5 +81,5 @@ def ink(drawn: Locator) -> float:
 
     with Image.open(io.BytesIO(drawn.screenshot())) as picture:
         pixels = picture.convert("RGB")
-    colors = pixels.getcolors(pixels.width * pixels.height)
+    colors = pixels.getcolors(pixels.width * pixels.height) or []
     return 1 - max(count for count, _ in colors) / (pixels.width * pixels.height)

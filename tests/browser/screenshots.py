@@ -17,13 +17,13 @@ from tests.browser.chromium import NO_ASSISTANT, PATIENCE_MS, browsing, why_not
 from tests.browser.served import look_up, serving
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, ViewportSize
 
     from orchestrator.ledger import Ledger
 
 NAME = "demo"
 FOLDER = Path(__file__).with_name("pictures")
-SIZE = {"width": 1200, "height": 800}
+SIZE: ViewportSize = {"width": 1200, "height": 800}
 COLUMNS = [
     "tags.`bptt.state`",
     "metrics.`valid_loss`",

@@ -43,7 +43,7 @@ from tests.serving import (
     whistle,
 )
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.serving, pytest.mark.timeout(1800)]
 
 ROWS: dict[str, dict[str, list[Any]]] = {
     "language_model": {"prompt": ["the quick", "dog", "fox jumps over", ""]},

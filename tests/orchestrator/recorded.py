@@ -26,7 +26,7 @@ SPEC: dict[str, Any] = {
     "train": {"batch_size": 4},
     "budget": {"trials": 12, "sequence_steps": 40_000, "evaluations": 4},
 }
-DATASET = {
+DATASET: dict[str, Any] = {
     "name": "a text by character",
     "source": "a test",
     "fingerprint": "0123456789abcdef",
