@@ -202,7 +202,8 @@ def test_a_run_is_shown_in_its_terminal_and_stops(tmp_path: Path) -> None:
         terminal.shows("sampler random, pruner median", "2 under way", "Ctrl-C stops", "pruned: its best after")
         [header] = [line for line in terminal.lines if line.startswith("worker")]
         assert header.split() == ["worker", "trial", "progress", "loss", "for", "type", "length", "quality"]
-        assert len([line for line in terminal.lines if re.match(r" +[12] +\d+ .* \d/9 ", line)]) == 2
+        two = re.compile(r" +[12] +\d+ .* \d/9 ")  # but for a moment in which one is between two trials
+        terminal.until(lambda: sum(map(bool, map(two.match, terminal.lines))) == 2, 5, "two workers do not train")
         for columns in (40, 160):
             terminal.resize(columns, 24)
             width = "done" if columns == 40 else "progress"

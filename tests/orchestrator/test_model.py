@@ -48,7 +48,7 @@ print(json.dumps({
     "model": str(Path(shipped).parent.parent),
     "orchestrator": "orchestrator" in sys.modules,
     "mine": getattr(sys.modules.get("mine"), "__file__", None),
-    "streamed": stream().feed("the") if (stream := getattr(predictor, "stream", None)) else None,
+    "streamed": predictor.stream().feed("the") if "prompt" in model.input_example else None,
 }))
 """
 

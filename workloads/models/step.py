@@ -30,6 +30,7 @@ class Step(nn.Module):
     def __init__(self, network: nn.Module) -> None:
         """ValueError where the network needs more than one step at a time."""
         super().__init__()
+        window_of(network)
         self.network = in_real_numbers(network)
         probes = [self._window(draw_inputs(self.network, steps=1, batch=batch), None)[1] for batch in (2, 3)]
         self._form = probes[0]
