@@ -121,6 +121,7 @@ class LeavingExecutor(LocalExecutor):
         return super().wait(timeout_s)
 
 
+@pytest.mark.slow
 def test_a_trial_given_notice_goes_on_in_the_middle_of_its_interval_and_gives_the_same(
     drive: Drive, text_file: Path, tmp_path: Path
 ) -> None:

@@ -70,6 +70,7 @@ def measured(metrics: Mapping[str, float]) -> dict[str, float]:
     return {name: value for name, value in metrics.items() if "per_second" not in name and "memory" not in name}
 
 
+@pytest.mark.slow
 def test_whistles_are_learnt_and_new_ones_are_transcribed(manifest: Path, storage: FolderStorage) -> None:
     workload = load(manifest, beam_width=4)
     dataset = workload.prepare()

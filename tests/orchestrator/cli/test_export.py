@@ -42,6 +42,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     return trained_checkpoint(tmp_path_factory.mktemp("text"), "language_model", content)
 
 
+@pytest.mark.slow
 def test_a_file_writes_on_as_the_model_does_where_this_project_is_not(
     model: str, tmp_path: Path, capsys: Capture
 ) -> None:

@@ -149,6 +149,7 @@ class Holder:
         return True
 
 
+@pytest.mark.slow
 def test_a_full_cluster_is_waited_for_before_anything_is_measured(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
