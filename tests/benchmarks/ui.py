@@ -57,7 +57,8 @@ def show(settings: Settings, ledger: Ledger) -> None:
     engine = create_engine(settings.tracking_uri)
     with engine.begin() as connection:
         for trial in seen.trials:
-            connection.execute(INSERT, rows_of(trial, run_ids[trial.number]))
+            if rows := rows_of(trial, run_ids[trial.number]):
+                connection.execute(INSERT, rows)
     runs.illustrate(figures_and_page, None)
     runs.end({"state": "finished", "message": ""})
 

@@ -77,7 +77,7 @@ def test_the_sweeps_figures_and_report_are_seen_where_mlflow_keeps_them(mlflow: 
     page.goto(shown.run(shown.parent, "/artifacts/report.html"))
     page.reload()  # MLflow looks at the path of an artifact only when its page is loaded
     inside = page.frame_locator("iframe").first
-    inside.get_by_text("How to reproduce").wait_for()
+    inside.get_by_role("heading", name="How to reproduce").wait_for()
     assert inside.locator("figure svg").count() == 9
 
 
