@@ -91,6 +91,10 @@ def measure(browser: Browser, base: str, shown: Shown) -> dict[str, list[float]]
             shown.runs(),
             lambda page: page.get_by_role("link", name=shown.name, exact=True).first.wait_for(),
         ),
+        "the list of experiments, beside it": (
+            "/#/experiments?workflowType=machine_learning",
+            lambda page: page.get_by_role("link", name="bptt/language_model").first.wait_for(),
+        ),
         "the sweep's run, until it shows its description": (
             shown.run(shown.parent),
             lambda page: page.get_by_text("sweeps").first.wait_for(),
