@@ -333,8 +333,7 @@ def read_sweep(ledger: Ledger, name: str) -> tuple[SweepSpec, list[TrialRecord]]
     """Return the spec and all trials of a sweep, as someone who only looks; SweepNotFound where there is none."""
     spec = stored_spec(ledger.sweep(name).spec)
     try:
-        # Before the evaluations: none of an ended trial may be missing.
-        trials = patiently(lambda: load_study(ledger, name).get_trials(deepcopy=False), patience_s=ledger.patience_s)
+        trials = stored_trials(ledger, name)  # before the evaluations: none of an ended trial may be missing
     except SweepNotFound:
         return spec, []
     recorded = ledger.evaluations(name)
@@ -344,10 +343,14 @@ def read_sweep(ledger: Ledger, name: str) -> tuple[SweepSpec, list[TrialRecord]]
 def has_trials(ledger: Ledger, name: str) -> bool:
     """Tell whether a sweep has begun any trial."""
     try:
-        trials = patiently(lambda: load_study(ledger, name).get_trials(deepcopy=False), patience_s=ledger.patience_s)
-        return bool(trials)
+        return bool(stored_trials(ledger, name))
     except SweepNotFound:
         return False
+
+
+def stored_trials(ledger: Ledger, name: str) -> list[FrozenTrial]:
+    """Return the trials as Optuna keeps them; SweepNotFound where there is no study yet."""
+    return patiently(lambda: load_study(ledger, name).get_trials(deepcopy=False), patience_s=ledger.patience_s)
 
 
 def environment_of(ledger: Ledger, name: str) -> dict[str, Any]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.console import Console, Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from orchestrator.cli.drawing import Drawing
+from orchestrator.cli.terminal import facts_grid
 from orchestrator.standing import Standing
 
 AIRY = 30
@@ -23,7 +23,7 @@ def draw(
     """Return the standing, in at most so many lines where `height` is given; `facts` are those with a label."""
     drawing = Drawing(seen.spec, seen.trials, seen.workers, console)
     driven = seen.row.is_driven
-    head = [_heading(seen, drawing), _facts(facts), drawing.counts(driven=driven, label="trials  ")]
+    head = [_heading(seen, drawing), facts_grid(facts), drawing.counts(driven=driven, label="trials  ")]
     middle = [*drawing.resting()]
     best = drawing.best()
     if height is None:
@@ -39,15 +39,6 @@ def draw(
 
 def _heading(seen: Standing, drawing: Drawing) -> RenderableType:
     return Text(drawing.short(f"{seen.row.name}: {seen.spec.workload.kind}", drawing.width), style="bold")
-
-
-def _facts(rows: Sequence[tuple[str, str]]) -> RenderableType:
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(style="dim", no_wrap=True)
-    grid.add_column(overflow="fold")
-    for label, text in rows:
-        grid.add_row(label, Text(text))
-    return grid
 
 
 def _spaced(*parts: Sequence[RenderableType]) -> RenderableType:

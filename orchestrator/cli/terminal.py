@@ -33,13 +33,14 @@ def rendered(page: Sequence[Block]) -> RenderableType:
             case Paragraph(text):
                 parts.append(Text(text))
             case Facts(rows):
-                parts.append(_facts(rows))
+                parts.append(facts_grid(rows))
             case Table():
                 parts.append(_table(block))
     return Group(*parts)
 
 
-def _facts(rows: Sequence[tuple[str, str]]) -> RichTable:
+def facts_grid(rows: Sequence[tuple[str, str]]) -> RichTable:
+    """Return labels and what they stand for, side by side."""
     grid = RichTable.grid(padding=(0, 2))
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(overflow="fold")

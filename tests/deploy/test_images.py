@@ -13,7 +13,7 @@ from orchestrator import __version__
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy/images"
-HOSTS = re.compile(r"\b(?:ghcr|docker|quay|gcr|pkg|amazonaws|pypi|pythonhosted|pytorch|azurecr)\.(?:io|com|org|dev)\b")
+HOSTS = re.compile(r"\b(?:[a-z0-9-]+\.)+(?:io|com|org|dev)\b")
 
 
 @pytest.fixture(params=["trainer", "mlflow"])
