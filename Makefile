@@ -90,7 +90,7 @@ lock: ## Pin the whole tree anew, from what pyproject.toml allows
 	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
 	.venv-lock/bin/pip install --quiet torch==2.13.0 setuptools '.[cluster,series,speech,translation]'
 	(echo '# The whole tree, pinned. `make lock` writes this file anew.'; .venv-lock/bin/pip freeze --all --exclude bptt --exclude pip | sed 's/+cpu$$//') > requirements.txt
-	.venv-lock/bin/pip install --quiet '.[dev,export]'
+	.venv-lock/bin/pip install --quiet '.[dev,dashboard,export]'
 	(echo '# The whole tree, pinned. `make lock` writes this file anew.'; .venv-lock/bin/pip freeze --all --exclude bptt --exclude pip | sed 's/+cpu$$//' | grep -vxFf requirements.txt) > requirements-dev.txt
 	rm -rf .venv-lock build
 

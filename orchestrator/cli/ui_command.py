@@ -18,14 +18,16 @@ from typing import IO
 
 import click
 
-from orchestrator.cli.options import flags_given, with_settings
+from orchestrator.cli.options import existing_ledger, find_sweep, flags_given, with_settings
 from orchestrator.errors import BpttError, UserError, masked
 from orchestrator.settings import Settings
 from orchestrator.tracking.client import is_database, sqlite_file
+from orchestrator.tracking.places import EXPERIMENTS, newest_runs, sweep_run
 
 EPILOG = """\b
 Examples:
   bptt ui                                  the runs under ./bptt-runs, in a browser
+  bptt ui demo                             opens on one sweep
   bptt ui --port 5050 --no-browser
   bptt ui --tracking-uri http://mlflow:5000   open a server that runs already
   bptt ui --no-dashboard                   MLflow alone
@@ -37,29 +39,44 @@ Ctrl-C closes both.
 STARTING_S = 120.0
 """The server takes some seconds to load; on a busy machine many more."""
 STOPPING_S = 10.0
-PAGE = "/#/experiments?workflowType=machine_learning"
-"""The list of experiments as MLflow shows it to those who train models; by itself it opens on something else."""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 @click.command("ui", epilog=EPILOG, short_help="Open the MLflow UI on the right databases.")
+@click.argument("sweep", metavar="[SWEEP]", required=False)
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True, help="The port to listen on.")
 @click.option("--no-browser", is_flag=True, help="Only print the address.")
 @click.option("--dashboard/--no-dashboard", default=None, help="Run optuna-dashboard too.  [default: if installed]")
 @with_settings
-def command(settings: Settings, host: str, port: int, *, no_browser: bool, dashboard: bool | None) -> None:
-    """Serve the MLflow UI over the runs' database until Ctrl-C; with a tracking server, open that instead."""
+def command(
+    settings: Settings, sweep: str | None, host: str, port: int, *, no_browser: bool, dashboard: bool | None
+) -> None:
+    """Serve the MLflow UI over the runs' database until Ctrl-C; with a tracking server, open that instead.
+
+    It opens on SWEEP, a name or a sweep file; without one on the runs of the workload that was swept last.
+    """
     uri = settings.tracking_uri
     if uri.startswith(("http://", "https://")):
-        page = uri.rstrip("/") + PAGE
+        page = uri.rstrip("/") + (EXPERIMENTS if sweep is None else path_of(settings, sweep))
         click.echo(f"MLflow is at {masked(page)}")
         visit(page, no_browser)
         return
     check_database(settings)
     check_port(host, port)
+    path = path_of(settings, sweep)
     with closed_by_signals(), beside(settings, host, port, wanted=dashboard) as other:
-        serve(settings, host, port, other=other, no_browser=no_browser)
+        serve(settings, (host, port), path, other=other, no_browser=no_browser)
+
+
+def path_of(settings: Settings, sweep: str | None) -> str:
+    """Return the path behind the UI's address to what is asked for; UserError where MLflow has no such sweep."""
+    if sweep is None:
+        return newest_runs(settings)
+    name = find_sweep(existing_ledger(settings), sweep).name
+    if found := sweep_run(settings, name):
+        return found
+    raise UserError(f"MLflow has no run of the sweep {name!r}: was it run without tracking, or with another MLflow?")
 
 
 def beside(settings: Settings, host: str, port: int, *, wanted: bool | None) -> AbstractContextManager[str | None]:
@@ -69,18 +86,19 @@ def beside(settings: Settings, host: str, port: int, *, wanted: bool | None) -> 
     return dashboard(settings, host, port, wanted=wanted)
 
 
-def serve(settings: Settings, host: str, port: int, *, other: str | None, no_browser: bool) -> None:
-    """Serve the MLflow UI until it is closed; `other` is where optuna-dashboard is."""
+def serve(settings: Settings, place: tuple[str, int], path: str, *, other: str | None, no_browser: bool) -> None:
+    """Serve the MLflow UI until it is closed; `place` is a host and a port, `other` is where optuna-dashboard is."""
+    host, port = place
     url = address(host, port)
     with tempfile.TemporaryFile() as log, server(settings, host, port, log) as process:
         click.echo("starting the MLflow UI ...", err=True)
         wait_until_up(process, url, log)
-        click.echo(f"MLflow UI at {url}{PAGE} on {shown(settings.tracking_uri)}; Ctrl-C closes it")
+        click.echo(f"MLflow UI at {url}{path} on {shown(settings.tracking_uri)}; Ctrl-C closes it")
         if other is not None:
             click.echo(f"optuna-dashboard at {other} on {shown(settings.study_url)}; what is deleted there is gone")
         if host not in LOOPBACK:
             click.echo(f"--host {host}: whoever reaches this machine can read and change all runs", err=True)
-        visit(url + PAGE, no_browser)
+        visit(url + path, no_browser)
         process.wait()
         raise BpttError(f"the MLflow server ended by itself: {last_line(log)}")
 

@@ -22,6 +22,7 @@ from orchestrator.errors import UserError
 from orchestrator.ledger import Ledger
 from orchestrator.settings import Settings
 from orchestrator.tracking.client import open_client
+from orchestrator.tracking.places import EXPERIMENTS, newest_runs, sweep_run
 from tests.orchestrator.recorded import Recorded, record_sweep
 
 
@@ -169,7 +170,7 @@ def test_a_host_that_is_not_this_machine_is_refused(runs: Path, capsys: pytest.C
 
 def test_a_tracking_server_is_only_pointed_to(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["ui", "--tracking-uri", "http://mlflow.example:5000"]) == 0
-    assert capsys.readouterr().out == f"MLflow is at http://mlflow.example:5000{ui_command.PAGE}\n"
+    assert capsys.readouterr().out == f"MLflow is at http://mlflow.example:5000{EXPERIMENTS}\n"
 
 
 def test_addresses_are_those_a_browser_can_open() -> None:
@@ -193,3 +194,35 @@ def test_a_dashboard_that_cannot_be_shown_is_a_mistake_only_where_it_is_wanted(
 
 def test_a_password_is_not_shown() -> None:
     assert "secret" not in ui_command.shown("postgresql://me:secret@host/mlflow")
+
+
+def made_run(settings: Settings, experiment: str, sweep: str, began: int) -> tuple[str, str]:
+    client = open_client(settings)
+    found = client.get_experiment_by_name(experiment)
+    home = found.experiment_id if found else client.create_experiment(experiment)
+    run = client.create_run(home, start_time=began, tags={"bptt.sweep": sweep, "bptt.role": "sweep"})
+    return home, run.info.run_id
+
+
+def test_the_page_is_that_of_what_was_swept_last_or_of_the_sweep_that_is_named(tmp_path: Path) -> None:
+    settings = Settings.load({"runs": tmp_path}, environ={})
+    assert newest_runs(settings) == EXPERIMENTS
+    forecasts, _ = made_run(settings, "bptt/forecast", "weather", 1)
+    texts, old = made_run(settings, "bptt/language_model", "demo", 2)
+    _, new = made_run(settings, "bptt/language_model", "demo", 3)
+    assert newest_runs(settings) == f"/#/experiments/{texts}/runs"
+    made_run(settings, "bptt/forecast", "weather", 4)
+    assert newest_runs(settings) == f"/#/experiments/{forecasts}/runs"
+    assert sweep_run(settings, "demo") == f"/#/experiments/{texts}/runs/{new}"
+    assert old != new
+
+
+def test_a_sweep_that_mlflow_does_not_have_is_a_mistake(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = Settings.load({"runs": tmp_path}, environ={})
+    open_client(settings)
+    record_sweep(settings, [Recorded("lstm", 16, [2.0, 1.5])])
+    runs = ["--runs", str(tmp_path)]
+    assert run(["ui", "recorded", *runs]) == 2
+    assert "MLflow has no run of the sweep 'recorded'" in capsys.readouterr().err
+    assert run(["ui", "nothing", *runs]) == 2
+    assert "nothing" in capsys.readouterr().err
