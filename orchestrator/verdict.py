@@ -28,8 +28,11 @@ def verdict(trial: Trial, *, reached: str) -> str:
 
     As in: its best after 3 of 9 evaluations, 0.9200, is worse than the median of 5 trials, 0.7100.
     """
-    frozen = trial.storage.get_trial(trial._trial_id)
-    return _Judge(trial.study, frozen, reached).says(trial.study.pruner)
+    try:
+        frozen = trial.storage.get_trial(trial._trial_id)
+        return _Judge(trial.study, frozen, reached).says(trial.study.pruner)
+    except AttributeError:  # pruners keep their settings to themselves, and a later Optuna may name them otherwise
+        return ""
 
 
 class _Judge:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Mapping
 from html import escape
@@ -34,6 +35,7 @@ def page(story: Story, drawn: Drawn) -> str:
         baselines(story),
         origin(story),
         reproduction(story),
+        elsewhere(story),
     ]
     body = "\n".join(part for part in parts if part)
     foot = f"<footer>Written by bptt at {moment(time.time())}.</footer>"
@@ -257,6 +259,19 @@ def reproduction(story: Story) -> str:
         markup.paragraph(again),
         markup.code("bptt run sweep.yaml", "run-command"),
         markup.blocks(words.best(report)),
+    )
+
+
+def elsewhere(story: Story) -> str:
+    """Say where runs and model are, and the commands that lead there: a file does not know at which address."""
+    report = story.report
+    runs = f"Every trial's metrics are in MLflow, in the experiment bptt/{story.seen.spec.workload.kind}."
+    commands = [f"bptt ui {shlex.quote(report.name)}"]
+    if report.model:
+        runs += f" The winner is registered as {report.model}."
+        commands.append(f"bptt models show {shlex.quote(report.model.removeprefix('models:/'))}")
+    return markup.section(
+        "elsewhere", "Runs and model", markup.paragraph(runs), markup.code("\n".join(commands), "elsewhere-commands")
     )
 
 

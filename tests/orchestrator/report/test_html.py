@@ -115,6 +115,7 @@ def test_the_page_answers_first_and_holds_every_figure(ledger: Ledger) -> None:
         "versions",
         "spec",
         "reproduce",
+        "elsewhere",
     ]
     assert [name for name in reader.ids if name in sections] == [name for name in sections if name != "versions"]
     assert reader.tags.count("svg") == 9
@@ -136,6 +137,13 @@ def test_what_anybody_named_is_escaped_on_the_page_and_in_its_figures(ledger: Le
     assert "<script" not in page
     assert NASTY in read(page).texts["data"]
     assert NASTY in read(page).texts["history"]
+
+
+def test_the_page_leads_to_runs_and_model(ledger: Ledger) -> None:
+    assert read(html_report(ledger, "recorded")).texts["elsewhere-commands"] == "bptt ui recorded"
+    ledger.update("recorded", model="models:/recorded/2")
+    commands = read(html_report(ledger, "recorded")).texts["elsewhere-commands"].splitlines()
+    assert commands == ["bptt ui recorded", "bptt models show recorded/2"]
 
 
 def test_figures_have_the_colour_of_the_pages_text_and_are_pictures_on_white_elsewhere(
