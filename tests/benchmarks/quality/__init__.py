@@ -1,0 +1,1 @@
+"""Time to quality: sweeps replayed over recorded learning curves."""
