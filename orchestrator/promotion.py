@@ -54,12 +54,12 @@ class Promotion:
         sign = -1.0 if self.is_maximized else 1.0
         return sorted(trials, key=lambda trial: (sign * trial.evaluations[rung - 1].metrics[self.metric], trial.number))
 
-    def pauses(self, trial: TrialRecord, trials: Sequence[TrialRecord]) -> bool:
-        """Tell whether a trial is on a rung and not among the best there."""
+    def pauses(self, trial: TrialRecord, trials: Sequence[TrialRecord]) -> str:
+        """Say why a trial is not to go on now: it is on a rung and not among the best there; empty where it is."""
         reached = len(trial.evaluations)
-        if trial.pinned or reached not in self.rungs:
-            return False
-        return all(trial is not other for other in self.best(reached, trials))
+        if trial.pinned or reached not in self.rungs or any(trial is other for other in self.best(reached, trials)):
+            return ""
+        return "not among the best third"
 
     def next(self, trials: Sequence[TrialRecord]) -> TrialRecord | None:
         """Return the paused trial that is to go on now, of the highest rung that has one; None where none is."""

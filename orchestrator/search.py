@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +14,11 @@ if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
 
 
-def make_sampler(spec: SweepSpec, number: int) -> BaseSampler:
-    """Return the sampler that `search.sampler` names, for the trial of that number."""
+def make_sampler(spec: SweepSpec, number: int, seconds: Mapping[int, float]) -> BaseSampler:
+    """Return the sampler that `search.sampler` names, for the trial of that number.
+
+    `seconds` are those of an evaluation, by trial.
+    """
     from optuna import samplers
 
     name, seed = spec.search.sampler, spec.search.seed
@@ -25,6 +28,11 @@ def make_sampler(spec: SweepSpec, number: int) -> BaseSampler:
         return samplers.RandomSampler(seed=drawn)
     if name == "gp":
         return samplers.GPSampler(seed=drawn)
+    if name == "per_second":
+        from orchestrator.per_second import PerSecondSampler
+
+        space = {key: parameter.distribution() for key, parameter in spec.space.items()}
+        return PerSecondSampler(drawn, space, evaluations=spec.budget.evaluations, seconds=seconds)
     if name == "qmc":
         return samplers.QMCSampler(seed=seed, scramble=True, independent_sampler=samplers.RandomSampler(seed=drawn))
     if name == "cmaes":
@@ -54,6 +62,7 @@ def make_pruner(spec: SweepSpec) -> BasePruner:
     made: dict[str, Any] = {
         "none": pruners.NopPruner,
         "promotion": pruners.NopPruner,  # pauses trials instead of ending them: `orchestrator/promotion.py`
+        "curves": pruners.NopPruner,  # so does this: `orchestrator/curves.py`
         "median": lambda: pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=warmup),
         "percentile": lambda: pruners.PercentilePruner(25.0, n_startup_trials=4, n_warmup_steps=warmup),
         "successive_halving": lambda: pruners.SuccessiveHalvingPruner(min_resource=warmup, reduction_factor=3),

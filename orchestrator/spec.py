@@ -15,8 +15,8 @@ from orchestrator.errors import SpecError
 from orchestrator.space import Parameter, Scalar, Space, Whole, corners, in_order
 from workloads.protocol import Workload
 
-SAMPLERS = ("tpe", "random", "qmc", "gp", "grid", "cmaes")
-PRUNERS = ("none", "median", "percentile", "successive_halving", "promotion", "hyperband", "patient")
+SAMPLERS = ("tpe", "random", "qmc", "gp", "per_second", "grid", "cmaes")
+PRUNERS = ("none", "median", "percentile", "successive_halving", "promotion", "curves", "hyperband", "patient")
 ONE_OBJECTIVE_SAMPLERS = ("cmaes",)
 """Samplers of Optuna's that cannot search with two objectives."""
 AUTO = "auto"
@@ -56,10 +56,10 @@ class Budget(Block):
 class Search(Block):
     """How the space is searched."""
 
-    sampler: Literal["tpe", "random", "qmc", "gp", "grid", "cmaes"] = "tpe"
-    pruner: Literal["none", "median", "percentile", "successive_halving", "promotion", "hyperband", "patient"] = (
-        "median"
-    )
+    sampler: Literal["tpe", "random", "qmc", "gp", "per_second", "grid", "cmaes"] = "tpe"
+    pruner: Literal[
+        "none", "median", "percentile", "successive_halving", "promotion", "curves", "hyperband", "patient"
+    ] = "median"
     seed: Whole = Field(0, ge=0, lt=2**31)
 
 

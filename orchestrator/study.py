@@ -87,6 +87,7 @@ class SweepStudy:
         self._under_way: dict[int, Trial] = {}
         self._reporting: dict[int, Trial] = {}  # to the pruner: those under way, or what stands for them there
         self._attributes: dict[int, dict[str, Any]] = {}  # of trials under way, as the database has them
+        self._seconds: dict[int, float] = {}  # of an evaluation, by trial
         self._judged: dict[int, tuple[int, str]] = {}  # when trials were to be pruned as a driver was killed, and why
 
     @property
@@ -104,7 +105,8 @@ class SweepStudy:
         with quietly(), self._memory.asked():
             # The sampler is not in the database. Seeded by the trial's number, it draws the same
             # settings whether or not the driver was replaced in between.
-            self.study.sampler = make_sampler(self.spec, self._memory.get_n_trials(self._memory_study))
+            number = self._memory.get_n_trials(self._memory_study)
+            self.study.sampler = make_sampler(self.spec, number, self._seconds)
             if wanted is not None:
                 self.study.enqueue_trial(dict(wanted), user_attrs={WISH: wish})
             trial = self.study.ask()
@@ -136,6 +138,7 @@ class SweepStudy:
         from orchestrator.seen import as_seen
 
         record = record_of(self.spec, frozen, evaluations)
+        self._seconds[record.number] = record.training_seconds / max(len(evaluations), 1)
         is_infeasible = record.state in INFEASIBLE
         seen = as_seen(frozen, self._worst() if is_infeasible else None, is_infeasible=is_infeasible)
         if self._first is not None:
@@ -183,6 +186,7 @@ class SweepStudy:
         """Acknowledge an evaluation: from here on it is never trained again."""
         self.ledger.record(self.spec.name, trial.number, progress, owner=self.owner)
         trial.evaluations.append(progress)
+        self._seconds[trial.number] = trial.training_seconds / len(trial.evaluations)
         self._report(trial.number, progress)
 
     def repoint(self, trial: TrialRecord, progress: Progress) -> None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from orchestrator.checkpoints import CheckpointStorage
+from orchestrator.curves import Curves
 from orchestrator.errors import BpttError, Unreachable
 from orchestrator.executors.base import Executor
 from orchestrator.lease import LeaseKeeper
@@ -107,9 +108,9 @@ class Sweep:
         return len(self.trials) >= self.study.trials_allowed and all(trial.state.is_final for trial in self.trials)
 
     @property
-    def promotion(self) -> Promotion:
-        """Return who goes on from a rung where `search.pruner` is `promotion`; elsewhere there are no rungs."""
-        return Promotion.of(self.study.spec)
+    def promotion(self) -> Promotion | Curves:
+        """Return who is paused and who goes on again; with a pruner that ends trials instead, nobody."""
+        return Curves.of(self.study.spec) if self.study.spec.search.pruner == "curves" else Promotion.of(self.study.spec)
 
     def run(self) -> Iterator[Event]:
         """Train until the budget is used up or someone says stop, yielding at everything that happens.
@@ -276,10 +277,10 @@ class Sweep:
             return self._end(trial, TrialState.COMPLETE)
         if (why := self.study.why_prune(trial)) and not trial.pinned:
             return self._end(trial, TrialState.PRUNED, why)
-        if self.promotion.pauses(trial, self.trials):
+        if why := self.promotion.pauses(trial, self.trials):
             self._release(trial, TrialState.PAUSED)
             self.study.pause(trial)
-            return Event(Happening.PAUSED, trial, f"not among the best third after {self._reached(trial)}")
+            return Event(Happening.PAUSED, trial, f"{why} after {self._reached(trial)}")
         return None
 
     def _end(self, trial: TrialRecord, state: TrialState, reason: str = "", *, traceback: str = "") -> Event:

@@ -50,7 +50,7 @@ RECORDINGS = {
         "language_model",
         {"text": "python-reference", "unit": "character", "valid_part": 0.03},
         {"batch_size": 32},
-        100_000,
+        50_000,
         {
             "cell_type": CELLS,
             "hidden_size": [16, 48, 128],
@@ -74,12 +74,12 @@ RECORDINGS = {
     "memory": Recording(
         "memory",
         {"task": "copy", "lag": 8, "symbols": 8},
-        {"batch_size": 32, "k1": 4},
-        80_000,
+        {"batch_size": 16, "k1": 4},
+        50_000,
         {
             "cell_type": CELLS,
             "hidden_size": [16, 64],
-            "truncation_length": [4, 8, 16, 24],
+            "truncation_length": [4, 8, 16],
             "learning_rate": [*RATES[1:], 1e-1],
         },
     ),

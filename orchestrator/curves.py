@@ -1,0 +1,98 @@
+"""Early stopping that knows learning curves: `search.pruner: curves`.
+
+After each evaluation a trial's last value is forecast from its own curve and all others (`orchestrator/extrapolation.py`).
+Where it is not likely enough to beat the best so far, the trial is paused and its worker takes another; a paused trial
+goes on from its checkpoint once its chances have risen, as in Swersky, Snoek and Adams (2014), "Freeze-thaw Bayesian
+optimization". Everything follows from the evaluations acknowledged: nothing is to be remembered.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from orchestrator.extrapolation import ends
+from orchestrator.spec import SweepSpec
+from orchestrator.trial import TrialRecord, TrialState
+from orchestrator.wording import number, percent
+
+CHANCE = 0.1
+"""A trial goes on while it beats the best so far with at least this probability."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What is expected of one trial at its last evaluation, lower being better."""
+
+    trial: TrialRecord
+    mean: float
+    deviation: float
+    best: float
+    """What there is to beat: of other trials, the best last value, or where none is complete the best expected one."""
+
+    @property
+    def chance(self) -> float:
+        """Return the probability that the trial beats it."""
+        if self.deviation == 0:
+            return float(self.mean < self.best)
+        return 0.5 * math.erfc((self.mean - self.best) / self.deviation / math.sqrt(2))
+
+
+@dataclass(frozen=True, slots=True)
+class Curves:
+    """Who goes on."""
+
+    metric: str
+    is_maximized: bool
+    evaluations: int
+
+    @classmethod
+    def of(cls, spec: SweepSpec) -> Curves:
+        """Return the rule of a sweep."""
+        return cls(str(spec.objective.metric), spec.objective.direction == "maximize", spec.budget.evaluations)
+
+    def forecasts(self, trials: Sequence[TrialRecord]) -> dict[int, Forecast]:
+        """Return what is expected of every unfinished trial that was evaluated, by its number."""
+        seen = [trial for trial in trials if trial.evaluations and trial.state is not TrialState.FAILED]
+        if not seen:
+            return {}
+        sign = -1.0 if self.is_maximized else 1.0
+        curves = [[sign * progress.metrics[self.metric] for progress in trial.evaluations] for trial in seen]
+        means, deviations = ends(curves, self.evaluations)
+        complete = np.array([len(trial.evaluations) == self.evaluations for trial in seen])
+        found = {}
+        for index, trial in enumerate(seen):
+            if complete[index] or trial.state.is_final:
+                continue
+            others = complete if complete.any() else np.arange(len(seen)) != index
+            best = float(means[others].min()) if others.any() else math.inf
+            found[trial.number] = Forecast(trial, float(means[index]), float(deviations[index]), best)
+        return found
+
+    def pauses(self, trial: TrialRecord, trials: Sequence[TrialRecord]) -> str:
+        """Say why a trial is not to go on now; empty where it is."""
+        if trial.pinned or len(trial.evaluations) == self.evaluations:
+            return ""
+        forecast = self.forecasts(trials)[trial.number]
+        if forecast.chance >= CHANCE:
+            return ""
+        sign = -1.0 if self.is_maximized else 1.0
+        return (
+            f"{number(sign * forecast.mean)} +- {number(forecast.deviation)} expected at the end: "
+            f"{percent(forecast.chance)} likely to beat {number(sign * forecast.best)}"
+        )
+
+    def next(self, trials: Sequence[TrialRecord]) -> TrialRecord | None:
+        """Return the paused trial that is to go on now, the one with the best chance; None where none is."""
+        paused = [each for each in self.forecasts(trials).values() if each.trial.state is TrialState.PAUSED]
+        best = max(paused, key=lambda each: (each.chance, -each.trial.number), default=None)
+        return best.trial if best is not None and best.chance >= CHANCE else None
+
+    def last_resort(self, trials: Sequence[TrialRecord]) -> TrialRecord | None:
+        """Return the paused trial with the best mean."""
+        paused = [each for each in self.forecasts(trials).values() if each.trial.state is TrialState.PAUSED]
+        best = min(paused, key=lambda each: (each.mean, each.trial.number), default=None)
+        return None if best is None else best.trial

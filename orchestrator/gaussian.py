@@ -1,0 +1,80 @@
+"""A Gaussian process in a few lines: what is expected at settings not yet tried, from those tried, and how surely.
+
+Its hyperparameters are not fitted but averaged over: a few dozen drawn from a prior, weighted by how likely they make
+what was observed (Snoek, Larochelle and Adams, 2012, "Practical Bayesian optimization of machine learning algorithms",
+integrate them out too). Nothing is to be remembered from one question to the next.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+DRAWS = 32
+LEAST_WEIGHT = 0.02
+"""Draws of hyperparameters, and the weight under which one is left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """One draw of hyperparameters with what follows from it."""
+
+    weight: float
+    lengths: Floats
+    inverse: Floats
+    """Of the observations' covariance."""
+    pull: Floats
+    """The inverse times the observations."""
+
+    def at(self, tried: Floats, asked: Floats) -> tuple[Floats, Floats]:
+        """Return mean and standard deviation at the settings asked."""
+        kernel = covariance(asked, tried, self.lengths)
+        left = 1.0 - np.einsum("ij,jk,ik->i", kernel, self.inverse, kernel, optimize=True)
+        return kernel @ self.pull, np.sqrt(np.maximum(left, 1e-9))
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """What was observed, standardised: `tried` (settings, dimensions), each dimension from 0 to 1."""
+
+    tried: Floats
+    draws: list[Draw]
+
+    def at(self, asked: Floats) -> list[tuple[float, Floats, Floats]]:
+        """Return weight, mean and standard deviation at the settings asked under each draw."""
+        return [(draw.weight, *draw.at(self.tried, asked)) for draw in self.draws]
+
+    def mean(self, asked: Floats) -> Floats:
+        """Return the mean over all draws."""
+        return np.asarray(sum(weight * mean for weight, mean, _ in self.at(asked)))
+
+
+def observe(tried: Floats, values: Floats, variances: Floats, random: np.random.Generator) -> Process:
+    """Return the process after values of mean 0 and variance 1, each with the variance of its own noise."""
+    likely, found = [], []
+    for _ in range(DRAWS):
+        lengths = np.exp(random.normal(-0.3, 0.9, tried.shape[1]))
+        noise = np.exp(random.normal(-4.5, 1.5))
+        lower = np.linalg.cholesky(covariance(tried, tried, lengths) + np.diag(variances + noise + 1e-6))
+        half = np.linalg.solve(lower, np.column_stack([values, np.eye(len(values))]))
+        inverse = half[:, 1:].T @ half[:, 1:]
+        likely.append(-0.5 * half[:, 0] @ half[:, 0] - np.log(np.diag(lower)).sum())
+        found.append((lengths, inverse, inverse @ values))
+    weights = np.exp(np.array(likely) - max(likely))
+    weights /= weights.sum()
+    weights[weights < min(LEAST_WEIGHT, weights.max())] = 0.0
+    weights /= weights.sum()
+    draws = [Draw(float(weight), *parts) for weight, parts in zip(weights, found, strict=True) if weight > 0]
+    return Process(tried, draws)
+
+
+def covariance(first: Floats, second: Floats, lengths: Floats) -> Floats:
+    """Return the Matérn 5/2 kernel between two sets of settings."""
+    one, two = first / lengths, second / lengths
+    squares = (one**2).sum(1)[:, None] + (two**2).sum(1)[None, :] - 2 * one @ two.T
+    distance = np.sqrt(5 * np.maximum(squares, 0.0))
+    return np.asarray((1 + distance + distance**2 / 3) * np.exp(-distance))
