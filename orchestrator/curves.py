@@ -85,14 +85,23 @@ class Curves:
             f"{percent(forecast.chance)} likely to beat {number(sign * forecast.best)}"
         )
 
+    def leaves(self, trial: TrialRecord, trials: Sequence[TrialRecord]) -> str:
+        """Say why a paused trial is ended, once none goes on any more."""
+        return self.pauses(trial, trials) or "not promoted"
+
     def next(self, trials: Sequence[TrialRecord]) -> TrialRecord | None:
         """Return the paused trial that is to go on now, the one with the best chance; None where none is."""
-        paused = [each for each in self.forecasts(trials).values() if each.trial.state is TrialState.PAUSED]
+        paused = self._paused(trials)
         best = max(paused, key=lambda each: (each.chance, -each.trial.number), default=None)
         return best.trial if best is not None and best.chance >= CHANCE else None
 
     def last_resort(self, trials: Sequence[TrialRecord]) -> TrialRecord | None:
         """Return the paused trial with the best mean."""
-        paused = [each for each in self.forecasts(trials).values() if each.trial.state is TrialState.PAUSED]
+        paused = self._paused(trials)
         best = min(paused, key=lambda each: (each.mean, each.trial.number), default=None)
         return None if best is None else best.trial
+
+    def _paused(self, trials: Sequence[TrialRecord]) -> list[Forecast]:
+        if all(trial.state is not TrialState.PAUSED for trial in trials):
+            return []
+        return [each for each in self.forecasts(trials).values() if each.trial.state is TrialState.PAUSED]

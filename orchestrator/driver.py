@@ -27,7 +27,9 @@ from orchestrator.sweep import Event, Sweep
 from orchestrator.tracking.base import Model, Tracker
 from orchestrator.trial import Job, TrialRecord, best_trial
 from orchestrator.versions import versions
+from orchestrator.warm_start import begin_warm
 from orchestrator.wishes import specs_before
+from orchestrator.wording import setting as setting_in_words
 from workloads.protocol import Dataset, Workload
 
 TRACKING_PATIENCE_S = 60.0
@@ -93,6 +95,9 @@ class Driver:
         checkpoints = CheckpointStorage(self.settings.checkpoints).within(self.spec.name)
         trials = study.records()
         self.tracker.open(as_it_began(self.ledger, self.spec), dataset, trials)
+        if self.spec.search.earlier and not trials:
+            taken = begin_warm(self.ledger, self.spec, dataset.fingerprint)
+            self.notes += [f"begins with {setting_in_words(setting)}, found before" for setting in taken]
         steering = Steering(self.ledger, self.spec.name, self.lease.owner)
         retention = Retention(self.spec, checkpoints, self.settings.keep)
         stints = Stints(self.ledger, self.spec.name, self.lease.owner)

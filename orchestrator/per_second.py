@@ -64,12 +64,16 @@ class PerSecondSampler(BaseSampler):
         means, deviations = ends([curve_of(other, sign) for other in seen], self.evaluations)
         tried = np.array([self.place(other.params) for other in seen])
         asked = self.candidates(tried[np.argsort(means)[:5]])
-        waiting = [self.place(o.params) for o in others if o.state.name == "RUNNING" and not curve_of(o, sign) and o.params]
+        waiting = [
+            self.place(o.params) for o in others if o.state.name == "RUNNING" and not curve_of(o, sign) and o.params
+        ]
         value = self.improvement(tried, means, deviations, asked, waiting)
         chosen = asked[int(np.argmax(np.log(np.maximum(value, 1e-300)) - self.log_seconds(seen, tried, asked)))]
         return self.setting(chosen)
 
-    def improvement(self, tried: Floats, means: Floats, deviations: Floats, asked: Floats, waiting: list[Floats]) -> Floats:
+    def improvement(
+        self, tried: Floats, means: Floats, deviations: Floats, asked: Floats, waiting: list[Floats]
+    ) -> Floats:
         """Return the expected improvement on the best mean at each setting asked."""
         low, middle = float(means.min()), float(np.median(means))
         most = middle + 2 * (middle - low)  # how bad a bad setting is, does not matter

@@ -61,6 +61,10 @@ class Promotion:
             return ""
         return "not among the best third"
 
+    def leaves(self, trial: TrialRecord, trials: Sequence[TrialRecord]) -> str:
+        """Say why a paused trial is ended, once none goes on any more."""
+        return "not promoted"
+
     def next(self, trials: Sequence[TrialRecord]) -> TrialRecord | None:
         """Return the paused trial that is to go on now, of the highest rung that has one; None where none is."""
         for rung in reversed(self.rungs):

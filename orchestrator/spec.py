@@ -61,6 +61,8 @@ class Search(Block):
         "none", "median", "percentile", "successive_halving", "promotion", "curves", "hyperband", "patient"
     ] = "median"
     seed: Whole = Field(0, ge=0, lt=2**31)
+    earlier: list[str] = Field(default_factory=list, alias="from", max_length=100)
+    """Sweeps on the same data whose best settings are tried first."""
 
 
 class Resources(Block):
@@ -214,6 +216,10 @@ def _check_space(spec: SweepSpec) -> None:
         in_order(spec.space)
     except ValueError as error:
         raise SpecError(f"space.{error}") from error
+    if spec.name in spec.search.earlier:
+        raise SpecError(f"search.from: {spec.name}; a sweep cannot begin with what it found itself")
+    if spec.search.earlier and spec.search.sampler == "grid":
+        raise SpecError("search.from: the grid sampler tries every setting; use another sampler")
     if spec.objective.cost is not None and spec.search.sampler in ONE_OBJECTIVE_SAMPLERS:
         able = ", ".join(name for name in SAMPLERS if name not in ONE_OBJECTIVE_SAMPLERS)
         raise SpecError(f"search.sampler: {spec.search.sampler} knows no second objective (objective.cost); use {able}")

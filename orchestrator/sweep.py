@@ -110,7 +110,9 @@ class Sweep:
     @property
     def promotion(self) -> Promotion | Curves:
         """Return who is paused and who goes on again; with a pruner that ends trials instead, nobody."""
-        return Curves.of(self.study.spec) if self.study.spec.search.pruner == "curves" else Promotion.of(self.study.spec)
+        return (
+            Curves.of(self.study.spec) if self.study.spec.search.pruner == "curves" else Promotion.of(self.study.spec)
+        )
 
     def run(self) -> Iterator[Event]:
         """Train until the budget is used up or someone says stop, yielding at everything that happens.
@@ -120,6 +122,9 @@ class Sweep:
         self.retention.begin(self.trials)
         self.waiting.clear()  # a wish carried out before this may have queued one of those below
         for trial in [trial for trial in self.trials if not trial.state.is_final]:
+            if trial.state is TrialState.PAUSED and not trial.pinned:
+                self.study.pause(trial)
+                continue
             # A driver may have been killed between an evaluation and what followed from it.
             trial.state = TrialState.RUNNING
             if (ended := self._decide(trial)) is not None:
@@ -203,7 +208,9 @@ class Sweep:
             self.waiting.append(best)
             return
         for trial in [trial for trial in self.trials if trial.state is TrialState.PAUSED]:
-            yield self._end(trial, TrialState.PRUNED, f"not promoted after {self._reached(trial)}")
+            yield self._end(
+                trial, TrialState.PRUNED, f"{self.promotion.leaves(trial, self.trials)} after {self._reached(trial)}"
+            )
 
     def _reached(self, trial: TrialRecord) -> str:
         return f"{len(trial.evaluations)} of {self.study.spec.budget.evaluations} evaluations"

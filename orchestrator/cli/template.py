@@ -50,6 +50,7 @@ HELP = {
     "sampler": f"one of {', '.join(SAMPLERS)}",
     "pruner": f"ends trials that lag behind; one of {', '.join(PRUNERS)}",
     "seed": "of the sampler; seed in train: is that of the weights",
+    "from": "sweeps on the same data whose best settings are tried first, five at most",
     "cpus": "CPUs for each trial; a part of one is allowed",
     "gpus": "GPUs for each trial; 0.25 lets four trials share one",
     "memory_gb": "memory for each trial's process, itself included; above it, it ends as out of memory; null: no limit",
@@ -144,7 +145,8 @@ def comment_on(cls: type, name: str) -> str:
 
 def block_lines(model: type[Budget | Search | Resources], active: Mapping[str, Any]) -> Iterator[str]:
     """Return a line for each field of a block of the sweep file."""
-    for name, field in model.model_fields.items():
+    for given, field in model.model_fields.items():
+        name = field.alias or given
         default = field.get_default(call_default_factory=True)
         yield line(name, active.get(name, default), HELP[name], active=name in active, indent=1)
 
