@@ -25,7 +25,7 @@ Floats = NDArray[np.float64]
 TRUST = 2.0
 """Trials that the prior counts for."""
 NOISE = 0.5
-"""Standard deviation of a change before anything is known: this part of the spread between trials, by the evaluation."""
+"""Standard deviation of a change before anything is known, as a part of the spread between trials at that evaluation."""
 FEW = 4.0
 """What is learnt from so many trials is half as sure: one curve's changes go together, and may be its own alone."""
 CONVERGENCE = 5.0
@@ -62,7 +62,7 @@ def ends(curves: Sequence[Sequence[float]], evaluations: int) -> tuple[Floats, F
 
 
 def learn(now: Floats, after: Floats, scale: float) -> Step:
-    """Return how values change from one evaluation to the next, whose spread between trials is expected to be so much."""
+    """Return how values change from one evaluation to the next; `scale` is the spread between trials to be expected."""
     there = ~np.isnan(after)
     prior = (NOISE * scale) ** 2
     if not there.any():
@@ -70,7 +70,7 @@ def learn(now: Floats, after: Floats, scale: float) -> Step:
     now, change = now[there], after[there] - now[there]
     weight = nearness(now)
     total = weight.sum()
-    centre, mean = weight @ now / total, weight @ change / (total + 0.1)
+    centre, mean = weight @ now / total, weight @ change / total
     aside = now - centre
     resistance = CONVERGENCE * max(scale**2, float(weight @ aside**2) / total)
     of_value = float(weight @ (aside * (change - mean))) / (weight @ aside**2 + resistance) if resistance else 0.0

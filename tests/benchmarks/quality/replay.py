@@ -127,7 +127,7 @@ class Replayed:
     """What came of a sweep."""
 
     found: list[tuple[float, float]] = field(default_factory=list)
-    """Seconds of workers spent, and the last value of a trial trained to its end then, each better than those before."""
+    """Seconds of workers spent, and the last value of a trial that was complete then, each better than those before."""
     spent: float = 0.0
     trials: list[TrialRecord] = field(default_factory=list)
 
