@@ -1,9 +1,10 @@
 """Early stopping that knows learning curves: `search.pruner: curves`.
 
-After each evaluation a trial's last value is forecast from its own curve and all others (`orchestrator/extrapolation.py`).
-Where it is not likely enough to beat the best so far, the trial is paused and its worker takes another; a paused trial
-goes on from its checkpoint once its chances have risen, as in Swersky, Snoek and Adams (2014), "Freeze-thaw Bayesian
-optimization". Everything follows from the evaluations acknowledged: nothing is to be remembered.
+After each evaluation a trial's last value is forecast from its own curve and all others
+(`orchestrator/extrapolation.py`). Where it is not likely enough to beat the best so far, the trial is paused and its
+worker takes another; a paused trial goes on from its checkpoint once its chances have risen, as in Swersky, Snoek and
+Adams (2014), "Freeze-thaw Bayesian optimization". Everything follows from the evaluations acknowledged: nothing is to
+be remembered.
 """
 
 from __future__ import annotations

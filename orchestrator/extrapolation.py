@@ -2,9 +2,9 @@
 
 Values are those of one metric, oriented so that lower is better, on the sweep's common grid of evaluations. The change
 from each evaluation to the next is regressed on the value, over the trials that went on there, those in front first of
-all. Curves that were cut short are missing at random, given what was seen of them, so that regressions one after another
-are their maximum likelihood (Little and Rubin, Statistical Analysis with Missing Data, chapter 7). Where few or none
-have been, a prior stands in: a curve stays where it is, give or take a part of the spread between trials.
+all. Curves that were cut short are missing at random, given what was seen of them, so that regressions one after
+another are their maximum likelihood (Little and Rubin, Statistical Analysis with Missing Data, chapter 7). Where few or
+none have been, a prior stands in: a curve stays where it is, give or take a part of the spread between trials.
 
 A slope of each curve's own was tried beside its value, and so was a power law: on recorded curves both forecast worse
 than this until dozens of trials had come to the end, for two evaluations differ more by chance than by the trend.
@@ -25,7 +25,7 @@ Floats = NDArray[np.float64]
 TRUST = 2.0
 """Trials that the prior counts for."""
 NOISE = 0.5
-"""Standard deviation of a change before anything is known, as a part of the spread between trials at that evaluation."""
+"""Standard deviation of a change before anything is known, as a part of the spread between trials there."""
 FEW = 4.0
 """What is learnt from so many trials is half as sure: one curve's changes go together, and may be its own alone."""
 CONVERGENCE = 5.0

@@ -1,4 +1,4 @@
-"""Forecasts of where curves end: exact where they must be, the same on every scale, and honest about what is not known."""
+"""Forecasts of where curves end: exact where they must be, the same on every scale, honest about the unknown."""
 
 from __future__ import annotations
 
