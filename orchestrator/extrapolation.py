@@ -15,7 +15,6 @@ Multiplying all values by a positive number, or adding one to all, does the same
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,18 +27,6 @@ NOISE = 0.5
 """Standard deviation of a change before anything is known, as a part of the spread between trials there."""
 FEW = 4.0
 """What is learnt from so many trials is half as sure: one curve's changes go together, and may be its own alone."""
-CONVERGENCE = 5.0
-"""Trials that the prior counts for in that curves neither come together nor part."""
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """How values change from one evaluation to the next: by `change` at the value `centre`, and by chance."""
-
-    centre: float
-    change: float
-    of_value: float
-    variance: float
 
 
 def ends(curves: Sequence[Sequence[float]], evaluations: int) -> tuple[Floats, Floats]:
@@ -53,38 +40,30 @@ def ends(curves: Sequence[Sequence[float]], evaluations: int) -> tuple[Floats, F
     scale = spread(table[:, 0])
     mean, variance = table[:, 0].copy(), np.zeros(len(curves))
     for at in range(evaluations - 1):
-        step = learn(table[:, at], table[:, at + 1], scale / (at + 2))
-        mean = mean + step.change + step.of_value * (mean - step.centre)
-        variance = (1 + step.of_value) ** 2 * variance + step.variance
         known = ~np.isnan(table[:, at + 1])
-        mean[known], variance[known] = table[known, at + 1], 0.0
+        now, after = table[known, at], table[known, at + 1]
+        change, of_change = changes(mean[~known], now, after - now, prior=(NOISE * scale / (at + 2)) ** 2)
+        mean[~known] += change
+        variance[~known] += of_change
+        mean[known], variance[known] = after, 0.0
     return mean, np.sqrt(variance)
 
 
-def learn(now: Floats, after: Floats, scale: float) -> Step:
-    """Return how values change from one evaluation to the next; `scale` is the spread between trials to be expected."""
-    there = ~np.isnan(after)
-    prior = (NOISE * scale) ** 2
-    if not there.any():
-        return Step(0.0, 0.0, 0.0, prior)
-    now, change = now[there], after[there] - now[there]
-    weight = nearness(now)
-    total = weight.sum()
-    centre, mean = weight @ now / total, weight @ change / total
-    aside = now - centre
-    resistance = CONVERGENCE * max(scale**2, float(weight @ aside**2) / total)
-    of_value = float(weight @ (aside * (change - mean))) / (weight @ aside**2 + resistance) if resistance else 0.0
-    of_value = max(of_value, -1.0)  # curves may meet, and do not change places
-    residuals = change - mean - of_value * aside
-    variance = (TRUST * prior + weight @ residuals**2) / (TRUST + total) * (1 + FEW / total)
-    return Step(float(centre), float(mean), of_value, float(variance))
+def changes(asked: Floats, values: Floats, seen: Floats, *, prior: float) -> tuple[Floats, Floats]:
+    """Return how much curves at the values asked will change to the next evaluation, and the variances of that.
 
-
-def nearness(values: Floats) -> Floats:
-    """Return weights up to 1: a curve far behind the best says less of how those in front go on."""
-    distance = values - values.min()
-    typical = float(np.median(distance))
-    return np.exp(-distance / (2 * typical)) if typical > 0 else np.ones(len(values))
+    `seen` are the changes of other trials from their `values`; those that were near count most.
+    """
+    if not len(values):
+        return np.zeros(len(asked)), np.full(len(asked), prior)
+    distance = np.abs(asked[:, None] - values[None, :])
+    typical = float(np.median(np.abs(values - np.median(values)))) + np.sqrt(prior)
+    weight = np.exp(-distance / typical) if typical > 0 else np.ones(distance.shape)
+    weight = np.maximum(weight, 1e-12)
+    total = weight.sum(1)
+    mean = weight @ seen / total
+    squares = (weight * (seen[None, :] - mean[:, None]) ** 2).sum(1)
+    return mean, (TRUST * prior + squares) / (TRUST + total) * (1 + FEW / total)
 
 
 def spread(values: Floats) -> float:

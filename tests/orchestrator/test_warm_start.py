@@ -36,7 +36,7 @@ def test_the_best_settings_are_tried_first_the_best_of_them_at_once(drive: Drive
     assert tried[:2] == found[:2]  # a quarter of eight trials
     assert not set(tried[2:]) & set(found)
     assert states(driver) == {TrialState.COMPLETE: 8}
-    assert f"begins with quality {found[0]:g}"[:24] in driver.notes[0]
+    assert f"begins with quality {found[0]:g}"[:22] in driver.notes[0]
 
 
 def test_settings_outside_of_the_space_are_left_out_and_equal_ones_tried_once(drive: Drive) -> None:

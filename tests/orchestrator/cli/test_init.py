@@ -50,7 +50,8 @@ def test_every_commented_line_is_right_without_its_comment_sign(kind: str) -> No
 
 
 def test_every_field_of_the_blocks_has_help() -> None:
-    assert set(HELP) == {name for model in (Budget, Search, Resources) for name in model.model_fields}
+    fields = [entry for model in (Budget, Search, Resources) for entry in model.model_fields.items()]
+    assert set(HELP) == {field.alias or name for name, field in fields}
 
 
 def test_a_new_file_is_written_and_what_to_type_next(bptt: Bptt, tmp_path: Path) -> None:
