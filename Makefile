@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Where Python is told to keep nothing compiled, each process takes seconds longer to start: torch alone three.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install sweep ui test check check-deploy test-slow test-serving test-cluster test-deploy test-browser screenshots chaos bench bench-adaptive bench-cost bench-report bench-serving bench-ui lock clean
+.PHONY: help install sweep ui test check check-deploy test-slow test-serving test-cluster test-deploy test-browser screenshots chaos bench bench-adaptive bench-cost bench-quality bench-report bench-serving bench-ui lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -76,6 +76,9 @@ bench-adaptive: .venv/.installed-dev ## Measure adaptive truncation beside fixed
 
 bench-cost: .venv/.installed-dev ## Predict memory and time of 50 settings, train them, and compare (15 minutes)
 	$(BIN)/python -m tests.benchmarks.cost
+
+bench-quality: .venv/.installed-dev ## Replay sweeps over recorded curves: time to the quality of TPE with Hyperband (minutes)
+	$(BIN)/python -m tests.benchmarks.quality
 
 bench-report: .venv/.installed-dev ## Build the HTML report of 500 trials of 100 evaluations, and measure it
 	$(BIN)/python -m tests.benchmarks.report

@@ -27,6 +27,8 @@ NOISE = 0.5
 """Standard deviation of a change before anything is known, as a part of the spread between trials there."""
 FEW = 4.0
 """What is learnt from so many trials is half as sure: one curve's changes go together, and may be its own alone."""
+NEIGHBOURS = 3
+"""Trials that are looked at even where none is near."""
 
 
 def ends(curves: Sequence[Sequence[float]], evaluations: int) -> tuple[Floats, Floats]:
@@ -58,8 +60,9 @@ def changes(asked: Floats, values: Floats, seen: Floats, *, prior: float) -> tup
         return np.zeros(len(asked)), np.full(len(asked), prior)
     distance = np.abs(asked[:, None] - values[None, :])
     typical = float(np.median(np.abs(values - np.median(values)))) + np.sqrt(prior)
-    weight = np.exp(-distance / typical) if typical > 0 else np.ones(distance.shape)
-    weight = np.maximum(weight, 1e-12)
+    third = np.sort(distance, axis=1)[:, :NEIGHBOURS][:, -1:]
+    reach = np.maximum(typical, third)
+    weight = np.where(reach > 0, np.exp(-distance / np.where(reach > 0, reach, 1.0)), 1.0)
     total = weight.sum(1)
     mean = weight @ seen / total
     squares = (weight * (seen[None, :] - mean[:, None]) ** 2).sum(1)

@@ -6,8 +6,9 @@ Left out are the database and the lease, which decide nothing. A worker's second
 from __future__ import annotations
 
 import heapq
+import math
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 from unittest.mock import patch
@@ -102,8 +103,16 @@ class Nothing:
         return lambda *_, **__: {} if name == "attributes" else None
 
 
-class NoWishes(Nothing):
-    """Steering that nobody asks for anything."""
+class Wishes(Nothing):
+    """Steering by settings that are to be tried first, and nothing else."""
+
+    def __init__(self, wanted: Sequence[Mapping[str, Any]] = ()) -> None:
+        super().__init__()
+        self._wanted = list(wanted)
+
+    def begin_wanted(self, study: SweepStudy) -> TrialRecord | None:
+        """Begin the next of them."""
+        return study.ask(self._wanted.pop(0), wish=len(self._wanted)) if self._wanted else None
 
     def listen(self, sweep: Sweep, *, now: bool = False) -> list[Any]:
         """Hear nothing."""
@@ -155,13 +164,25 @@ def spec_of(table: Table, search: Mapping[str, Any], trials: int) -> SweepSpec:
     )
 
 
-def replay(table: Table, search: Mapping[str, Any], *, trials: int, workers: int, seconds: float) -> Replayed:
-    """Sweep until the trials or the seconds of workers are used up."""
-    executor = Recorded(table, workers)
+@dataclass(frozen=True)
+class Limits:
+    """What a sweep may use up."""
+
+    trials: int
+    workers: int
+    seconds: float = math.inf
+    """Of all workers together."""
+
+
+def replay(
+    table: Table, search: Mapping[str, Any], limits: Limits, *, wanted: Sequence[Mapping[str, Any]] = ()
+) -> Replayed:
+    """Sweep until the trials or the seconds of workers are used up; the settings `wanted` are tried first."""
+    executor = Recorded(table, limits.workers)
     replayed = Replayed()
     with patch("orchestrator.study.DurableStudy", Nothing):
-        study = SweepStudy(cast("Any", Nothing()), spec_of(table, search, trials), "replay")
-        parts = [Nothing(), Nothing(), NoWishes(), Nothing(), Nothing()]
+        study = SweepStudy(cast("Any", Nothing()), spec_of(table, search, limits.trials), "replay")
+        parts = [Nothing(), Nothing(), Wishes(wanted), Nothing(), Nothing()]
         sweep = Sweep(study, cast("Executor", executor), NoTracker(), *cast("Any", parts))
         sweep.places = cast("Any", NoCheckpoints())
         for event in sweep.run():
@@ -170,7 +191,7 @@ def replay(table: Table, search: Mapping[str, Any], *, trials: int, workers: int
                 value = trial.value("valid_loss")
                 if value is not None and value < replayed.best:
                     replayed.found.append((executor.spent, value))
-            if executor.spent >= seconds:
+            if executor.spent >= limits.seconds:
                 sweep.stop("the seconds are used up")
     replayed.spent, replayed.trials = executor.spent, sweep.trials
     return replayed

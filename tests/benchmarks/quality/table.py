@@ -7,7 +7,7 @@ import itertools
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,14 @@ class Table:
         }
         train = read["train"]
         return cls(read["grid"], curves, train["evaluations"], train["sequence_steps"], is_nearest)
+
+    def shortened(self, evaluations: int) -> Table:
+        """Return the landscape of a smaller budget: all trainings cut off after so many evaluations."""
+        curves = {
+            at: Curve(curve.values[:evaluations], curve.seconds[:evaluations]) for at, curve in self.curves.items()
+        }
+        steps = self.sequence_steps * evaluations // self.evaluations
+        return replace(self, curves=curves, evaluations=evaluations, sequence_steps=steps)
 
     @property
     def space(self) -> dict[str, Any]:
