@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-DRAWS = 32
-LEAST_WEIGHT = 0.02
-"""Draws of hyperparameters, and the weight under which one is left out."""
+DRAWS, KEPT, LEAST_WEIGHT = 48, 6, 0.02
+"""Draws of hyperparameters, how many of them count at most, and how likely one must be beside the likeliest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +32,7 @@ class Draw:
     def at(self, tried: Floats, asked: Floats) -> tuple[Floats, Floats]:
         """Return mean and standard deviation at the settings asked."""
         kernel = covariance(asked, tried, self.lengths)
-        left = 1.0 - np.einsum("ij,jk,ik->i", kernel, self.inverse, kernel, optimize=True)
+        left = 1.0 - ((kernel @ self.inverse) * kernel).sum(1)
         return kernel @ self.pull, np.sqrt(np.maximum(left, 1e-9))
 
 
@@ -59,16 +58,20 @@ def observe(tried: Floats, values: Floats, variances: Floats, random: np.random.
     for _ in range(DRAWS):
         lengths = np.exp(random.normal(-0.3, 0.9, tried.shape[1]))
         noise = np.exp(random.normal(-4.5, 1.5))
-        lower = np.linalg.cholesky(covariance(tried, tried, lengths) + np.diag(variances + noise + 1e-6))
-        half = np.linalg.solve(lower, np.column_stack([values, np.eye(len(values))]))
-        inverse = half[:, 1:].T @ half[:, 1:]
-        likely.append(-0.5 * half[:, 0] @ half[:, 0] - np.log(np.diag(lower)).sum())
-        found.append((lengths, inverse, inverse @ values))
+        observed = covariance(tried, tried, lengths) + np.diag(variances + noise + 1e-6)
+        half = np.linalg.cholesky(observed)
+        pulled = np.linalg.solve(half, values)
+        likely.append(-0.5 * pulled @ pulled - np.log(np.diag(half)).sum())
+        found.append((lengths, observed))
     weights = np.exp(np.array(likely) - max(likely))
-    weights /= weights.sum()
-    weights[weights < min(LEAST_WEIGHT, weights.max())] = 0.0
-    weights /= weights.sum()
-    draws = [Draw(float(weight), *parts) for weight, parts in zip(weights, found, strict=True) if weight > 0]
+    chosen = np.argsort(-weights, kind="stable")[:KEPT]
+    chosen = chosen[weights[chosen] > LEAST_WEIGHT]
+    total = weights[chosen].sum()
+    draws = []
+    for index in chosen:
+        lengths, observed = found[index]
+        inverse = np.linalg.inv(observed)
+        draws.append(Draw(float(weights[index] / total), lengths, inverse, inverse @ values))
     return Process(tried, draws)
 
 

@@ -28,11 +28,11 @@ def make_sampler(spec: SweepSpec, number: int, seconds: Mapping[int, float]) -> 
         return samplers.RandomSampler(seed=drawn)
     if name == "gp":
         return samplers.GPSampler(seed=drawn)
-    if name == "per_second":
-        from orchestrator.per_second import PerSecondSampler
+    if name == "cost_aware":
+        from orchestrator.cost_aware import CostAwareSampler
 
         space = {key: parameter.distribution() for key, parameter in spec.space.items()}
-        return PerSecondSampler(drawn, space, evaluations=spec.budget.evaluations, seconds=seconds)
+        return CostAwareSampler(drawn, space, evaluations=spec.budget.evaluations, seconds=seconds)
     if name == "qmc":
         return samplers.QMCSampler(seed=seed, scramble=True, independent_sampler=samplers.RandomSampler(seed=drawn))
     if name == "cmaes":

@@ -15,10 +15,10 @@ from orchestrator.errors import SpecError
 from orchestrator.space import Parameter, Scalar, Space, Whole, corners, in_order
 from workloads.protocol import Workload
 
-SAMPLERS = ("tpe", "random", "qmc", "gp", "per_second", "grid", "cmaes")
+SAMPLERS = ("tpe", "random", "qmc", "gp", "cost_aware", "grid", "cmaes")
 PRUNERS = ("none", "median", "percentile", "successive_halving", "promotion", "curves", "hyperband", "patient")
-ONE_OBJECTIVE_SAMPLERS = ("cmaes",)
-"""Samplers of Optuna's that cannot search with two objectives."""
+ONE_OBJECTIVE_SAMPLERS = ("cost_aware", "cmaes")
+"""Samplers that cannot search with two objectives."""
 AUTO = "auto"
 FROM_BUDGET = ("sequence_steps", "evaluations")
 RAYS_OWN = ("cpu", "gpu", "memory", "object_store_memory")
@@ -56,7 +56,7 @@ class Budget(Block):
 class Search(Block):
     """How the space is searched."""
 
-    sampler: Literal["tpe", "random", "qmc", "gp", "per_second", "grid", "cmaes"] = "tpe"
+    sampler: Literal["tpe", "random", "qmc", "gp", "cost_aware", "grid", "cmaes"] = "tpe"
     pruner: Literal[
         "none", "median", "percentile", "successive_halving", "promotion", "curves", "hyperband", "patient"
     ] = "median"

@@ -115,7 +115,7 @@ def test_two_objectives_are_judged_by_the_first(drive: Drive) -> None:
 
 
 @pytest.mark.parametrize("lives", [[7], [3, 20], [31, 2, 9]])
-@pytest.mark.parametrize("sampler", ["random", "per_second"])
+@pytest.mark.parametrize("sampler", ["random", "cost_aware"])
 def test_a_killed_sweep_goes_on_as_if_it_had_not_been(lives: list[int], sampler: str, tmp_path: Path) -> None:
     spec = curving(
         workload={"kind": f"{Wavering.__module__}:Wavering"},

@@ -1,7 +1,7 @@
-"""Time to quality: after what part of its budget does a search have what TPE with Hyperband has after all of it?
+"""Time to quality: after what part of its budget does a search have what TPE with Hyperband has after all?
 
-Three workloads were trained for real at each setting of a grid (`record.py`); sweeps over them are replayed by the sweep
-loop, samplers and pruners as they are, on a clock of recorded seconds (`replay.py`). Quality is the last value of the
+Three workloads were trained for real at each setting of a grid (`record.py`); sweeps over them are replayed by the
+sweep loop, samplers and pruners as they are, on a clock of recorded seconds (`replay.py`). Quality is the last value of the
 best trial trained to its end, which is what a sweep registers. Each seed's target is what TPE with Hyperband had found
 after 60 trials; every other search may begin as many trials as it likes, until that many seconds of workers are spent.
 
@@ -31,11 +31,11 @@ METHODS: dict[str, dict[str, Any]] = {
     "tpe, median": {"sampler": "tpe", "pruner": "median"},
     "tpe, promotion": {"sampler": "tpe", "pruner": "promotion"},
     "tpe, curves": {"sampler": "tpe", "pruner": "curves"},
-    "per_second, hyperband": {"sampler": "per_second", "pruner": "hyperband"},
-    "per_second, promotion": {"sampler": "per_second", "pruner": "promotion"},
-    "per_second, curves": {"sampler": "per_second", "pruner": "curves"},
+    "cost_aware, hyperband": {"sampler": "cost_aware", "pruner": "hyperband"},
+    "cost_aware, promotion": {"sampler": "cost_aware", "pruner": "promotion"},
+    "cost_aware, curves": {"sampler": "cost_aware", "pruner": "curves"},
 }
-WARM = "per_second, promotion, from"
+WARM = "cost_aware, promotion, from"
 """The same, after a sweep of 20 trials with a third of the sequence steps, whose time is not counted."""
 
 
@@ -55,9 +55,8 @@ def compare(name: str, table: Table, *, seeds: Sequence[int], workers: int) -> N
     base = [replay(table, {**BASELINE, "seed": seed}, Limits(TRIALS, workers)) for seed in seeds]
     budget, best = np.median([one.spent for one in base]), np.median([one.best for one in base])
     print(f"\n{name}: tpe, hyperband spend {budget:.0f} s of {workers} workers on {TRIALS} trials and find {best:.4f}")
-    print(
-        f"{'part of that time until as good':<34}{'median':>8}{'quartiles':>16}{'never':>7}{'trials':>8}{'complete':>10}"
-    )
+    columns = f"{'median':>8}{'quartiles':>16}{'never':>7}{'trials':>8}{'complete':>10}"
+    print(f"{'part of that time until as good':<34}{columns}")
     show("tpe, hyperband themselves", base, base)
     for label, search in METHODS.items():
         found = [

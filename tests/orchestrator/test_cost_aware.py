@@ -1,4 +1,4 @@
-"""Expected improvement per second: what is worth trying next, when time counts."""
+"""Cost-aware choice: what is worth trying next, when time counts."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
+from orchestrator.cost_aware import CostAwareSampler
 from orchestrator.executors.local import LocalExecutor
 from orchestrator.gaussian import observe
-from orchestrator.per_second import PerSecondSampler
+from orchestrator.points import Points
 from tests.orchestrator.conftest import Drive, make_spec, swept
 
 SPACE: dict[str, BaseDistribution] = {
@@ -28,22 +29,22 @@ CELL_AND_QUALITY: dict[str, BaseDistribution] = {
 }
 
 
-def sampler(space: dict[str, BaseDistribution], seconds: dict[int, float], seed: int = 0) -> PerSecondSampler:
-    return PerSecondSampler(seed, space, evaluations=3, seconds=seconds)
+def sampler(space: dict[str, BaseDistribution], seconds: dict[int, float], seed: int = 0) -> CostAwareSampler:
+    return CostAwareSampler(seed, space, evaluations=3, seconds=seconds)
 
 
 @given(row=st.lists(st.floats(0, 1), min_size=5, max_size=5))
 def test_a_setting_is_found_again_where_it_was_put(row: list[float]) -> None:
-    by = sampler(SPACE, {})
-    setting = by.setting(np.array(row))
-    again = by.setting(by.place(setting))
+    points = Points(SPACE)
+    setting = points.setting(np.array(row))
+    again = points.setting(points.of(setting))
     assert again.pop("learning_rate") == pytest.approx(setting["learning_rate"])
     assert again == {name: value for name, value in setting.items() if name != "learning_rate"}
     assert all(SPACE[name]._contains(SPACE[name].to_internal_repr(value)) for name, value in setting.items())
 
 
 def test_what_does_not_exist_beside_the_others_lies_halfway() -> None:
-    assert sampler(SPACE, {}).place({"cell_type": "gru"}).tolist() == [0.0, 1.0, 0.5, 0.5, 0.5]
+    assert Points(SPACE).of({"cell_type": "gru"}).tolist() == [0.0, 1.0, 0.5, 0.5, 0.5]
 
 
 def chosen(values: dict[str, float], seconds: dict[str, float], direction: str = "minimize") -> list[str]:
@@ -85,7 +86,7 @@ def test_one_that_promises_more_earns_its_time(direction: str) -> None:
 
 def test_it_learns_where_the_good_ones_are(drive: Drive) -> None:
     space: dict[str, Any] = {"quality": {"float": [0.1, 100.0]}, "hidden_size": {"int": [8, 64], "log": True}}
-    search = {"sampler": "per_second", "pruner": "curves", "seed": 2}
+    search = {"sampler": "cost_aware", "pruner": "curves", "seed": 2}
     spec = make_spec(space=space, search=search, budget={"trials": 16, "evaluations": 3})
     trials = swept(drive(spec, LocalExecutor(1))).trials
     early, late = (sorted(trial.chosen["quality"] for trial in part) for part in (trials[:6], trials[10:]))
