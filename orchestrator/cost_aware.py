@@ -85,7 +85,7 @@ class CostAwareSampler(BaseSampler):
     def _expected(
         self, others: Sequence[FrozenTrial], seen: Sequence[FrozenTrial], means: Floats, deviations: Floats
     ) -> Process:
-        """Return the process of last values; what cannot be trained is as bad as the worst, what has begun as expected."""
+        """Return the process of last values: what cannot be trained is as bad as the worst, what began as expected."""
         infeasible = [other for other in others if is_infeasible(other)]
         known = [index for index, other in enumerate(seen) if not is_infeasible(other)]
         if known:

@@ -1,9 +1,10 @@
 """Time to quality: after what part of its budget does a search have what TPE with Hyperband has after all?
 
 Three workloads were trained for real at each setting of a grid (`record.py`); sweeps over them are replayed by the
-sweep loop, samplers and pruners as they are, on a clock of recorded seconds (`replay.py`). Quality is the last value of the
-best trial trained to its end, which is what a sweep registers. Each seed's target is what TPE with Hyperband had found
-after 60 trials; every other search may begin as many trials as it likes, until that many seconds of workers are spent.
+sweep loop, samplers and pruners as they are, on a clock of recorded seconds (`replay.py`). Quality is the last value of
+the best trial trained to its end, which is what a sweep registers. Each seed's target is what TPE with Hyperband had
+found after 60 trials; every other search may begin as many trials as it likes, until that many seconds of workers are
+spent.
 
     python -m tests.benchmarks.quality             # ten seeds
     python -m tests.benchmarks.quality --seeds 3 --workers 4 --nearest
@@ -13,7 +14,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -28,15 +30,14 @@ BASELINE = {"sampler": "tpe", "pruner": "hyperband"}
 METHODS: dict[str, dict[str, Any]] = {
     "tpe, successive_halving (ASHA)": {"sampler": "tpe", "pruner": "successive_halving"},
     "random, successive_halving": {"sampler": "random", "pruner": "successive_halving"},
-    "tpe, median": {"sampler": "tpe", "pruner": "median"},
     "tpe, promotion": {"sampler": "tpe", "pruner": "promotion"},
     "tpe, curves": {"sampler": "tpe", "pruner": "curves"},
     "cost_aware, hyperband": {"sampler": "cost_aware", "pruner": "hyperband"},
     "cost_aware, promotion": {"sampler": "cost_aware", "pruner": "promotion"},
     "cost_aware, curves": {"sampler": "cost_aware", "pruner": "curves"},
 }
-WARM = "cost_aware, promotion, from"
-"""The same, after a sweep of 20 trials with a third of the sequence steps, whose time is not counted."""
+WARM = "cost_aware, curves, from"
+"""The same, after a sweep of 20 trials with a third of the sequence steps, whose time is counted."""
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -45,8 +46,9 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--nearest", action="store_true", help="answer from the nearest recording, not from between")
+    parser.add_argument("--workload", choices=WORKLOADS, action="append", help="only this one")
     given = parser.parse_args(arguments)
-    for name in WORKLOADS:
+    for name in given.workload or WORKLOADS:
         compare(name, Table.load(name, is_nearest=given.nearest), seeds=range(given.seeds), workers=given.workers)
 
 
@@ -64,25 +66,28 @@ def compare(name: str, table: Table, *, seeds: Sequence[int], workers: int) -> N
             for seed, one in zip(seeds, base, strict=True)
         ]
         show(label, found, base)
-    warm = METHODS[WARM.removesuffix(", from")]
-    found = [
-        replay(
-            table,
-            {**warm, "seed": seed},
-            Limits(MOST_TRIALS, workers, one.spent),
-            wanted=found_before(table, seed, workers=workers),
-        )
-        for seed, one in zip(seeds, base, strict=True)
-    ]
-    show(WARM, found, base)
+    show(
+        WARM,
+        [
+            begun_warm(table, seed, Limits(MOST_TRIALS, workers, one.spent))
+            for seed, one in zip(seeds, base, strict=True)
+        ],
+        base,
+    )
 
 
-def found_before(table: Table, seed: int, *, workers: int) -> list[Mapping[str, Any]]:
-    """Return the five best settings of a smaller sweep over the same data."""
-    search = {**BASELINE, "seed": seed + 1000}
-    trials = replay(table.shortened(table.evaluations // 3), search, Limits(20, workers)).trials
-    complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
-    return [dict(trial.chosen) for trial in sorted(complete, key=lambda trial: trial.value("valid_loss") or 0.0)[:5]]
+def begun_warm(table: Table, seed: int, limits: Limits) -> Replayed:
+    """Sweep over a third of the sequence steps first, then begin with the five best settings found there."""
+    before = replay(
+        table.shortened(table.evaluations // 3), {**BASELINE, "seed": seed + 1000}, Limits(20, limits.workers)
+    )
+    complete = [trial for trial in before.trials if trial.state is TrialState.COMPLETE]
+    best = sorted(complete, key=lambda trial: trial.value("valid_loss") or 0.0)[:5]
+    search = {**METHODS[WARM.removesuffix(", from")], "seed": seed}
+    left = replace(limits, seconds=limits.seconds - before.spent)
+    found = replay(table, search, left, wanted=[dict(trial.chosen) for trial in best])
+    found.found = [(before.spent + spent, value) for spent, value in found.found]
+    return found
 
 
 def show(label: str, found: Sequence[Replayed], base: Sequence[Replayed]) -> None:

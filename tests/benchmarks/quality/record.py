@@ -15,7 +15,7 @@ import json
 import random
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -144,9 +144,10 @@ def recorded(name: str) -> Iterator[dict[str, Any]]:
         yield from map(json.loads, path.read_text().splitlines())
 
 
-def pack() -> None:
+def pack(names: Sequence[str]) -> None:
     """Write the tables: per setting the places of its values on the grid, then its curve and its seconds."""
-    for name, recording in RECORDINGS.items():
+    for name in names or RECORDINGS:
+        recording = RECORDINGS[name]
         found = sorted(recorded(name), key=lambda entry: json.dumps(entry["setting"]))
         if len(found) != len(recording.settings()):
             raise SystemExit(f"{name}: {len(found)} of {len(recording.settings())} settings recorded")
@@ -169,7 +170,7 @@ def pack() -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] == ["--pack"]:
-        pack()
+    if sys.argv[1] == "--pack":
+        pack(sys.argv[2:])
     else:
         record(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
