@@ -16,7 +16,7 @@ class TrialState(StrEnum):
 
     RUNNING = "running"
     PAUSED = "paused"
-    """Waits to be among the best of its rung (`pruner: promotion`). Not final: it goes on from its checkpoint."""
+    """Waits until it is among the best (`pruner: promotion` or `curves`). Not final: it goes on from its checkpoint."""
     COMPLETE = "complete"
     PRUNED = "pruned"
     DIVERGED = "diverged"
