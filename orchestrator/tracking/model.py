@@ -15,6 +15,7 @@ from orchestrator.tracking.versions import RegisteredModel, as_registered
 if TYPE_CHECKING:
     import pandas as pd
     from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
     from mlflow.models import ModelSignature
 
     from workloads.protocol import Predictor
@@ -85,12 +86,21 @@ def registered(settings: Settings) -> list[RegisteredModel]:
         token = page.token
         if not token:
             break
-    return [model for name in sorted(aliases) for model in _versions(client, name, aliases[name])]
+    # Not by name: a model of another program may have one that no filter can hold.
+    versions = [version for version in _versions_of_sweeps(client) if version.name in aliases]
+    versions.sort(key=lambda version: (version.name, -int(version.version)))
+    return [as_registered(version, aliases[version.name]) for version in versions]
 
 
-def _versions(client: MlflowClient, name: str, aliases: Mapping[str, str]) -> list[RegisteredModel]:
-    found = client.search_model_versions(f"name = '{name}'", order_by=["version_number DESC"])
-    return [as_registered(version, aliases) for version in found if "bptt.trial" in version.tags]
+def _versions_of_sweeps(client: MlflowClient) -> list[ModelVersion]:
+    found: list[ModelVersion] = []
+    token = None
+    while True:
+        page = client.search_model_versions("tags.`bptt.trial` LIKE '%'", page_token=token)
+        found.extend(page)
+        token = page.token
+        if not token:
+            return found
 
 
 def may_exist(settings: Settings) -> bool:

@@ -85,18 +85,21 @@ def promote(settings: Settings, reference: str, *, force: bool) -> Promoted:
         if holder is None:
             enthrone(client, name, version, verdict.reason)
         return Promoted(new.model.uri, "" if holder is None else new.model.uri, verdict, forced=False)
-    old = look_up(settings, f"{name}/{holder}")
-    verdict = contest(settings, new, old, force=force)
+    verdict = contest(settings, new, f"{name}/{holder}", force=force)
     if not verdict.is_better and not force:
         raise UserError(f"{new.model.uri}: {verdict.reason}; {FORCE}")
     forced = not verdict.is_better
+    now = aliases_of(client, name).get(CHAMPION)  # scoring takes a while, and a sweep or a user may promote meanwhile
+    if now != holder and not forced:
+        raise UserError(f"{new.model.uri}: version {now} took the place of {holder} meanwhile; promote it again")
     enthrone(client, name, version, f"forced, although {verdict.reason}" if forced else verdict.reason)
-    return Promoted(new.model.uri, old.model.uri, verdict, forced=forced)
+    return Promoted(new.model.uri, f"models:/{name}/{holder}", verdict, forced=forced)
 
 
-def contest(settings: Settings, new: Details, old: Details, *, force: bool) -> Verdict:
-    """Score both anew on the same data, and compare; UserError where that cannot be, unless forced."""
+def contest(settings: Settings, new: Details, holder: str, *, force: bool) -> Verdict:
+    """Score `new` and the champion anew on the same data, and compare; UserError where that cannot be, unless forced."""
     try:
+        old = look_up(settings, holder)
         known = judge(new.entrant, old.entrant)
         if known.metric is None:
             return known
