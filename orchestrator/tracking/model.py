@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import UserError
 from orchestrator.settings import Settings
-from orchestrator.tracking.client import import_mlflow, open_client, sqlite_file, talking_to
+from orchestrator.tracking.client import import_mlflow, open_to_look, sqlite_file, talking_to
 from orchestrator.tracking.contest import CHAMPION
 from orchestrator.tracking.versions import RegisteredModel, as_registered
 
@@ -66,7 +66,7 @@ def load_predictions(settings: Settings, name_or_uri: str) -> LoadedModel:
         from mlflow.exceptions import MlflowException
 
         try:
-            open_client(settings)
+            open_to_look(settings)
             model = mlflow.pyfunc.load_model(uri)
         except (MlflowException, OSError) as error:
             raise UserError(f"{uri}: no such model in {settings.tracking_uri}: {_one_line(error)}") from error
@@ -77,7 +77,7 @@ def registered(settings: Settings) -> list[RegisteredModel]:
     """Return every model that sweeps registered, by name, the latest version first."""
     if not may_exist(settings):
         return []
-    client = open_client(settings)
+    client = open_to_look(settings)
     aliases: dict[str, dict[str, str]] = {}
     token = None
     while True:

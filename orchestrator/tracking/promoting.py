@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import workloads
 from orchestrator.errors import UserError, presentable
 from orchestrator.settings import Settings
-from orchestrator.tracking.client import import_mlflow, open_client, talking_to
+from orchestrator.tracking.client import import_mlflow, open_to_look, talking_to
 from orchestrator.tracking.contest import CHALLENGER, CHAMPION, Entrant, Verdict, aliases_of, enthrone, judge
 from orchestrator.tracking.model import may_exist
 from orchestrator.tracking.versions import Details, details
@@ -66,7 +66,7 @@ def client_of(settings: Settings, reference: str) -> MlflowClient:
     if not may_exist(settings):
         raise UserError(f"{reference}: no model is registered yet in {settings.tracking_uri}; see `bptt run`")
     import_mlflow()
-    return open_client(settings)
+    return open_to_look(settings)
 
 
 def look_up(settings: Settings, reference: str, *, default: str = CHAMPION) -> Details:

@@ -21,6 +21,7 @@ from orchestrator.tracking.register import crown
 from orchestrator.tracking.runs import SweepRuns
 from tests.orchestrator.recorded import fox_spec
 from tests.orchestrator.registering import put_version, train_and_register_all
+from tests.web import serving, status
 
 ONE = Entrant("1", "valid_loss", "minimize", "abc", {"valid_loss": 2.0, "test_loss": 3.0})
 GOOD, BAD = {"learning_rate": 0.03}, {"learning_rate": 1e-6}
@@ -274,3 +275,35 @@ def test_before_the_first_model_there_is_nothing_to_show(tmp_path: Path, capsys:
     assert bptt(settings, "show", "fox") == 2
     assert "no model is registered yet" in capsys.readouterr().err
     assert not settings.runs.exists()
+
+
+@pytest.mark.parametrize(
+    ("code", "exit_status", "said"), [(401, 2, "asks for a password"), (503, 1, "answers with status 503")]
+)
+@pytest.mark.parametrize("arguments", [("list",), ("show", "fox"), ("promote", "fox")], ids=lambda given: given[0])
+def test_a_server_that_refuses_or_is_broken_is_said_at_once(
+    arguments: tuple[str, ...], code: int, exit_status: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with serving() as site:
+        site.answers = [status(code)]
+        uri = site.url.removesuffix("/file")
+        assert run(["models", *arguments, "--tracking-uri", uri]) == exit_status
+        assert len(site.ranges) == 1  # MLflow itself would ask for minutes
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
+
+
+def test_a_server_that_is_away_is_said_at_once_without_its_password(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def waited_for(*_: object) -> None:
+        raise AssertionError("MLflow would ask for minutes")
+
+    monkeypatch.setattr("orchestrator.tracking.client.open_client", waited_for)
+    with serving() as site:
+        away = site.url.removesuffix("/file").replace("//", "//ann:hard-to-guess@")
+    for command in (["models", "list"], ["predict", "fox", "--prompt", "the"]):
+        assert run([*command, "--tracking-uri", away]) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "does not answer" in line
+        assert "hard-to-guess" not in line
