@@ -15,6 +15,7 @@ from orchestrator.tracking.client import import_mlflow, open_to_look, talking_to
 from orchestrator.tracking.contest import CHALLENGER, CHAMPION, Entrant, Verdict, aliases_of, enthrone, judge
 from orchestrator.tracking.model import may_exist
 from orchestrator.tracking.versions import Details, details
+from orchestrator.tracking.view import key_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -97,7 +98,7 @@ def promote(settings: Settings, reference: str, *, force: bool) -> Promoted:
 
 
 def contest(settings: Settings, new: Details, holder: str, *, force: bool) -> Verdict:
-    """Score `new` and the champion anew on the same data, and compare; UserError where that cannot be, unless forced."""
+    """Score `new` and `holder` anew on the same data, and compare; UserError where that cannot be, unless forced."""
     try:
         old = look_up(settings, holder)
         known = judge(new.entrant, old.entrant)
@@ -130,7 +131,7 @@ def scored_anew(settings: Settings, *versions: Details) -> tuple[Entrant, ...]:
                     f"{version.model.uri}: the data have changed since it was trained (fingerprint "
                     f"{version.fingerprint}, now {dataset.fingerprint}); restore them to compare models"
                 )
-            metrics = score(workload, checkpoint, dataset)
+            metrics = {key_of(name): value for name, value in score(workload, checkpoint, dataset).items()}
         except (ValueError, OSError) as error:
             raise UserError(f"{version.model.uri}: it cannot be scored anew: {presentable(str(error))}") from error
         found.append(replace(version.entrant, metrics=metrics))

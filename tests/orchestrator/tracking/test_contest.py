@@ -221,6 +221,15 @@ def test_a_version_of_another_program_is_told_from_a_sweeps(
     assert "fox" not in [model["name"] for model in read(capsys, shared, "list")]
 
 
+def test_models_are_compared_by_a_metric_that_mlflow_spells_otherwise(shared: Settings, tmp_path: Path) -> None:
+    client = open_client(shared)
+    for error in (2.0, 1.0):
+        version = put_version(client, "elk", {"valid_error ___": error}, tmp_path)
+        client.set_model_version_tag("elk", version, "bptt.metric", "valid_error (%)")
+        crown(client, "elk", version)
+    assert aliases(shared, "elk") == {"champion": "2", "challenger": "1"}
+
+
 def test_a_model_of_another_program_may_have_any_name(
     shared: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
