@@ -281,6 +281,16 @@ def test_names_that_mlflow_refuses_are_spelled_otherwise(
     assert metrics["test_mse/step:24"] == 0.5
 
 
+def test_a_sweep_of_many_choices_is_known_again_though_mlflow_cuts_them_off(
+    settings: Settings, track: Callable[..., MlflowTracker]
+) -> None:
+    spec = make_spec(space={"quality": [0.1 + index / 1000 for index in range(900)]})
+    for _ in range(2):
+        finish(track(spec, make_trial(spec, quality=0.1)))
+    (parent,) = parents(settings)
+    assert len(parent.data.params["space.quality.choice"]) < len(str(spec.plain()["space"]["quality"]["choice"]))
+
+
 def test_a_loop_that_ends_trials_while_they_are_written_loses_none(
     settings: Settings, track: Callable[..., MlflowTracker]
 ) -> None:
