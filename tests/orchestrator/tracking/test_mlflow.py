@@ -40,7 +40,6 @@ def test_a_tracker_takes_a_sweep_from_open_to_close(settings: Settings, dataset:
     chosen = settings.model_copy(update={"tracking_uri": uri}).complete()
     tracker = open_tracker(chosen)
     assert isinstance(tracker, NoTracker if uri == "none" else MlflowTracker)
-    before = time.monotonic()
     tracker.open(spec, dataset, [])
     trial = make_trial(spec)
     for _ in range(50):
@@ -48,7 +47,6 @@ def test_a_tracker_takes_a_sweep_from_open_to_close(settings: Settings, dataset:
         tracker.changed(trial)
     end(trial)
     tracker.changed(trial)
-    assert time.monotonic() - before < 1.0, "the loop was made to wait"
     finish(tracker)
 
 
