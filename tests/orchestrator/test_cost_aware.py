@@ -15,6 +15,7 @@ from orchestrator.cost_aware import CostAwareSampler
 from orchestrator.executors.local import LocalExecutor
 from orchestrator.gaussian import observe
 from orchestrator.points import Points
+from orchestrator.seen import VERDICT
 from tests.orchestrator.conftest import Drive, make_spec, swept
 
 SPACE: dict[str, BaseDistribution] = {
@@ -82,6 +83,32 @@ def test_of_two_that_promise_as_much_the_cheaper_one_is_tried(direction: str) ->
 def test_one_that_promises_more_earns_its_time(direction: str) -> None:
     found = chosen({"rnn": 3.0, "gru": 1.0}, {"rnn": 1.0, "gru": 2.0}, direction)
     assert found.count("gru") >= 9
+
+
+def test_what_cannot_be_trained_is_kept_away_from() -> None:
+    study = optuna.create_study()
+    for at in range(8):
+        quality = at / 7
+        values = {1: quality + 1.0, 2: quality + 0.5, 3: quality}
+        for cell in ("rnn", "gru"):  # gru leads, and diverges behind its second evaluation
+            seen = values if cell == "rnn" else {1: quality, 2: quality - 0.5}
+            study.add_trial(
+                optuna.trial.create_trial(
+                    state=optuna.trial.TrialState.COMPLETE if cell == "rnn" else optuna.trial.TrialState.PRUNED,
+                    params={"cell_type": cell, "quality": quality},
+                    distributions=CELL_AND_QUALITY,
+                    value=quality if cell == "rnn" else None,
+                    intermediate_values=seen,
+                    system_attrs={} if cell == "rnn" else {f"constraints:{VERDICT}": 1.0},
+                )
+            )
+    asked = optuna.trial.create_trial(state=optuna.trial.TrialState.RUNNING)
+    asked.number = 100
+    found = [
+        sampler(CELL_AND_QUALITY, {}, seed).sample_relative(study, asked, CELL_AND_QUALITY)["cell_type"]
+        for seed in range(10)
+    ]
+    assert found.count("rnn") >= 9
 
 
 def test_it_learns_where_the_good_ones_are(drive: Drive) -> None:

@@ -22,9 +22,9 @@ import numpy as np
 
 from orchestrator.trial import TrialState
 from tests.benchmarks.quality.replay import Limits, Replayed, replay
-from tests.benchmarks.quality.table import Table
+from tests.benchmarks.quality.table import HERE, Table
 
-WORKLOADS = ("language", "forecast", "memory")
+WORKLOADS = sorted(path.name.removesuffix(".json.gz") for path in HERE.glob("*.json.gz"))
 TRIALS, MOST_TRIALS = 60, 400
 BASELINE = {"sampler": "tpe", "pruner": "hyperband"}
 METHODS: dict[str, dict[str, Any]] = {
