@@ -20,8 +20,12 @@ from orchestrator.spec import SweepSpec
 from orchestrator.trial import TrialRecord, TrialState
 from orchestrator.wording import number, percent
 
-CHANCE = 0.1
-"""A trial goes on while it beats the best so far with at least this probability."""
+WORTH, MOST = 2.0, 0.2
+"""How much likelier than a new trial one must be to beat the best so far, by evaluation still to be trained.
+
+A new one beats the best of n trials with a probability of 1 / (n + 1), if it is drawn as they were, and may need all
+evaluations for it; but it can be paused soon.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,8 @@ class Forecast:
     deviation: float
     best: float
     """What there is to beat: of other trials, the best last value, or where none is complete the best expected one."""
+    least: float
+    """The probability of beating it with which the trial is worth what is left of it."""
 
     @property
     def chance(self) -> float:
@@ -40,6 +46,11 @@ class Forecast:
         if self.deviation == 0:
             return float(self.mean < self.best)
         return 0.5 * math.erfc((self.mean - self.best) / self.deviation / math.sqrt(2))
+
+    @property
+    def is_worth_it(self) -> bool:
+        """Tell whether the trial is to go on."""
+        return self.chance >= self.least
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +81,9 @@ class Curves:
                 continue
             others = complete if complete.any() else np.arange(len(seen)) != index
             best = float(means[others].min()) if others.any() else math.inf
-            found[trial.number] = Forecast(trial, float(means[index]), float(deviations[index]), best)
+            left = 1 - len(trial.evaluations) / self.evaluations
+            least = min(WORTH * left / (len(trials) + 1), MOST)
+            found[trial.number] = Forecast(trial, float(means[index]), float(deviations[index]), best, least)
         return found
 
     def pauses(self, trial: TrialRecord, trials: Sequence[TrialRecord]) -> str:
@@ -78,7 +91,7 @@ class Curves:
         if trial.pinned or len(trial.evaluations) == self.evaluations:
             return ""
         forecast = self.forecasts(trials)[trial.number]
-        if forecast.chance >= CHANCE:
+        if forecast.is_worth_it:
             return ""
         sign = -1.0 if self.is_maximized else 1.0
         return (
@@ -93,8 +106,8 @@ class Curves:
     def next(self, trials: Sequence[TrialRecord]) -> TrialRecord | None:
         """Return the paused trial that is to go on now, the one with the best chance; None where none is."""
         paused = self._paused(trials)
-        best = max(paused, key=lambda each: (each.chance, -each.trial.number), default=None)
-        return best.trial if best is not None and best.chance >= CHANCE else None
+        best = max(paused, key=lambda each: (each.chance / each.least, -each.trial.number), default=None)
+        return best.trial if best is not None and best.is_worth_it else None
 
     def last_resort(self, trials: Sequence[TrialRecord]) -> TrialRecord | None:
         """Return the paused trial with the best mean."""
