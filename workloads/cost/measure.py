@@ -20,6 +20,7 @@ from workloads.cost.cells import Calibration, CellMemory, Line
 from workloads.device import choose_device, peak_memory_bytes, reset_peak_memory
 from workloads.hyperparameters import Hyperparameters
 from workloads.models.cells import make_cell
+from workloads.models.cells.gru_and_rnn import choose_kernel
 from workloads.tasks.next_token import NextTokenTask
 from workloads.training import train
 
@@ -81,6 +82,7 @@ def measure_cell(cell_type: str, device_name: str = "auto") -> CellMemory:
     rows, found = [], []
     for steps, batch, input_size, hidden_size in WINDOWS:
         cell = make_cell(cell_type, input_size, hidden_size).to(device)
+        choose_kernel(cell, device)
         weights = sum(parameter.numel() for parameter in cell.parameters())
         inputs = torch.zeros(steps, batch, input_size, device=device, requires_grad=True)  # (time, batch, features)
         inputs.data.normal_()

@@ -15,14 +15,14 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from workloads.models.cells import compiled
-from workloads.models.cells.compiled import Sizes
+from workloads.models.cells.compiled import Sizes, Weights
 
 TORCH, COMPILED = "torch", "compiled"
 KERNELS = (TORCH, COMPILED)
 KINDS = ("tanh", "relu", "gru")
 """In the order of the C code's numbers."""
-LEAST_ROWS = 64
-"""Of steps times streams: for fewer, packing the weights takes as long as running with them."""
+FEWEST_STEPS = 4
+"""For windows of fewer, laying out the weights takes as long as running with them."""
 
 
 class GRU(nn.GRU):
@@ -44,28 +44,32 @@ class RNN(nn.RNN):
     @property
     def kind(self) -> str:
         """Return the nonlinearity."""
-        return self.nonlinearity
+        return str(self.nonlinearity)
 
     def forward(self, inputs: Any, state: Any = None) -> Any:
         """Run one window."""
         return run(self, inputs, state) if covers(self, inputs, state) else super().forward(inputs, state)
 
 
-def set_kernel(network: nn.Module, kernel: str) -> None:
-    """Run all layers of `network` that there is a choice for with `kernel`, one of KERNELS."""
-    for module in network.modules():
-        if isinstance(module, GRU | RNN):
-            module.kernel = kernel
+def set_kernel(network: nn.Module, kernel: str) -> str:
+    """Run the layers of `network` that there is a choice for with `kernel`, one of KERNELS, if it is there.
 
-
-def best_kernel(device: torch.device) -> str:
-    """Return the kernel that is fastest here; the first call on a kind of machine compiles for some seconds.
-
-    It runs on one thread: where torch may take more, torch's own does.
+    Returns the kernel that they run with now. The first call on a kind of machine compiles for some seconds.
     """
-    if device.type != "cpu" or torch.get_num_threads() > 1 or compiled.kernels() is None:
-        return TORCH
-    return COMPILED
+    layers = [module for module in network.modules() if isinstance(module, GRU | RNN)]
+    if not layers or (kernel == COMPILED and compiled.kernels() is None):
+        kernel = TORCH
+    for layer in layers:
+        layer.kernel = kernel
+    return kernel
+
+
+def choose_kernel(network: nn.Module, device: torch.device) -> str:
+    """Run `network` on `device` with the kernels that are fastest there, and return which those are.
+
+    What is compiled runs on one thread: where torch may take more, torch's own are left.
+    """
+    return set_kernel(network, TORCH if device.type != "cpu" or torch.get_num_threads() > 1 else COMPILED)
 
 
 def covers(cell: GRU | RNN, inputs: Any, state: Any) -> bool:
@@ -79,7 +83,7 @@ def covers(cell: GRU | RNN, inputs: Any, state: Any) -> bool:
     if cell.num_layers > 1 or cell.bidirectional or cell.batch_first or not cell.bias:
         return False
     steps, batch, width = inputs.shape
-    if width != cell.input_size or steps * batch < LEAST_ROWS or torch.is_autocast_enabled("cpu"):
+    if width != cell.input_size or steps < FEWEST_STEPS or torch.is_autocast_enabled("cpu"):
         return False
     tensors = [inputs, *weights_of(cell)]
     if state is not None:
@@ -91,7 +95,8 @@ def covers(cell: GRU | RNN, inputs: Any, state: Any) -> bool:
 
 def weights_of(cell: GRU | RNN) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return the weights from inputs and from the state, and the biases of both."""
-    return cell.weight_ih_l0, cell.weight_hh_l0, cell.bias_ih_l0, cell.bias_hh_l0
+    found = cell.weight_ih_l0, cell.weight_hh_l0, cell.bias_ih_l0, cell.bias_hh_l0
+    return cast("tuple[Tensor, Tensor, Tensor, Tensor]", found)
 
 
 def run(cell: GRU | RNN, inputs: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -116,20 +121,21 @@ class _Recurrence(torch.autograd.Function):
         return outputs, outputs[-1].clone()
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, to_outputs: Tensor | None, to_after: Tensor | None) -> tuple[Tensor | None, ...]:
         inputs, before, from_input, from_hidden, gates, outputs = ctx.saved_tensors
         to_outputs = torch.zeros_like(outputs) if to_outputs is None else to_outputs.contiguous()
-        carried = torch.zeros_like(before) if to_after is None else to_after.clone(memory_format=torch.contiguous_format)
-        to_gates = torch.empty_like(outputs if gates is None else gates)
+        carried = (
+            torch.zeros_like(before) if to_after is None else to_after.clone(memory_format=torch.contiguous_format)
+        )
         to_inputs = torch.empty_like(inputs) if ctx.needs_input_grad[1] else None
-        to_weights = [torch.empty_like(weight) for weight in (from_input, from_hidden)]
-        to_biases = [from_input.new_empty(len(from_input)) for _ in range(2)]
+        to_weights = [torch.zeros_like(weight) for weight in (from_input, from_hidden)]
+        to_weights += [from_input.new_zeros(len(from_input)) for _ in range(2)]
         sizes, work = _room(ctx.kind, inputs, before)
-        arrays = [inputs, before, from_input, from_hidden, gates, outputs, to_outputs, carried]
-        arrays += [to_gates, to_inputs, *to_weights, *to_biases, work]
-        _loaded().backward(KINDS.index(ctx.kind), sizes, *_pointers(arrays))
-        return None, to_inputs, carried, *to_weights, *to_biases
+        arrays = [inputs, before, from_input, from_hidden, gates, outputs, to_outputs, carried, to_inputs]
+        to = Weights(*_pointers(to_weights))
+        _loaded().backward(KINDS.index(ctx.kind), sizes, *_pointers(arrays), to, work.data_ptr())
+        return None, to_inputs, carried, *to_weights
 
 
 def _room(kind: str, inputs: Tensor, before: Tensor) -> tuple[Sizes, Tensor]:

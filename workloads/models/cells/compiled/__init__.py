@@ -38,6 +38,12 @@ class Sizes(ctypes.Structure):
     _fields_ = [(name, ctypes.c_long) for name in ("steps", "batch", "inputs", "hidden")]
 
 
+class Weights(ctypes.Structure):
+    """Where the gradients of weights go, as the C code has it."""
+
+    _fields_ = [(name, ctypes.c_void_p) for name in ("from_input", "from_hidden", "input_bias", "hidden_bias")]
+
+
 class Kernels:
     """The functions of a compiled file; see the source for what they take."""
 
@@ -48,16 +54,16 @@ class Kernels:
         self.work_size, self.forward, self.backward = library.work_size, library.forward, library.backward
         self.work_size.restype, self.work_size.argtypes = ctypes.c_long, [number, Sizes]
         self.forward.restype, self.forward.argtypes = None, [number, Sizes, *[pointer] * 9]
-        self.backward.restype, self.backward.argtypes = None, [number, Sizes, *[pointer] * 15]
+        self.backward.restype, self.backward.argtypes = None, [number, Sizes, *[pointer] * 9, Weights, pointer]
 
     def try_out(self) -> None:
         """Run everything once on zeros: a processor that lacks an instruction ends the process."""
         sizes = Sizes(2, 9, 33, 33)
         room = 4 * 2 * 9 * 33 * 33 + max(self.work_size(kind, sizes) for kind in range(3))
         for kind in range(3):
-            arrays = [(ctypes.c_float * room)() for _ in range(15)]
+            arrays = [(ctypes.c_float * room)() for _ in range(10)]
             self.forward(kind, sizes, *arrays[:9])
-            self.backward(kind, sizes, *arrays)
+            self.backward(kind, sizes, *arrays[:9], Weights(*map(ctypes.addressof, arrays[:4])), arrays[9])
 
 
 @cache

@@ -21,7 +21,8 @@
 #define VECTORS 2
 #define PANEL (VECTORS * LANES) /* columns of a tile: its sums, TILE_ROWS * VECTORS, stay in registers */
 #define BLOCK_ROWS 32           /* rows for which a panel is fetched from far away once */
-#define DEPTH 256               /* steps of a sum formed at once where both factors must be packed */
+#define DEPTH 256               /* terms of a sum formed at once where both factors must be packed */
+#define STRIP_ROWS 256          /* rows of the other factor packed at once: with DEPTH, a part of a core's cache */
 
 typedef float vector __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 #define INLINE static inline __attribute__((always_inline))
@@ -88,18 +89,23 @@ INLINE void any_tile(long rows, long depth, const float *a, long a_row, const lo
 INLINE long packed_size(long depth, long columns) { return (columns + PANEL - 1) / PANEL * PANEL * depth; }
 
 /* Lay out b (depth, columns) in panels, the last one filled up with zeros; returns what follows them. */
-OUTLINE float *pack(long depth, long columns, const float *b, long b_row, long b_column, float *packed) {
-    for (long first = 0; first < columns; first += PANEL) {
-        const long width = LEAST(PANEL, columns - first);
+OUTLINE float *pack(long depth, long columns, const float *b, long b_row, float *packed) {
+    for (long first = 0; first < columns; first += PANEL)
         for (long k = 0; k < depth; k++, packed += PANEL) {
-            const float *from = b + k * b_row + first * b_column;
-            if (b_column == 1 && width == PANEL) {
-                memcpy(packed, from, sizeof(float[PANEL]));
-            } else {
-                for (long j = 0; j < PANEL; j++) packed[j] = j < width ? from[j * b_column] : 0.0f;
-            }
+            const long width = LEAST(PANEL, columns - first);
+            memcpy(packed, b + k * b_row + first, sizeof(float) * width);
+            if (width < PANEL) memset(packed + width, 0, sizeof(float) * (PANEL - width));
         }
-    }
+    return packed;
+}
+
+/* Likewise b given as its transpose (columns, depth), a line of each of its rows at a time. */
+OUTLINE float *pack_transposed(long depth, long columns, const float *b, float *packed) {
+    for (long first = 0; first < columns; first += PANEL, packed += PANEL * depth)
+        for (long begin = 0; begin < depth; begin += 16)
+            for (long j = 0; j < PANEL; j++)
+                for (long k = begin; k < LEAST(begin + 16, depth); k++)
+                    packed[k * PANEL + j] = first + j < columns ? b[(first + j) * depth + k] : 0.0f;
     return packed;
 }
 
@@ -116,30 +122,38 @@ OUTLINE void product(long rows, long columns, long depth, const float *a, long a
 }
 
 /* Floats that `transposed_product` works in. */
-INLINE long transposed_size(long rows, long columns) {
-    return DEPTH * (rows + TILE_ROWS) + packed_size(DEPTH, columns);
-}
+INLINE long transposed_size(long columns) { return DEPTH * STRIP_ROWS + packed_size(DEPTH, columns); }
 
-/* c (rows, columns) = a (depth, rows) turned round, times b (depth, columns); with `add`, c += that. */
-OUTLINE void transposed_product(long rows, long columns, long depth, const float *a, long a_row, const float *b,
-                                float *c, int add, float *work) {
-    for (long begin = 0; begin < depth; begin += DEPTH, add = 1) {
-        const long deep = LEAST(DEPTH, depth - begin);
-        const float *panels = work;
-        float *strips = pack(deep, columns, b + begin * columns, columns, 1, work); /* (rows / TILE_ROWS, deep, ...) */
-        for (long row = 0; row < rows; row += TILE_ROWS)
-            for (long k = 0; k < deep; k++) {
-                const float *from = a + (begin + k) * a_row + row;
-                float *to = strips + row * deep + k * TILE_ROWS;
+/* Lay out a (depth, rows <= STRIP_ROWS) in strips (depth, TILE_ROWS), some at a time: a row's lines are read once. */
+OUTLINE void pack_strips(long depth, long rows, const float *a, long a_row, float *strips) {
+    for (long first = 0; first < rows; first += 4 * TILE_ROWS)
+        for (long k = 0; k < depth; k++)
+            for (long row = first; row < LEAST(first + 4 * TILE_ROWS, rows); row += TILE_ROWS) {
+                const float *from = a + k * a_row + row;
+                float *to = strips + row * depth + k * TILE_ROWS;
                 if (row + TILE_ROWS <= rows) {
                     memcpy(to, from, sizeof(float[TILE_ROWS]));
                 } else {
                     for (long i = 0; i < rows - row; i++) to[i] = from[i];
                 }
             }
-        for (long first = 0; first < columns; first += PANEL)
-            for (long row = 0; row < rows; row += TILE_ROWS)
-                any_tile(LEAST(TILE_ROWS, rows - row), deep, strips + row * deep, 1, TILE_ROWS, panels + first * deep,
-                         c + row * columns + first, columns, LEAST(PANEL, columns - first), add);
+}
+
+/* c (rows, columns) = a (depth, rows) turned round, times b (depth, columns); with `add`, c += that. */
+OUTLINE void transposed_product(long rows, long columns, long depth, const float *a, long a_row, const float *b,
+                                float *c, int add, float *work) {
+    float *strips = work, *panels = work + DEPTH * STRIP_ROWS;
+    for (long begin = 0; begin < depth; begin += DEPTH, add = 1) {
+        const long deep = LEAST(DEPTH, depth - begin);
+        pack(deep, columns, b + begin * columns, columns, panels);
+        for (long block = 0; block < rows; block += STRIP_ROWS) {
+            const long stop = LEAST(block + STRIP_ROWS, rows);
+            pack_strips(deep, stop - block, a + begin * a_row + block, a_row, strips);
+            for (long first = 0; first < columns; first += PANEL)
+                for (long row = block; row < stop; row += TILE_ROWS)
+                    any_tile(LEAST(TILE_ROWS, stop - row), deep, strips + (row - block) * deep, 1, TILE_ROWS,
+                             panels + first * deep, c + row * columns + first, columns, LEAST(PANEL, columns - first),
+                             add);
+        }
     }
 }

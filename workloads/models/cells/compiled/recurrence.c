@@ -15,12 +15,20 @@ typedef struct {
 
 INLINE long greater(long a, long b) { return a > b ? a : b; }
 
-/* Floats that both ways work in; `kind` and sizes as there. */
+/* Steps that are run through all products before the next: then what they made is still near. */
+INLINE long steps_at_once(sizes of) { return greater(DEPTH / of.batch, 1); }
+
+/* Distance between two steps' streams in the gradients of gates; rows a power of 2 apart would share few cache lines. */
+INLINE long gradient_row(int kind, sizes of) { return (kind == GRU ? 4 : 1) * of.hidden + 16; }
+
+/* Floats that both ways work in. */
 long work_size(int kind, sizes of) {
-    const long gates = kind == GRU ? 3 : 1, width = greater(of.inputs, of.hidden);
-    const long weights = greater(packed_size(width, gates * of.hidden) + PANEL * width, /* r and z apart from n */
-                                 packed_size(gates * of.hidden, width));
-    return greater(weights, transposed_size(gates * of.hidden, width));
+    const long gates = kind == GRU ? 3 : 1;
+    const long ahead = packed_size(of.inputs + of.hidden, gates * of.hidden) + PANEL * of.hidden; /* n is apart */
+    const long from_hidden = packed_size(gates * of.hidden, of.hidden);
+    const long from_input = packed_size(gates * of.hidden, of.inputs);
+    const long gradients = steps_at_once(of) * of.batch * gradient_row(kind, of);
+    return greater(ahead, from_hidden + from_input + gradients + transposed_size(greater(of.inputs, of.hidden)));
 }
 
 /* One step of a GRU behind its products: gates (batch, 4 hidden) hold x's part of r, z, n and h's of r, z, n. */
@@ -46,15 +54,15 @@ OUTLINE void gru_step(sizes of, const float *input_bias, const float *hidden_bia
 
 /* Back through that; `carried` is what reaches the step's h from behind, and becomes what goes past its gates.
 
-   to_gates (batch, 4 hidden): of n as x sees it, r, z, and n as h(t-1) sees it. */
+   to_gates (batch, row): of n as x sees it, r, z, and n as h(t-1) sees it. */
 OUTLINE void gru_step_back(sizes of, const float *before, const float *gates, const float *to_outputs, float *carried,
-                           float *to_gates) {
+                           float *to_gates, long row) {
     const long hidden = of.hidden;
     for (long i = 0; i < of.batch; i++) {
         const float *restrict r = gates + i * 4 * hidden, *restrict z = r + hidden, *restrict n = z + hidden,
                               *restrict h = n + hidden, *restrict past = before + i * hidden,
                               *restrict own = to_outputs + i * hidden;
-        float *restrict to_n = to_gates + i * 4 * hidden, *restrict to_r = to_n + hidden, *restrict to_z = to_r + hidden,
+        float *restrict to_n = to_gates + i * row, *restrict to_r = to_n + hidden, *restrict to_z = to_r + hidden,
                         *restrict to_h = to_z + hidden, *restrict back = carried + i * hidden;
 #pragma GCC ivdep
         for (long j = 0; j < hidden; j++) {
@@ -84,11 +92,12 @@ OUTLINE void rnn_step(int kind, sizes of, const float *input_bias, const float *
 
 /* Back through that; nothing goes past the nonlinearity. */
 OUTLINE void rnn_step_back(int kind, sizes of, const float *restrict outputs, const float *restrict to_outputs,
-                           const float *restrict carried, float *restrict to_gates) {
-    for (long j = 0; j < of.batch * of.hidden; j++) {
-        const float slope = kind == TANH ? 1.0f - outputs[j] * outputs[j] : outputs[j] > 0.0f ? 1.0f : 0.0f;
-        to_gates[j] = (carried[j] + to_outputs[j]) * slope;
-    }
+                           const float *restrict carried, float *restrict to_gates, long row) {
+    for (long i = 0; i < of.batch; i++, outputs += of.hidden, to_outputs += of.hidden, carried += of.hidden)
+        for (long j = 0; j < of.hidden; j++) {
+            const float slope = kind == TANH ? 1.0f - outputs[j] * outputs[j] : outputs[j] > 0.0f ? 1.0f : 0.0f;
+            to_gates[i * row + j] = (carried[j] + to_outputs[j]) * slope;
+        }
 }
 
 /* x (time, batch, inputs) and the state before it to outputs (time, batch, hidden); gates: NULL for an RNN. */
@@ -97,13 +106,16 @@ void forward(int kind, sizes of, const float *x, const float *before, const floa
              float *work) {
     const long hidden = of.hidden, row = kind == GRU ? 4 * hidden : hidden, summed = kind == GRU ? 2 * hidden : hidden;
     const long of_input = kind == GRU ? 3 * hidden : hidden;
+    float *from_past = pack_transposed(of.inputs, of_input, from_input, work);
+    float *apart = pack_transposed(hidden, summed, from_hidden, from_past);
+    if (kind == GRU) pack_transposed(hidden, hidden, from_hidden + summed * hidden, apart);
     float *here = kind == GRU ? gates : outputs;
-    pack(of.inputs, of_input, from_input, 1, of.inputs, work);
-    product(of.steps * of.batch, of_input, of.inputs, x, of.inputs, work, here, row, 0);
-    float *apart = pack(hidden, summed, from_hidden, 1, hidden, work);
-    if (kind == GRU) pack(hidden, hidden, from_hidden + summed * hidden, 1, hidden, apart);
     for (long step = 0; step < of.steps; step++) {
-        product(of.batch, summed, hidden, before, hidden, work, here, row, 1);
+        if (step % steps_at_once(of) == 0) {
+            const long rows = LEAST(steps_at_once(of), of.steps - step) * of.batch;
+            product(rows, of_input, of.inputs, x + step * of.batch * of.inputs, of.inputs, work, here, row, 0);
+        }
+        product(of.batch, summed, hidden, before, hidden, from_past, here, row, 1);
         if (kind == GRU) {
             product(of.batch, hidden, hidden, before, hidden, apart, here + 3 * hidden, row, 0);
             gru_step(of, input_bias, hidden_bias, before, here, outputs);
@@ -116,60 +128,67 @@ void forward(int kind, sizes of, const float *x, const float *before, const floa
     }
 }
 
-/* Sum rows (count, width); each sum in the order of the rows. */
-OUTLINE void sum_rows(long count, long width, const float *rows, long row, float *sums) {
-    memset(sums, 0, sizeof(float) * width);
+/* Where the gradients of weights go. */
+typedef struct {
+    float *from_input, *from_hidden, *input_bias, *hidden_bias;
+} weights;
+
+OUTLINE void add_rows(long count, long width, const float *rows, long row, float *sums) {
     for (long i = 0; i < count; i++)
         for (long j = 0; j < width; j++) sums[j] += rows[i * row + j];
 }
 
-/* The gradients of weights, biases and x (unless that is NULL), all steps at once, from those of the gates. */
-OUTLINE void gather(int kind, sizes of, const float *x, const float *before, const float *from_input,
-                    const float *outputs, const float *to_gates, float *to_x, float *to_from_input,
-                    float *to_from_hidden, float *to_input_bias, float *to_hidden_bias, float *work) {
-    const long hidden = of.hidden, all = of.steps * of.batch, row = kind == GRU ? 4 * hidden : hidden;
+/* Add what some steps give the weights, all of them at once, from the gradients of their gates. */
+OUTLINE void add_to_weights(int kind, sizes of, const float *x, const float *before, const float *outputs,
+                            const float *to_gates, weights to, float *work) {
+    const long hidden = of.hidden, all = of.steps * of.batch, row = gradient_row(kind, of);
+    const long apart = before + of.batch * hidden == outputs ? 0 : of.batch; /* rows before the first step's, if any */
     const long rows = kind == GRU ? 3 * hidden : hidden, shared = kind == GRU ? 2 * hidden : hidden;
     /* What h(t-1) sees lies in the order of the weights; of what x sees n comes first. */
     const float *seen = kind == GRU ? to_gates + hidden : to_gates;
-    if (to_x) {
-        pack(shared, of.inputs, from_input, of.inputs, 1, work);
-        product(all, of.inputs, shared, seen, row, work, to_x, of.inputs, 0);
-    }
-    transposed_product(shared, of.inputs, all, seen, row, x, to_from_input, 0, work);
-    sum_rows(all, shared, seen, row, to_input_bias);
+    transposed_product(rows, hidden, apart, seen, row, before, to.from_hidden, 1, work);
+    transposed_product(rows, hidden, all - apart, seen + apart * row, row, apart ? outputs : before, to.from_hidden, 1,
+                       work);
+    transposed_product(shared, of.inputs, all, seen, row, x, to.from_input, 1, work);
+    add_rows(all, rows, seen, row, to.hidden_bias);
+    add_rows(all, shared, seen, row, to.input_bias);
     if (kind == GRU) {
-        if (to_x) {
-            pack(hidden, of.inputs, from_input + shared * of.inputs, of.inputs, 1, work);
-            product(all, of.inputs, hidden, to_gates, row, work, to_x, of.inputs, 1);
-        }
-        transposed_product(hidden, of.inputs, all, to_gates, row, x, to_from_input + shared * of.inputs, 0, work);
-        sum_rows(all, hidden, to_gates, row, to_input_bias + shared);
+        transposed_product(hidden, of.inputs, all, to_gates, row, x, to.from_input + shared * of.inputs, 1, work);
+        add_rows(all, hidden, to_gates, row, to.input_bias + shared);
     }
-    transposed_product(rows, hidden, of.batch, seen, row, before, to_from_hidden, 0, work);
-    transposed_product(rows, hidden, all - of.batch, seen + of.batch * row, row, outputs, to_from_hidden, 1, work);
-    memcpy(to_hidden_bias, to_input_bias, sizeof(float) * shared);
-    if (kind == GRU) sum_rows(all, hidden, seen + shared, row, to_hidden_bias + shared);
 }
 
 /* Back through `forward`. `carried` (batch, hidden) holds the gradient of the state behind the window, beside what its
-   outputs get, and then that of the state before it; to_gates is as large as what was kept, or outputs for an RNN. */
+   outputs get, and then that of the state before it; to_x may be NULL. Those of weights are added to. */
 void backward(int kind, sizes of, const float *x, const float *before, const float *from_input,
               const float *from_hidden, const float *gates, const float *outputs, const float *to_outputs,
-              float *carried, float *to_gates, float *to_x, float *to_from_input, float *to_from_hidden,
-              float *to_input_bias, float *to_hidden_bias, float *work) {
-    const long hidden = of.hidden, layer = of.batch * hidden, row = kind == GRU ? 4 * hidden : hidden;
-    const long rows = kind == GRU ? 3 * hidden : hidden;
-    pack(rows, hidden, from_hidden, hidden, 1, work);
-    for (long step = of.steps - 1; step >= 0; step--) {
-        float *here = to_gates + step * of.batch * row;
-        if (kind == GRU) {
-            const float *past = step ? outputs + (step - 1) * layer : before;
-            gru_step_back(of, past, gates + step * of.batch * row, to_outputs + step * layer, carried, here);
-        } else {
-            rnn_step_back(kind, of, outputs + step * layer, to_outputs + step * layer, carried, here);
+              float *carried, float *to_x, weights to, float *work) {
+    const long hidden = of.hidden, layer = of.batch * hidden, row = gradient_row(kind, of);
+    const long rows = kind == GRU ? 3 * hidden : hidden, shared = kind == GRU ? 2 * hidden : hidden;
+    float *to_past = pack(rows, hidden, from_hidden, hidden, work);
+    float *apart = pack(shared, of.inputs, from_input, of.inputs, to_past), *to_gates = apart;
+    if (kind == GRU) to_gates = pack(hidden, of.inputs, from_input + shared * of.inputs, of.inputs, apart);
+    for (long stop = of.steps; stop > 0;) {
+        const long start = greater(stop - steps_at_once(of), 0), count = (stop - start) * of.batch;
+        for (long step = stop - 1; step >= start; step--) {
+            float *here = to_gates + (step - start) * of.batch * row;
+            if (kind == GRU) {
+                const float *past = step ? outputs + (step - 1) * layer : before;
+                gru_step_back(of, past, gates + step * 4 * layer, to_outputs + step * layer, carried, here, row);
+            } else {
+                rnn_step_back(kind, of, outputs + step * layer, to_outputs + step * layer, carried, here, row);
+            }
+            product(of.batch, hidden, rows, kind == GRU ? here + hidden : here, row, work, carried, hidden, kind == GRU);
         }
-        product(of.batch, hidden, rows, kind == GRU ? here + hidden : here, row, work, carried, hidden, kind == GRU);
+        const float *seen = kind == GRU ? to_gates + hidden : to_gates;
+        if (to_x) {
+            float *to = to_x + start * of.batch * of.inputs;
+            product(count, of.inputs, shared, seen, row, to_past, to, of.inputs, 0);
+            if (kind == GRU) product(count, of.inputs, hidden, to_gates, row, apart, to, of.inputs, 1);
+        }
+        const sizes part = {stop - start, of.batch, of.inputs, hidden};
+        add_to_weights(kind, part, x + start * of.batch * of.inputs, start ? outputs + (start - 1) * layer : before,
+                       outputs + start * layer, to_gates, to, to_gates + steps_at_once(of) * of.batch * row);
+        stop = start;
     }
-    gather(kind, of, x, before, from_input, outputs, to_gates, to_x, to_from_input, to_from_hidden, to_input_bias,
-           to_hidden_bias, work);
 }
