@@ -24,7 +24,7 @@ from workloads.device import (
     set_random_state,
 )
 from workloads.hyperparameters import Hyperparameters
-from workloads.models.cells.gru_and_rnn import TORCH, choose_kernel, set_kernel
+from workloads.models.cells.kernels import TORCH, choose_kernel, set_kernel
 from workloads.protocol import Diverged, Left, Progress, Storage
 from workloads.updates import Task, Update, updates_of
 

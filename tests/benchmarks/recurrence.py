@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from workloads.bptt.state import State, map_state
 from workloads.models.cells import make_cell
 from workloads.models.cells.compiled import kernels
-from workloads.models.cells.gru_and_rnn import COMPILED, TORCH, set_kernel
+from workloads.models.cells.kernels import COMPILED, TORCH, set_kernel
 
 HIDDEN_SIZES = (64, 128, 256, 512)
 WINDOWS = (32, 128)

@@ -20,7 +20,7 @@ from workloads.cost.cells import Calibration, CellMemory, Line
 from workloads.device import choose_device, peak_memory_bytes, reset_peak_memory
 from workloads.hyperparameters import Hyperparameters
 from workloads.models.cells import make_cell
-from workloads.models.cells.gru_and_rnn import choose_kernel
+from workloads.models.cells.kernels import choose_kernel
 from workloads.tasks.next_token import NextTokenTask
 from workloads.training import train
 

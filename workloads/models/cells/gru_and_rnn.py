@@ -7,39 +7,31 @@ over all steps at its end. Weights, their names and the states are torch's, so c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from workloads.models.cells import compiled
 from workloads.models.cells.compiled import Sizes, Weights
+from workloads.models.cells.kernels import TORCH, Choosable, covers, loaded, pointers
 
-TORCH, COMPILED = "torch", "compiled"
-KERNELS = (TORCH, COMPILED)
 KINDS = ("tanh", "relu", "gru")
 """In the order of the C code's numbers."""
-FEWEST_STEPS = 4
-"""For windows of fewer, laying out the weights takes as long as running with them."""
 
 
-class GRU(nn.GRU):
-    """torch's GRU; `kernel` says how it is run in training, where that is covered: see `covers`."""
+class GRU(Choosable, nn.GRU):
+    """torch's GRU; `kernel` says how it is run in training, where that is covered: see `covers_window`."""
 
-    kernel = TORCH
     kind = "gru"
 
     def forward(self, inputs: Any, state: Any = None) -> Any:
         """Run one window."""
-        return run(self, inputs, state) if covers(self, inputs, state) else super().forward(inputs, state)
+        return run(self, inputs, state) if covers_window(self, inputs, state) else super().forward(inputs, state)
 
 
-class RNN(nn.RNN):
+class RNN(Choosable, nn.RNN):
     """torch's RNN, with tanh or relu; see `GRU`."""
-
-    kernel = TORCH
 
     @property
     def kind(self) -> str:
@@ -48,49 +40,23 @@ class RNN(nn.RNN):
 
     def forward(self, inputs: Any, state: Any = None) -> Any:
         """Run one window."""
-        return run(self, inputs, state) if covers(self, inputs, state) else super().forward(inputs, state)
+        return run(self, inputs, state) if covers_window(self, inputs, state) else super().forward(inputs, state)
 
 
-def set_kernel(network: nn.Module, kernel: str) -> str:
-    """Run the layers of `network` that there is a choice for with `kernel`, one of KERNELS, if it is there.
+def covers_window(cell: GRU | RNN, inputs: Any, state: Any) -> bool:
+    """Tell whether the cell's kernel can run these inputs: those of one layer in one direction.
 
-    Returns the kernel that they run with now. The first call on a kind of machine compiles for some seconds.
+    Packed sequences and what is wrong in its shape are torch's, beside what `kernels.covers` leaves to it.
     """
-    layers = [module for module in network.modules() if isinstance(module, GRU | RNN)]
-    if not layers or (kernel == COMPILED and compiled.kernels() is None):
-        kernel = TORCH
-    for layer in layers:
-        layer.kernel = kernel
-    return kernel
-
-
-def choose_kernel(network: nn.Module, device: torch.device) -> str:
-    """Run `network` on `device` with the kernels that are fastest there, and return which those are.
-
-    What is compiled runs on one thread: where torch may take more, torch's own are left.
-    """
-    return set_kernel(network, TORCH if device.type != "cpu" or torch.get_num_threads() > 1 else COMPILED)
-
-
-def covers(cell: GRU | RNN, inputs: Any, state: Any) -> bool:
-    """Tell whether the cell's kernel can run these inputs.
-
-    It can a window of more than a few steps in single precision on a CPU, in one layer and one direction. Packed
-    sequences, other precisions, what is being traced and what is wrong in its shape are torch's.
-    """
-    if cell.kernel == TORCH or type(inputs) is not Tensor or inputs.ndim != 3 or torch.compiler.is_compiling():
+    if cell.kernel == TORCH or cell.num_layers > 1 or cell.bidirectional or cell.batch_first or not cell.bias:
         return False
-    if cell.num_layers > 1 or cell.bidirectional or cell.batch_first or not cell.bias:
+    if type(inputs) is not Tensor or inputs.ndim != 3 or inputs.shape[2] != cell.input_size:
         return False
-    steps, batch, width = inputs.shape
-    if width != cell.input_size or steps < FEWEST_STEPS or torch.is_autocast_enabled("cpu"):
+    if state is None:
+        return covers(inputs, *weights_of(cell))
+    if type(state) is not Tensor or state.shape != (1, inputs.shape[1], cell.hidden_size):
         return False
-    tensors = [inputs, *weights_of(cell)]
-    if state is not None:
-        if type(state) is not Tensor or state.shape != (1, batch, cell.hidden_size):
-            return False
-        tensors.append(state)
-    return all(each.dtype == torch.float32 and each.device.type == "cpu" for each in tensors)
+    return covers(inputs, state, *weights_of(cell))
 
 
 def weights_of(cell: GRU | RNN) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -114,7 +80,7 @@ class _Recurrence(torch.autograd.Function):
         gates = inputs.new_empty(*inputs.shape[:2], 4 * before.shape[1]) if kind == "gru" else None
         sizes, work = _room(kind, inputs, before)
         arrays = [inputs, before, *weights, gates, outputs, work]
-        _loaded().forward(KINDS.index(kind), sizes, *_pointers(arrays))
+        loaded().forward(KINDS.index(kind), sizes, *pointers(arrays))
         ctx.kind = kind
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(inputs, before, *weights[:2], gates, outputs)
@@ -133,23 +99,12 @@ class _Recurrence(torch.autograd.Function):
         to_weights += [from_input.new_zeros(len(from_input)) for _ in range(2)]
         sizes, work = _room(ctx.kind, inputs, before)
         arrays = [inputs, before, from_input, from_hidden, gates, outputs, to_outputs, carried, to_inputs]
-        to = Weights(*_pointers(to_weights))
-        _loaded().backward(KINDS.index(ctx.kind), sizes, *_pointers(arrays), to, work.data_ptr())
+        to = Weights(*pointers(to_weights))
+        loaded().backward(KINDS.index(ctx.kind), sizes, *pointers(arrays), to, work.data_ptr())
         return None, to_inputs, carried, *to_weights
 
 
 def _room(kind: str, inputs: Tensor, before: Tensor) -> tuple[Sizes, Tensor]:
     """Return the sizes, and an array to work in."""
     sizes = Sizes(*inputs.shape, before.shape[1])
-    return sizes, inputs.new_empty(_loaded().work_size(KINDS.index(kind), sizes))
-
-
-def _pointers(arrays: Sequence[Tensor | None]) -> list[int | None]:
-    return [None if array is None else array.data_ptr() for array in arrays]
-
-
-def _loaded() -> compiled.Kernels:
-    found = compiled.kernels()
-    if found is None:
-        raise RuntimeError("the compiled kernel was chosen where there is none")
-    return found
+    return sizes, inputs.new_empty(loaded().work_size(KINDS.index(kind), sizes))

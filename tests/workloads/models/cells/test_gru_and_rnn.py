@@ -16,7 +16,8 @@ from workloads.bptt.horizon_measurement import measure_horizon
 from workloads.hyperparameters import Hyperparameters
 from workloads.models.cells import make_cell
 from workloads.models.cells.compiled import kernels
-from workloads.models.cells.gru_and_rnn import COMPILED, FEWEST_STEPS, TORCH, covers, set_kernel
+from workloads.models.cells.gru_and_rnn import covers_window
+from workloads.models.cells.kernels import COMPILED, FEWEST_STEPS, TORCH, set_kernel
 from workloads.models.recurrent import RecurrentNetwork
 
 CELL_TYPES = ("gru", "rnn", "rnn_relu")
@@ -60,7 +61,7 @@ def test_outputs_states_and_gradients_are_torchs(
     state = torch.randn(1, batch, sizes[1]) if begins == "from a state" else None
     weights = torch.randn(steps, batch, sizes[1]), torch.randn(1, batch, sizes[1])
     set_kernel(cell, COMPILED)
-    assert covers(cell, inputs, state)
+    assert covers_window(cell, inputs, state)
     found = results(cell, inputs, state, weights)
     set_kernel(cell, TORCH)
     theirs = results(cell, inputs, state, weights)
@@ -187,19 +188,20 @@ def test_what_is_not_covered_is_torchs() -> None:
     cell: Any = make_cell("gru", 4, 6)
     set_kernel(cell, COMPILED)
     inputs = torch.randn(10, 2, 4)
-    assert covers(cell, inputs, None)
-    assert not covers(cell, inputs[: FEWEST_STEPS - 1], None)
-    assert not covers(cell, inputs.double(), None)
-    assert not covers(cell, inputs, torch.zeros(2, 6))
-    assert not covers(cell, inputs.to("meta"), None)
+    assert covers_window(cell, inputs, None)
+    assert not covers_window(cell, inputs[: FEWEST_STEPS - 1], None)
+    assert not covers_window(cell, inputs[:, :0], None)
+    assert not covers_window(cell, inputs.double(), None)
+    assert not covers_window(cell, inputs, torch.zeros(2, 6))
+    assert not covers_window(cell, inputs.to("meta"), None)
     packed = nn.utils.rnn.pack_padded_sequence(inputs, torch.tensor([10, 7]))
     assert cell(packed)[0].data.shape == (17, 6)
     with torch.autocast("cpu", torch.bfloat16):
-        assert not covers(cell, inputs, None)
+        assert not covers_window(cell, inputs, None)
     for options in ({"num_layers": 2}, {"bidirectional": True}, {"batch_first": True}, {"bias": False}):
         other: Any = type(cell)(4, 6, **options)
         set_kernel(other, COMPILED)
-        assert not covers(other, inputs, None)
+        assert not covers_window(other, inputs, None)
         assert other(inputs)[0].requires_grad
     with pytest.raises(RuntimeError, match="input"):
         cell(torch.randn(10, 2, 5))

@@ -24,8 +24,7 @@ from pathlib import Path
 
 FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-shared")
 """No -ffast-math: what is no number must stay none, or a training that diverges would not be seen to."""
-SOURCES = ("products.h", "activations.h", "recurrence.c")
-MAIN = SOURCES[-1]
+SOURCES = ("products.h", "activations.h", "recurrence.c", "layer_norm_lstm.c")
 COMPILING_S = 120.0
 """How long a compiler may take, and others wait for it; it takes about three seconds."""
 
@@ -44,6 +43,18 @@ class Weights(ctypes.Structure):
     _fields_ = [(name, ctypes.c_void_p) for name in ("from_input", "from_hidden", "input_bias", "hidden_bias")]
 
 
+class LayerNormWeights(ctypes.Structure):
+    """Weights of a layer-normalised LSTM, or where their gradients go."""
+
+    _fields_ = [(name, ctypes.c_void_p) for name in ("from_hidden", "gain", "cell_gain", "cell_bias")]
+
+
+class LayerNormKept(ctypes.Structure):
+    """What a layer-normalised LSTM keeps for the way back."""
+
+    _fields_ = [(name, ctypes.c_void_p) for name in ("gates", "normed", "cells", "normed_cells", "shown", "scales")]
+
+
 class Kernels:
     """The functions of a compiled file; see the source for what they take."""
 
@@ -56,14 +67,30 @@ class Kernels:
         self.forward.restype, self.forward.argtypes = None, [number, Sizes, *[pointer] * 9]
         self.backward.restype, self.backward.argtypes = None, [number, Sizes, *[pointer] * 9, Weights, pointer]
 
+        self.layer_norm_lstm_work_size = library.layer_norm_lstm_work_size
+        self.layer_norm_lstm_work_size.restype = ctypes.c_long
+        self.layer_norm_lstm_work_size.argtypes = [Sizes]
+        fixed = [LayerNormWeights, LayerNormKept]
+        self.layer_norm_lstm_forward = library.layer_norm_lstm_forward
+        self.layer_norm_lstm_forward.argtypes = [Sizes, *[pointer] * 3, *fixed, *[pointer] * 2]
+        self.layer_norm_lstm_backward = library.layer_norm_lstm_backward
+        self.layer_norm_lstm_backward.argtypes = [
+            *[Sizes, pointer, pointer, *fixed, *[pointer] * 5, LayerNormWeights, pointer]
+        ]
+
     def try_out(self) -> None:
         """Run everything once on zeros: a processor that lacks an instruction ends the process."""
         sizes = Sizes(2, 9, 33, 33)
-        room = 4 * 2 * 9 * 33 * 33 + max(self.work_size(kind, sizes) for kind in range(3))
+        works = [self.work_size(kind, sizes) for kind in range(3)] + [self.layer_norm_lstm_work_size(sizes)]
+        arrays = [(ctypes.c_float * (4 * 2 * 9 * 33 * 33 + max(works)))() for _ in range(16)]
+        there = [ctypes.addressof(array) for array in arrays]
         for kind in range(3):
-            arrays = [(ctypes.c_float * room)() for _ in range(10)]
             self.forward(kind, sizes, *arrays[:9])
-            self.backward(kind, sizes, *arrays[:9], Weights(*map(ctypes.addressof, arrays[:4])), arrays[9])
+            self.backward(kind, sizes, *arrays[:9], Weights(*there[9:13]), arrays[15])
+        fixed = LayerNormWeights(*there[:4]), LayerNormKept(*there[4:10])
+        self.layer_norm_lstm_forward(sizes, *arrays[10:13], *fixed, *arrays[14:])
+        to = LayerNormWeights(*there[:4])
+        self.layer_norm_lstm_backward(sizes, *arrays[10:12], *fixed, *arrays[10:15], to, arrays[15])
 
 
 @cache
@@ -71,7 +98,7 @@ def kernels() -> Kernels | None:
     """Return the kernels, compiled now if they never were for this machine; None where they cannot be."""
     try:
         return Kernels(str(_compiled()))
-    except (OSError, ValueError, ImportError, AttributeError, subprocess.SubprocessError) as error:
+    except (OSError, RuntimeError, ValueError, ImportError, AttributeError, subprocess.SubprocessError) as error:
         log.debug("no compiled kernels: %s", error)
         return None
 
@@ -83,7 +110,7 @@ def _compiled() -> Path:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if folder.stat().st_uid != os.getuid():
         raise PermissionError(f"{folder} is another user's")
-    path = folder / f"recurrence-{_fingerprint(compiler)}.so"
+    path = folder / f"kernels-{_fingerprint(compiler)}.so"
     if path.exists():
         return path
     with _alone(path.with_suffix(".lock")):
@@ -107,9 +134,13 @@ def _compiler() -> list[str]:
 def _fingerprint(compiler: list[str]) -> str:
     """Tell apart what would be compiled otherwise, or would not run here."""
     version = subprocess.run([*compiler, "--version"], capture_output=True, check=True, timeout=COMPILING_S).stdout
-    content = [Path(__file__).with_name(name).read_bytes() for name in SOURCES]
+    content = [path.read_bytes() for path in _sources()]
     parts = [*content, " ".join([*compiler, *FLAGS]).encode(), version, _processor().encode()]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:32]
+
+
+def _sources(ending: str = "") -> list[Path]:
+    return [Path(__file__).with_name(name) for name in SOURCES if name.endswith(ending)]
 
 
 def _processor() -> str:
@@ -143,7 +174,7 @@ def _alone(lock: Path) -> Iterator[None]:
 def _compile(compiler: list[str], path: Path, failure: Path) -> None:
     """Compile, try out in a process of its own, and rename; what the compiler or the trial says goes to `failure`."""
     partial = path.with_suffix(f".{os.getpid()}.so")
-    command = [*compiler, *FLAGS, "-o", str(partial), str(Path(__file__).with_name(MAIN))]
+    command = [*compiler, *FLAGS, "-o", str(partial), *map(str, _sources(".c")), "-lm"]
     try:
         for each in (command, [sys.executable, __file__, str(partial)]):
             done = subprocess.run(each, capture_output=True, text=True, timeout=COMPILING_S)
