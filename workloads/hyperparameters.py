@@ -75,7 +75,9 @@ class Hyperparameters:
     precision: str = option("fp32", "arithmetic of the forward and backward pass", choices=("fp32", "tf32", "bf16"))
     device: str = option("auto", "auto takes a GPU when the worker has one", choices=("auto", "cpu", "cuda"))
     kernel: str = option(
-        "auto", "of GRU and RNN on one CPU thread: auto compiles one, where there is a compiler", choices=KERNELS
+        "auto",
+        "of gru, rnn and layer_norm_lstm on one CPU thread: auto compiles one, where there is a compiler",
+        choices=KERNELS,
     )
     seed: int = option(0, "of weights, dropout and generated data; the same for all trials", at_least=0, below=2**31)
 

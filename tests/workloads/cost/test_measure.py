@@ -8,22 +8,25 @@ import sys
 
 import pytest
 import torch
-from torch import nn
 
 from tests.workloads.cost.cells import BROKEN, MEAN
 from workloads.cost import measure
 from workloads.cost.cells import CellMemory, Layer
 from workloads.cost.measure import Unmeasurable
 from workloads.cost.remote import measure_all
+from workloads.models.cells import make_cell
+from workloads.models.cells.kernels import COMPILED, set_kernel
 
 FRESH = """
 import json, torch
 from dataclasses import asdict
-from torch import nn
 from workloads.cost import measure
+from workloads.models.cells import make_cell
+from workloads.models.cells.kernels import choose_kernel
 torch.set_num_threads(1)
 gru = measure.measure_cell("gru", "cpu")
-cell, inputs = nn.GRU(96, 192), torch.randn(300, 24, 96, requires_grad=True)
+cell, inputs = make_cell("gru", 96, 192), torch.randn(300, 24, 96, requires_grad=True)
+choose_kernel(cell, torch.device("cpu"))
 measure._measure(cell, inputs[:2], torch.device("cpu"))
 print(json.dumps([asdict(gru), measure._measure(cell, inputs, torch.device("cpu"))]))
 """
@@ -52,7 +55,8 @@ def test_windows_of_other_sizes_are_foretold(measured: tuple[CellMemory, list[fl
 
 
 def test_a_layer_keeps_no_less_than_the_tensors_of_its_graph(gru: CellMemory) -> None:
-    cell, inputs = nn.GRU(48, 96), torch.randn(200, 24, 48, requires_grad=True)
+    cell, inputs = make_cell("gru", 48, 96), torch.randn(200, 24, 48, requires_grad=True)
+    set_kernel(cell, COMPILED)
     others = {weight.data_ptr() for weight in (*cell.parameters(), inputs)}
     held: dict[int, int] = {}
 
