@@ -15,6 +15,7 @@ from workloads.cost.cells import CellMemory, Layer
 from workloads.cost.measure import Unmeasurable
 from workloads.cost.remote import measure_all
 from workloads.models.cells import make_cell
+from workloads.models.cells.compiled import kernels
 from workloads.models.cells.kernels import COMPILED, set_kernel
 
 FRESH = """
@@ -93,6 +94,13 @@ def test_a_cell_that_cannot_be_run_is_unknown_with_its_reason_and_the_others_are
     assert unknown == {BROKEN: "RuntimeError: no such kernel"}
     assert list(found["cells"]) == ["rnn"]
     assert found["base_bytes"] > 100e6
+
+
+@pytest.mark.skipif(kernels() is None, reason="there is no C compiler")
+def test_torchs_own_kernel_is_measured_where_it_is_asked_for() -> None:
+    torch.set_num_threads(1)
+    compiled, torchs = (measure.measure_cell("gru", "cpu", kernel=kernel) for kernel in ("auto", "torch"))
+    assert Layer(torchs, 128, 128).bytes("kept", 128, 32) > 1.3 * Layer(compiled, 128, 128).bytes("kept", 128, 32)
 
 
 def test_where_the_system_says_nothing_nothing_is_predicted(monkeypatch: pytest.MonkeyPatch) -> None:

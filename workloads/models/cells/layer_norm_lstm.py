@@ -17,6 +17,7 @@ from torch.nn import functional
 from workloads.models.cells.compiled import LayerNormKept, LayerNormWeights, Sizes
 from workloads.models.cells.kernels import TORCH, Choosable, covers, loaded, pointers
 
+STEPS_AT_ONCE = 32
 CellAndOutput = tuple[Tensor, Tensor]
 
 
@@ -52,8 +53,7 @@ class LayerNormLSTM(Choosable, nn.Module):
         drives = self.input_norm(self.from_input(inputs)).to(weight.dtype)  # (time, batch, 4 hidden)
         watched = [hidden, cell, weight, gain, cell_norm.weight, cell_norm.bias]
         if self.kernel != TORCH and covers(drives, *watched):
-            outputs, after, cell_after = _Recurrence.apply(drives, *watched)  # type: ignore[no-untyped-call]
-            return outputs, (after[None], cell_after[None])
+            return _run(drives, *watched)
         outputs = []
         for drive in drives.unbind():
             recurrent = functional.linear(hidden, weight).to(weight.dtype)
@@ -64,6 +64,15 @@ class LayerNormLSTM(Choosable, nn.Module):
             hidden = release * normed.tanh()
             outputs.append(hidden)
         return torch.stack(outputs), (hidden[None], cell[None])
+
+
+def _run(drives: Tensor, hidden: Tensor, cell: Tensor, *weights: Tensor) -> tuple[Tensor, CellAndOutput]:
+    """Run the compiled steps; where nothing is kept for a way back, some at a time, so that little is held."""
+    outputs = []
+    for part in [drives] if torch.is_grad_enabled() else drives.split(STEPS_AT_ONCE):
+        output, hidden, cell = _Recurrence.apply(part, hidden, cell, *weights)  # type: ignore[no-untyped-call]
+        outputs.append(output)
+    return outputs[0] if len(outputs) == 1 else torch.cat(outputs), (hidden[None], cell[None])
 
 
 class _Recurrence(torch.autograd.Function):
