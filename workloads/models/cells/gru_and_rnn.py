@@ -1,8 +1,8 @@
-"""torch's GRU and RNN with another way through time on a CPU: one product for all steps wherever no step waits for one.
+"""torch's GRU and RNN with another way through time on one CPU thread: compiled, forward and backward as a whole.
 
-The inputs' side of all steps is one product; then each step is a product with weights that were packed once, and its
-gates in one go, nothing allocated between. The way back does the same, and the gradients of weights are one product
-over all steps at its end. Weights, their names and the states are torch's, so checkpoints are too.
+Where no step waits for another, many are one product: the inputs' side, its gradients, and those of all weights. What
+is left to each step is one product, with weights that were packed once, and its gates in one go; nothing is allocated
+between. Weights, their names and the states are torch's, so checkpoints are too. Gradients of gradients: torch's alone.
 """
 
 from __future__ import annotations

@@ -133,7 +133,8 @@ OUTLINE void step_back(sizes of, const float *cell_before, weights with, kept fr
         const float *restrict shown = from.shown + stream * hidden, *restrict o = gates + 2 * hidden;
         const float *restrict own = to_outputs + stream * hidden, *restrict back = carried + stream * hidden;
         const float *restrict normed_cell = from.normed_cells + stream * hidden;
-        float *restrict to_row = to_drives + stream * wide, *restrict product_row = to_products + stream * gradient_row(of);
+        float *restrict to_row = to_drives + stream * wide;
+        float *restrict product_row = to_products + stream * gradient_row(of);
 #pragma GCC ivdep
         for (long j = 0; j < hidden; j++) {
             const float reaching = back[j] + own[j];

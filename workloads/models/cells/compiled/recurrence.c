@@ -18,7 +18,7 @@ INLINE long greater(long a, long b) { return a > b ? a : b; }
 /* Steps that are run through all products before the next: then what they made is still near. */
 INLINE long steps_at_once(sizes of) { return greater(DEPTH / of.batch, 1); }
 
-/* Distance between two steps' streams in the gradients of gates; rows a power of 2 apart would share few cache lines. */
+/* Distance between two streams in the gradients of gates: rows a power of 2 apart would share few cache lines. */
 INLINE long gradient_row(int kind, sizes of) { return (kind == GRU ? 4 : 1) * of.hidden + 16; }
 
 /* Floats that both ways work in. */
@@ -178,7 +178,8 @@ void backward(int kind, sizes of, const float *x, const float *before, const flo
             } else {
                 rnn_step_back(kind, of, outputs + step * layer, to_outputs + step * layer, carried, here, row);
             }
-            product(of.batch, hidden, rows, kind == GRU ? here + hidden : here, row, work, carried, hidden, kind == GRU);
+            const float *seen = kind == GRU ? here + hidden : here;
+            product(of.batch, hidden, rows, seen, row, work, carried, hidden, kind == GRU);
         }
         const float *seen = kind == GRU ? to_gates + hidden : to_gates;
         if (to_x) {
