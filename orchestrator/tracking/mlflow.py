@@ -25,6 +25,9 @@ from workloads.protocol import Dataset
 
 GATHER_S = 0.3
 """Evaluations that come within this time of each other are written in one call."""
+AT_LATEST_S = 5.0
+"""Until a sweep that was opened is shown. Before its first trial begins workers start, and MLflow would take a core
+from them for seconds."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 10.0
 """Between two tries to reach a server that is away."""
 REGISTER_WITHIN_S = 180.0
@@ -99,7 +102,6 @@ class MlflowTracker:
         for trial in trials:
             self._mark(trial)
         self._thread.start()
-        self._work.set()
 
     def changed(self, trial: TrialRecord) -> None:
         """Mark a trial to be shown as it stands. Returns at once."""
@@ -151,6 +153,8 @@ class MlflowTracker:
 
     def _keep_up(self) -> None:
         pause = FIRST_PAUSE_S
+        self._work.wait(AT_LATEST_S)
+        self._work.set()
         while not self._given_up.is_set() and not self._is_ended:
             self._work.wait()
             self._closing.wait(GATHER_S if self._winner is None else 0.0)
