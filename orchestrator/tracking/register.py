@@ -206,8 +206,8 @@ def code_paths(winner: Winner) -> list[Path]:
 
 def own_distributions(winner: Winner) -> list[str]:
     """Return the installed packages that the user's own classes come from, pinned: they are required, not carried."""
-    by_module = metadata.packages_distributions()
     installed = [module for module in own_modules(winner) if _is_installed(_source_of(module))]
+    by_module = metadata.packages_distributions() if installed else {}  # a look at every file that is installed
     names = dict.fromkeys(name for module in installed for name in by_module.get(module, []))
     return [f"{name}=={_version(name)}" for name in names if name not in REQUIREMENTS]
 
