@@ -210,15 +210,8 @@ class Driver:
         if best.last is None:
             return None
         content = self._running().checkpoints.read(best.last.checkpoint)
-        uri = self.tracker.register(
-            Model(
-                best,
-                content,
-                self.workload.predictor(content),
-                self.spec.workload.kind,
-                self.spec.workload.options,
-            )
-        )
+        workload = self.spec.workload
+        uri = self.tracker.register(Model(best, content, workload.kind, workload.options))
         if uri is not None:
             self.ledger.update(self.spec.name, held_by=self.lease.owner, model=uri)
         return uri

@@ -134,7 +134,7 @@ def part_of(stack: list[str]) -> str:
     return "Ray, in Python"
 
 
-def seconds_by_part(worker: Watched) -> Counter[str]:
+def seconds_by_part(worker: Watched) -> dict[str, float]:
     """Return CPU seconds by what they went into."""
     samples: Counter[str] = Counter()
     for line in worker.samples.read_text().splitlines():
@@ -143,7 +143,7 @@ def seconds_by_part(worker: Watched) -> Counter[str]:
         if "MainThread" in thread:
             samples[part_of(frames)] += int(count)
     main = worker.threads_s.pop(str(worker.process)) - worker.before_s
-    found: Counter[str] = Counter({part: main * count / samples.total() for part, count in samples.items()})
+    found = {part: main * samples[part] / samples.total() for part in ORDER}
     found["other threads"] = sum(worker.threads_s.values())
     found["start of the process"] += worker.before_s
     return found
@@ -177,17 +177,16 @@ def main() -> None:
             workers = watch(folder, sweep)
         if sweep.returncode:
             raise RuntimeError((folder / "log").read_text())
-        total: Counter[str] = Counter()
-        for worker in workers:
-            total += seconds_by_part(worker)
+        parts = [seconds_by_part(worker) for worker in workers]
+        total = {part: sum(each[part] for each in parts) for part in ORDER}
         show(total, [waits(calls(folder), worker.process) for worker in workers])
 
 
-def show(total: Counter[str], waited: list[tuple[float, float, float, int]]) -> None:
+def show(total: dict[str, float], waited: list[tuple[float, float, float, int]]) -> None:
     """Print the table."""
     everything = sum(total.values())
     print(f"\nCPU time of {len(waited)} workers, by py-spy at {RATE_HZ} Hz: {everything:.1f} s in all")
-    for part in dict.fromkeys(ORDER):
+    for part in ORDER:
         print(f"{part:<24} {total[part]:8.2f} s {100 * total[part] / everything:7.2f} %")
     apart = everything - total["evaluation"]
     print(f"in the training step, evaluation apart: {100 * total[STEP] / apart:.2f} % (bar {100 * BAR:g} %)")
