@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Python compiles what it loads for the first time: at once, or the first sweep would begin seconds later.
 LOADED := import mlflow.pyfunc, mlflow.store.tracking.sqlalchemy_store, optuna, orchestrator.driver, ray, torch
 
-.PHONY: help install sweep ui test check check-deploy test-slow test-serving test-cluster test-deploy test-browser screenshots chaos bench bench-adaptive bench-cost bench-report bench-serving bench-startup bench-ui lock clean
+.PHONY: help install sweep ui test check check-deploy test-slow test-serving test-cluster test-deploy test-browser screenshots chaos bench bench-adaptive bench-cost bench-report bench-serving bench-gpu bench-startup bench-ui lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -86,6 +86,9 @@ bench-report: .venv/.installed-dev ## Build the HTML report of 500 trials of 100
 
 bench-serving: .venv/.installed-dev ## Ask served models of all workloads over HTTP, beside a bare torch model (5 minutes)
 	$(BIN)/python -m tests.benchmarks.serving
+
+bench-gpu: .venv/.installed-dev ## Measure how much of the time a GPU computes in training, by cell, window and precision
+	$(BIN)/python -m tests.benchmarks.gpu
 
 bench-startup: .venv/.installed-dev ## Measure `bptt run` to its first step and from its last, and what workers' time goes into (10 minutes; py-spy)
 	$(BIN)/python -m tests.benchmarks.startup
