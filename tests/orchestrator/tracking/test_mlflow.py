@@ -345,7 +345,7 @@ def test_a_model_that_does_not_predict_is_told_at_once(track: Callable[..., Mlfl
     tracker = track(spec, trial)
     for kind, why in (("language_model", "not a whole checkpoint"), ("no_such_module:Workload", "cannot be imported")):
         with pytest.raises(BpttError, match=f"does not predict: .*{why}"):
-            tracker.register(Model(trial, b"torn", kind, {}))
+            tracker.register(Model(trial, b"", kind, {}))
     end(trial)
     tracker.changed(trial)
     finish(tracker)
