@@ -7,7 +7,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Where Python is told to keep nothing compiled, each process takes seconds longer to start: torch alone three.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install sweep ui test check check-deploy test-slow test-serving test-cluster test-deploy test-browser screenshots chaos bench bench-adaptive bench-cost bench-report bench-serving bench-gpu bench-ui lock clean
+# Python compiles what it loads for the first time: at once, or the first sweep would begin seconds later.
+LOADED := import mlflow.pyfunc, mlflow.store.tracking.sqlalchemy_store, optuna, orchestrator.driver, ray, torch
+
+.PHONY: help install sweep ui test check check-deploy test-slow test-serving test-cluster test-deploy test-browser screenshots chaos bench bench-adaptive bench-cost bench-report bench-serving bench-gpu bench-startup bench-ui lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -22,6 +25,7 @@ install: .venv/.installed ## Install what a sweep needs into .venv
 	$(PIP) install --quiet --no-compile --constraint requirements.txt "$$(grep '^torch==' requirements.txt)"
 	$(PIP) install --quiet --no-compile --no-deps --requirement requirements.txt
 	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	$(BIN)/python -c '$(LOADED)'
 	touch $@
 
 .venv/.installed-dev: .venv/.installed requirements-dev.txt
@@ -85,6 +89,10 @@ bench-serving: .venv/.installed-dev ## Ask served models of all workloads over H
 
 bench-gpu: .venv/.installed-dev ## Measure how much of the time a GPU computes in training, by cell, window and precision
 	$(BIN)/python -m tests.benchmarks.gpu
+
+bench-startup: .venv/.installed-dev ## Measure `bptt run` to its first step and from its last, and what workers' time goes into (10 minutes; py-spy)
+	$(BIN)/python -m tests.benchmarks.startup
+	$(BIN)/python -m tests.benchmarks.worker_time
 
 bench-ui: .venv/.installed-dev ## Open the MLflow UI on 500 trials of 100 evaluations, and measure it (Chromium)
 	$(BIN)/python -m tests.benchmarks.ui
