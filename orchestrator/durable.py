@@ -9,13 +9,17 @@ broke is not written twice.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from sqlalchemy import event, select
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
+from sqlalchemy.orm import Session
 
+from orchestrator import rows
 from orchestrator.databases import engine_options
 from orchestrator.errors import LeaseLost
 from orchestrator.ledger import TAKEN_OVER, Ledger, sweeps
@@ -26,12 +30,18 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial, TrialState
 
 Direction = Literal["minimize", "maximize"]
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class DurableStudy:
-    """One sweep's trials in the database, by their numbers; its study is entered there if it is new."""
+    """One sweep's trials in the database, by their numbers; its study is entered there if it is new.
+
+    What happens in a sweep by the thousand is written here in Optuna's tables, in as few statements as it takes;
+    Optuna's own way reads a trial anew for each value, and counts all trials for each that is entered.
+    """
 
     def __init__(self, ledger: Ledger, name: str, owner: str, *, directions: Sequence[Direction]) -> None:
+        self.ledger, self.name, self.owner = ledger, name, owner
         self.storage = open_storage(ledger.url)
         fence(self.storage.engine, name, owner)  # before anything is written
         enter_study(self.storage, name, directions=directions)
@@ -40,7 +50,8 @@ class DurableStudy:
 
     def trials(self) -> list[FrozenTrial]:
         """Return every trial, in the order of their numbers; those under way can be written from then on."""
-        found = sorted(patiently(lambda: self.storage.get_all_trials(self._id)), key=lambda trial: trial.number)
+        read = patiently(lambda: self.storage.get_all_trials(self._id, deepcopy=False))
+        found = sorted(read, key=lambda trial: trial.number)
         self._trials |= {trial.number: trial._trial_id for trial in found if not trial.state.is_finished()}
         return found
 
@@ -48,15 +59,23 @@ class DurableStudy:
         """Return what samplers and pruners noted on the study."""
         return dict(patiently(lambda: self.storage.get_study_system_attrs(self._id)))
 
+    @contextmanager
+    def _written(self) -> Iterator[Session]:
+        """Open a transaction on Optuna's tables; LeaseLost where another driver holds the sweep."""
+        with self.ledger.held(self.name, self.owner) as connection, Session(connection) as session:
+            yield session
+            session.flush()
+
     def create(self, trial: FrozenTrial) -> None:
         """Enter a trial whole."""
 
         def enter() -> int:
-            return self.storage.create_new_trial(self._id, template_trial=trial)
+            with self._written() as session:
+                return rows.enter_trial(session, self._id, trial)
 
         def enter_unless_there() -> int:
-            there = [other for other in self.storage.get_all_trials(self._id) if other.number == trial.number]
-            return there[0]._trial_id if there else enter()
+            found = self.ledger.read(lambda connection: rows.find_trial(connection, self._id, trial.number))
+            return enter() if found is None else found
 
         self._trials[trial.number] = patiently(enter, again=enter_unless_there)
 
@@ -64,13 +83,20 @@ class DurableStudy:
         """Report a trial's value at a step of the pruner's."""
         patiently(lambda: self.storage.set_trial_intermediate_value(self._trials[number], step, value))
 
-    def note(self, number: int, key: str, value: Any) -> None:
-        """Note something on a trial, for people and for this driver's successors."""
-        patiently(lambda: self.storage.set_trial_user_attr(self._trials[number], key, value))
+    def report_all(self, connection: Connection, reported: Sequence[tuple[int, int, float]]) -> None:
+        """Report values that are new, each with its trial's number and its step, within a transaction of the caller's."""
+        rows.enter_values(connection, [(self._trials[number], step, value) for number, step, value in reported])
 
-    def keep(self, number: int, key: str, value: Any) -> None:
-        """Keep what a sampler or pruner noted on a trial."""
-        patiently(lambda: self.storage.set_trial_system_attr(self._trials[number], key, value))
+    def note(self, number: int, notes: Mapping[str, Any], *, kept: Mapping[str, Any] = NOTHING) -> None:
+        """Note things on a trial for people and for this driver's successors; `kept` is what samplers or pruners noted."""
+        if not notes and not kept:
+            return
+
+        def write() -> None:
+            with self._written() as session:
+                rows.put_notes(session, self._trials[number], notes=notes, kept=kept)
+
+        patiently(write)
 
     def keep_for_study(self, key: str, value: Any) -> None:
         """Keep what a sampler noted on the study."""
@@ -80,12 +106,22 @@ class DurableStudy:
         """Note something on the study, for people."""
         patiently(lambda: self.storage.set_study_user_attr(self._id, key, value))
 
-    def end(self, number: int, state: TrialState, values: Sequence[float] | None) -> None:
-        """End a trial."""
+    def end(
+        self,
+        number: int,
+        state: TrialState,
+        values: Sequence[float] | None,
+        *,
+        notes: Mapping[str, Any] = NOTHING,
+        kept: Mapping[str, Any] = NOTHING,
+    ) -> None:
+        """End a trial, with what is to be noted on it."""
         trial = self._trials[number]
 
         def tell() -> None:
-            self.storage.set_trial_state_values(trial, state, values)
+            with self._written() as session:
+                rows.put_notes(session, trial, notes=notes, kept=kept)
+                rows.end_trial(session, trial, state, values)
 
         def tell_unless_told() -> None:
             if not self.storage.get_trial(trial).state.is_finished():

@@ -156,8 +156,10 @@ class SweepStudy:
             asked = optuna.trial.Trial(self.study, memory_id)
             self._under_way[frozen.number], self._reporting[frozen.number] = asked, entered or asked
             for progress in evaluations:  # those acknowledged that a kill kept from being reported
-                if progress.evaluation + 1 not in frozen.intermediate_values:
-                    self._report(frozen.number, progress)
+                step, value = self._reported(progress)
+                if step not in frozen.intermediate_values:
+                    self._reporting[frozen.number].report(value, step)
+                    self.durable.report(frozen.number, step, value)
         return record
 
     def _worst(self) -> list[float] | None:
@@ -180,22 +182,34 @@ class SweepStudy:
         return [value for value in values if value is not None]
 
     def record(self, trial: TrialRecord, progress: Progress) -> None:
-        """Acknowledge an evaluation: from here on it is never trained again."""
-        self.ledger.record(self.spec.name, trial.number, progress, owner=self.owner)
+        """Acknowledge an evaluation, and let the pruner know of it."""
+        self.acknowledge([(trial, progress)])
+        self.take(trial, progress)
+
+    def acknowledge(self, made: Sequence[tuple[TrialRecord, Progress]]) -> None:
+        """Write down evaluations, the next one of each trial: from here on they are never trained again."""
+        reported = [(trial.number, *self._reported(progress)) for trial, progress in made]
+        self.ledger.record_all(
+            self.spec.name,
+            [(trial.number, progress) for trial, progress in made],
+            owner=self.owner,
+            beside=lambda connection: self.durable.report_all(connection, reported),
+        )
+
+    def take(self, trial: TrialRecord, progress: Progress) -> None:
+        """Count an evaluation that is acknowledged, and let the pruner know of it."""
         trial.evaluations.append(progress)
-        self._report(trial.number, progress)
+        self._reporting[trial.number].report(*reversed(self._reported(progress)))
+
+    def _reported(self, progress: Progress) -> tuple[int, float]:
+        """Return what a pruner is told of an evaluation: a step, which for a resource begins at 1, and a value."""
+        return progress.evaluation + 1, progress.metrics[self.metric]
 
     def repoint(self, trial: TrialRecord, progress: Progress) -> None:
         """Take the checkpoint of an evaluation that was acknowledged before and had to be trained again."""
         self.ledger.repoint(self.spec.name, trial.number, progress, owner=self.owner)
         known = trial.evaluations[progress.evaluation]
         trial.evaluations[progress.evaluation] = replace(known, checkpoint=progress.checkpoint)
-
-    def _report(self, number: int, progress: Progress) -> None:
-        # Optuna's pruners take steps for a resource that begins at 1.
-        value, step = progress.metrics[self.metric], progress.evaluation + 1
-        self._reporting[number].report(value, step)
-        self.durable.report(number, step, value)
 
     def why_prune(self, trial: TrialRecord) -> str:
         """Ask the pruner whether the trial's latest evaluation is worth going on from; say why not, empty where it is.
@@ -210,11 +224,9 @@ class SweepStudy:
         reached = f"{len(trial.evaluations)} of {self.spec.budget.evaluations} evaluations"
         with quietly():
             why = (verdict(asked, reached=reached) or f"{UNPROMISING} after {reached}") if asked.should_prune() else ""
-        if why:
-            # Before anything that the pruner notes: asked again after a kill, successive halving would say otherwise.
-            self.durable.note(trial.number, PRUNED_BECAUSE, why)
-            self.durable.note(trial.number, PRUNED_AT, latest)
-        self._keep_attributes(trial.number)  # successive halving remembers its rungs there
+        # Together with what the pruner notes: asked again after a kill, successive halving would say otherwise.
+        notes = {PRUNED_BECAUSE: why, PRUNED_AT: latest} if why else {}
+        self.durable.note(trial.number, notes, kept=self._new_attributes(trial.number))
         return why
 
     def pause(self, trial: TrialRecord) -> None:
@@ -240,22 +252,18 @@ class SweepStudy:
         return {trial.user_attrs[WISH]: trial.number for trial in trials if WISH in trial.user_attrs}
 
     def _note(self, trial: TrialRecord, key: str, value: Any) -> None:
-        self.durable.note(trial.number, key, value)
+        self.durable.note(trial.number, {key: value})
 
     def tell(self, trial: TrialRecord, state: TrialState, reason: str = "", *, traceback: str = "") -> None:
         """End a trial, with the reason kept beside it."""
         reason, traceback = masked(reason), masked(traceback)
-        # The state in the database comes last, and only beside it do these count: a kill before it leaves the trial
-        # under way, and it may end otherwise the next time.
-        notes = {"state": str(state), "reason": reason, "traceback": traceback}
-        for key, note in notes.items():
-            if note and (key != "state" or state is not TrialState.COMPLETE):
-                self.durable.note(trial.number, key, note)
+        own = "" if state is TrialState.COMPLETE else str(state)
+        notes = {key: note for key, note in (("state", own), ("reason", reason), ("traceback", traceback)) if note}
         told, values = self._tell_samplers(trial, state)
         self._memory.paused.discard(trial.number)
-        self._keep_attributes(trial.number)
         self._keep_study_attributes()
-        self.durable.end(trial.number, told, values)
+        # A kill before this leaves the trial under way, and it may end otherwise the next time.
+        self.durable.end(trial.number, told, values, notes=notes, kept=self._new_attributes(trial.number))
         for known in (self._under_way, self._reporting, self._attributes):
             del known[trial.number]
         trial.state, trial.reason, trial.ended = state, reason, time.time()
@@ -285,16 +293,15 @@ class SweepStudy:
             self.study.tell(asked, worst)
             return told, None
 
-    def _keep_attributes(self, number: int) -> None:
-        """Write what a sampler or pruner noted on a trial through to the database."""
+    def _new_attributes(self, number: int) -> dict[str, Any]:
+        """Return what a sampler or pruner noted on a trial since this was asked last; successive halving its rungs."""
         known = self._attributes[number]
         noted: dict[str, Any] = {}
         for trial in (self._under_way[number], self._reporting[number]):
             noted |= trial.storage.get_trial_system_attrs(trial._trial_id)
-        for key, value in noted.items():
-            if key not in known or known[key] != value:
-                self.durable.keep(number, key, value)
-                known[key] = value
+        new = {key: value for key, value in noted.items() if key not in known or known[key] != value}
+        known |= new
+        return new
 
     def _keep_study_attributes(self) -> None:
         known = self._study_attributes

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -133,9 +133,11 @@ class Sweep:
             if not self.under_way and (self.stopping or self.is_complete):
                 self.places.drop_part_way()  # nobody else will know of it
                 return
-            for number, reply in self.executor.wait(timeout_s=0.25):
+            answers = [(self.under_way[number], reply) for number, reply in self.executor.wait(timeout_s=0.25)]
+            self._acknowledge(answers)
+            for trial, reply in answers:
                 self.keeper.check()  # before anything is written
-                yield from self._handle(self.under_way[number], reply)
+                yield from self._handle(trial, reply)
             yield from self._tell_of_waiting()
             yield Event(Happening.TICK)
 
@@ -238,23 +240,44 @@ class Sweep:
             case Finished():
                 yield self._end(trial, TrialState.FAILED, "the workload ended before its last evaluation")
 
-    def _record(self, trial: TrialRecord, progress: Progress) -> Iterator[Event]:
+    def _acknowledge(self, answers: Sequence[tuple[TrialRecord, Reply]]) -> None:
+        """Write down the evaluations among the answers, all in one transaction, before anything follows from them."""
+        made = [
+            (trial, reply)
+            for trial, reply in answers
+            if isinstance(reply, Progress) and self._fault(trial, reply) is None and not self._is_known(trial, reply)
+        ]
+        if made:
+            self.keeper.check()
+            self.study.acknowledge(made)
+
+    def _fault(self, trial: TrialRecord, progress: Progress) -> tuple[TrialState, str] | None:
+        """Return how and why a trial ends by an evaluation that cannot count."""
         due = self.places.due(trial)
         if progress.evaluation != due:
             reason = f"the workload gave evaluation {progress.evaluation} where {due} was due"
-            yield self._end(trial, TrialState.FAILED, f"{reason}; does it go on from resume_from?")
-            return
-        if due < len(trial.evaluations):
-            yield from self._catch_up(trial, progress)
-            return
+            return TrialState.FAILED, f"{reason}; does it go on from resume_from?"
+        if self._is_known(trial, progress):
+            return None
         value = progress.metrics.get(self.study.metric)
         if value is None or not math.isfinite(value):
-            yield self._end(trial, TrialState.DIVERGED, f"{self.study.metric} is {value}")
+            return TrialState.DIVERGED, f"{self.study.metric} is {value}"
+        lacking = self.study.lacking(progress)
+        return (TrialState.FAILED, lacking) if lacking else None
+
+    def _is_known(self, trial: TrialRecord, progress: Progress) -> bool:
+        """Tell whether an evaluation was acknowledged before and had to be trained again."""
+        return progress.evaluation < len(trial.evaluations)
+
+    def _record(self, trial: TrialRecord, progress: Progress) -> Iterator[Event]:
+        """Go on from an evaluation, which is acknowledged by now if it counts."""
+        if (fault := self._fault(trial, progress)) is not None:
+            yield self._end(trial, *fault)
             return
-        if lacking := self.study.lacking(progress):
-            yield self._end(trial, TrialState.FAILED, lacking)
+        if self._is_known(trial, progress):
+            yield from self._catch_up(trial, progress)
             return
-        self.study.record(trial, progress)
+        self.study.take(trial, progress)
         self.places.drop_part_way(trial)
         del self.losses[trial.number]
         ended = self._decide(trial)
