@@ -1,29 +1,28 @@
 """The Optuna study in the sweeps' database: written by the driver that holds the lease alone, and read when a sweep is
 taken up.
 
-Each write is one transaction that ends only while the driver holds the sweep: one that slept through its lease
-writes nothing when it wakes. A database that is away is waited for; what may have been written before the connection
-broke is not written twice.
+A transaction ends only while the driver holds the sweep: one that slept through its lease writes nothing when it
+wakes. A database that is away is waited for; what may have been written before the connection broke is not written
+twice.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from sqlalchemy import event, select
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
-from sqlalchemy.orm import Session
 
 from orchestrator import rows
 from orchestrator.databases import engine_options
 from orchestrator.errors import LeaseLost
-from orchestrator.ledger import TAKEN_OVER, Ledger, sweeps
+from orchestrator.ledger import TAKEN_OVER, sweeps
 from orchestrator.patience import patiently
+from orchestrator.writes import Writes
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
@@ -40,10 +39,10 @@ class DurableStudy:
     Optuna's own way reads a trial anew for each value, and counts all trials for each that is entered.
     """
 
-    def __init__(self, ledger: Ledger, name: str, owner: str, *, directions: Sequence[Direction]) -> None:
-        self.ledger, self.name, self.owner = ledger, name, owner
-        self.storage = open_storage(ledger.url)
-        fence(self.storage.engine, name, owner)  # before anything is written
+    def __init__(self, writes: Writes, *, directions: Sequence[Direction]) -> None:
+        self.writes, name = writes, writes.name
+        self.storage = open_storage(writes.ledger.url)
+        fence(self.storage.engine, name, writes.owner)  # before anything is written
         enter_study(self.storage, name, directions=directions)
         self._id = self.storage.get_study_id_from_name(name)
         self._trials: dict[int, int] = {}  # ids of those under way
@@ -59,44 +58,29 @@ class DurableStudy:
         """Return what samplers and pruners noted on the study."""
         return dict(patiently(lambda: self.storage.get_study_system_attrs(self._id)))
 
-    @contextmanager
-    def _written(self) -> Iterator[Session]:
-        """Open a transaction on Optuna's tables; LeaseLost where another driver holds the sweep."""
-        with self.ledger.held(self.name, self.owner) as connection, Session(connection) as session:
-            yield session
-            session.flush()
-
     def create(self, trial: FrozenTrial) -> None:
         """Enter a trial whole."""
 
-        def enter() -> int:
-            with self._written() as session:
-                return rows.enter_trial(session, self._id, trial)
+        def enter(connection: Connection) -> None:
+            self._trials[trial.number] = rows.enter_trial(connection, self._id, trial)
 
-        def enter_unless_there() -> int:
-            found = self.ledger.read(lambda connection: rows.find_trial(connection, self._id, trial.number))
-            return enter() if found is None else found
+        def is_there(connection: Connection) -> bool:
+            return rows.find_trial(connection, self._id, trial.number) is not None
 
-        self._trials[trial.number] = patiently(enter, again=enter_unless_there)
+        self.writes.put(enter, is_there=is_there)
 
     def report(self, number: int, step: int, value: float) -> None:
         """Report a trial's value at a step of the pruner's."""
         patiently(lambda: self.storage.set_trial_intermediate_value(self._trials[number], step, value))
 
     def report_all(self, connection: Connection, reported: Sequence[tuple[int, int, float]]) -> None:
-        """Report values that are new, each with its trial's number and its step, within a transaction of the caller's."""
+        """Report new values, each with its trial's number and its step, within a transaction of the caller's."""
         rows.enter_values(connection, [(self._trials[number], step, value) for number, step, value in reported])
 
     def note(self, number: int, notes: Mapping[str, Any], *, kept: Mapping[str, Any] = NOTHING) -> None:
-        """Note things on a trial for people and for this driver's successors; `kept` is what samplers or pruners noted."""
-        if not notes and not kept:
-            return
-
-        def write() -> None:
-            with self._written() as session:
-                rows.put_notes(session, self._trials[number], notes=notes, kept=kept)
-
-        patiently(write)
+        """Note things on a trial, for people and for this driver's successors; `kept` is from samplers or pruners."""
+        if notes or kept:
+            self.writes.put(lambda connection: rows.put_notes(connection, self._trials[number], notes=notes, kept=kept))
 
     def keep_for_study(self, key: str, value: Any) -> None:
         """Keep what a sampler noted on the study."""
@@ -116,19 +100,13 @@ class DurableStudy:
         kept: Mapping[str, Any] = NOTHING,
     ) -> None:
         """End a trial, with what is to be noted on it."""
-        trial = self._trials[number]
 
-        def tell() -> None:
-            with self._written() as session:
-                rows.put_notes(session, trial, notes=notes, kept=kept)
-                rows.end_trial(session, trial, state, values)
+        def tell(connection: Connection) -> None:
+            rows.put_notes(connection, self._trials[number], notes=notes, kept=kept)
+            rows.end_trial(connection, self._trials[number], state, values)
 
-        def tell_unless_told() -> None:
-            if not self.storage.get_trial(trial).state.is_finished():
-                tell()
-
-        patiently(tell, again=tell_unless_told)
-        del self._trials[number]
+        self.writes.put(tell, is_there=lambda connection: rows.has_ended(connection, self._trials[number]))
+        self.writes.after(lambda: self._trials.pop(number))
 
 
 def enter_study(storage: RDBStorage, name: str, *, directions: Sequence[Direction]) -> None:

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 from sqlalchemy import func, select
 
 from orchestrator.ledger import Ledger, stints
-from orchestrator.patience import patiently
+from orchestrator.writes import Writes
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +33,13 @@ class Stint:
 class Stints:
     """Writes the stints of one sweep; LeaseLost where another driver holds it."""
 
-    def __init__(self, ledger: Ledger, sweep: str, owner: str) -> None:
-        self._ledger, self._sweep, self._owner = ledger, sweep, owner
+    def __init__(self, writes: Writes) -> None:
+        self._writes, self._sweep, self._owner = writes, writes.name, writes.owner
         self._open: dict[int, int] = {}
         self.latest: dict[str, Stint] = {}
         """The latest of each worker under this driver, for whoever shows the sweep while it is driven."""
-        latest = select(func.max(stints.c.number)).where(stints.c.sweep == sweep)
-        known = ledger.read(lambda connection: connection.execute(latest).scalar())
+        latest = select(func.max(stints.c.number)).where(stints.c.sweep == self._sweep)
+        known = writes.ledger.read(lambda connection: connection.execute(latest).scalar())
         self._next = 0 if known is None else int(known) + 1
 
     def begin(self, trial: int, worker: str) -> None:
@@ -50,7 +49,12 @@ class Stints:
         stint = Stint(trial, worker[:200], self._owner, began=time.time(), ended=None, how="")
         self.latest[stint.worker] = stint
         row = {key: value for key, value in asdict(stint).items() if key != "ended"}
-        self._write(stints.insert().values(sweep=self._sweep, number=number, **row), number=number)
+        insert = stints.insert().values(sweep=self._sweep, number=number, **row)
+        there = select(stints.c.number).where(stints.c.sweep == self._sweep, stints.c.number == number)
+        self._writes.put(
+            lambda connection: connection.execute(insert),
+            is_there=lambda connection: connection.execute(there).first() is not None,
+        )
 
     def end(self, trial: int, how: str) -> None:
         """Note that a worker trains a trial no more, and why."""
@@ -59,22 +63,8 @@ class Stints:
             for stint in [stint for stint in self.latest.values() if stint.trial == trial and stint.ended is None]:
                 self.latest[stint.worker] = replace(stint, ended=now, how=str(how))
             mine = (stints.c.sweep == self._sweep) & (stints.c.number == number)
-            self._write(stints.update().where(mine).values(ended=now, how=str(how)))
-
-    def _write(self, statement: Any, *, number: int | None = None) -> None:
-        def write() -> None:
-            with self._ledger.held(self._sweep, self._owner) as connection:
-                connection.execute(statement)
-
-        def write_unless_there() -> None:
-            if number is None or number not in {row.number for row in self._rows()}:
-                write()
-
-        patiently(write, again=write_unless_there)
-
-    def _rows(self) -> Any:
-        query = select(stints.c.number).where(stints.c.sweep == self._sweep)
-        return self._ledger.read(lambda connection: connection.execute(query).all())
+            update = stints.update().where(mine).values(ended=now, how=str(how))
+            self._writes.put(lambda connection: connection.execute(update))
 
 
 def read_stints(ledger: Ledger, sweep: str, *, owner: str | None = None) -> list[Stint]:

@@ -18,6 +18,7 @@ from orchestrator.space import suggest
 from orchestrator.spec import SweepSpec, stored_spec, trials_allowed
 from orchestrator.trial import COSTS, TrialRecord, TrialState
 from orchestrator.verdict import verdict
+from orchestrator.writes import Writes
 
 if TYPE_CHECKING:
     import optuna
@@ -59,18 +60,22 @@ class SweepStudy:
     def __init__(self, ledger: Ledger, spec: SweepSpec, owner: str) -> None:
         import optuna
 
-        from orchestrator.seen import SeenBySamplers
+        from orchestrator.parzen import Points
+        from orchestrator.seen import MOST_SEEN, SeenBySamplers
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.ledger, self.spec, self.owner = ledger, spec, owner
+        self.writes = Writes(ledger, spec.name, owner)
         self.metric = str(spec.objective.metric)
         directions: list[Direction] = [spec.objective.direction or "minimize"]
         if spec.objective.cost:
             directions.append("minimize")
-        self._memory = SeenBySamplers()
+        is_limited = spec.search.sampler == "tpe" and len(directions) == 1
+        self._memory = SeenBySamplers(most_seen=MOST_SEEN if is_limited else None)
+        self._points = Points()
         self._memory.space = distributions_of(spec)
         with quietly():
-            self.durable = patiently(lambda: DurableStudy(ledger, spec.name, owner, directions=directions))
+            self.durable = patiently(lambda: DurableStudy(self.writes, directions=directions))
             self.study: Study = optuna.create_study(
                 study_name=spec.name,
                 storage=self._memory,
@@ -101,10 +106,11 @@ class SweepStudy:
 
     def ask(self, wanted: Mapping[str, Any] | None = None, *, wish: int | None = None) -> TrialRecord:
         """Begin a new trial with the sampler's next setting; what is `wanted` by the user's `wish` is not sampled."""
+        number = self._memory.get_n_trials(self._memory_study)
         with quietly(), self._memory.asked():
             # The sampler is not in the database. Seeded by the trial's number, it draws the same
             # settings whether or not the driver was replaced in between.
-            self.study.sampler = make_sampler(self.spec, self._memory.get_n_trials(self._memory_study))
+            self.study.sampler = make_sampler(self.spec, number, points=self._points)
             if wanted is not None:
                 self.study.enqueue_trial(dict(wanted), user_attrs={WISH: wish})
             trial = self.study.ask()

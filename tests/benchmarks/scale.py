@@ -48,6 +48,8 @@ class Stretch:
     """By the clock."""
     busy_s: float
     """Of them, those in which the driver did not wait for workers."""
+    cpu_s: float
+    """Of those, in which its thread had a processor, and waited for no database."""
     evaluations: int
     asks_ms: tuple[float, float]
     """The median, and what one in a hundred took longer than."""
@@ -69,6 +71,7 @@ class Watch:
     asks: list[float] = field(default_factory=list)
     reports: list[float] = field(default_factory=list)
     busy_s: float = 0.0
+    cpu_s: float = 0.0
     evaluations: int = 0
     late_s: float = 0.0
     _asked_s: float = 0.0
@@ -78,6 +81,7 @@ class Watch:
     def turn(self, turn: Turn) -> None:
         """Note a turn of the driver's."""
         self.busy_s += turn.seconds
+        self.cpu_s += turn.cpu_s
         self.evaluations += turn.answers
         self.late_s = max(self.late_s, turn.late_s)
         if turn.answers:
@@ -99,6 +103,7 @@ class Watch:
             trials - self._before,
             now - self._since,
             self.busy_s,
+            self.cpu_s,
             self.evaluations,
             spread_ms(self.asks),
             spread_ms(self.reports),
@@ -108,7 +113,7 @@ class Watch:
         )
         self.stretches.append(stretch)
         show_stretch(trials, stretch)
-        self.asks, self.reports, self.busy_s, self.evaluations, self.late_s = [], [], 0.0, 0, 0.0
+        self.asks, self.reports, self.busy_s, self.cpu_s, self.evaluations, self.late_s = [], [], 0.0, 0.0, 0, 0.0
         self._before, self._since = trials, now
 
 
@@ -128,7 +133,7 @@ def memory_mb(field: str = "VmRSS") -> float:
 def show_stretch(trials: int, each: Stretch) -> None:
     """Print a line of the table."""
     print(
-        f"{trials:>7,} {1000 * each.busy_s / each.trials:>10.1f} {each.asks_ms[0]:>7.1f} {each.asks_ms[1]:>7.1f}"
+        f"{trials:>7,} {1000 * each.busy_s / each.trials:>8.1f} {1000 * each.cpu_s / each.trials:>6.1f} {each.asks_ms[0]:>7.1f} {each.asks_ms[1]:>7.1f}"
         f" {each.reports_ms[0]:>7.2f} {each.reports_ms[1]:>7.2f} {each.evaluations / each.seconds:>9.0f}"
         f" {100 * each.busy_s / each.seconds:>5.0f} % {each.late_s:>6.1f} {each.rss_mb:>7.0f} {each.behind:>7,}",
         flush=True,
@@ -136,8 +141,8 @@ def show_stretch(trials: int, each: Stretch) -> None:
 
 
 HEAD = (
-    "                driver       ask, ms   evaluation, ms evaluations                    RSS  MLflow\n"
-    " trials   ms per trial   p50     p99     p50     p99  per second  busy   late,s      MB  behind"
+    "            driver, ms       ask, ms   evaluation, ms evaluations                RSS  MLflow\n"
+    " trials  a trial    CPU     p50     p99     p50     p99  per second  busy late,s      MB  behind"
 )
 
 
@@ -170,7 +175,7 @@ def settings_of(options: argparse.Namespace) -> Settings:
 
 
 def drive(options: argparse.Namespace) -> None:
-    """Drive until so many trials have ended; then die as a killed driver does, or with `--catch-up` let MLflow follow."""
+    """Drive until so many trials have ended, then die as a killed one does; `--catch-up` lets MLflow follow first."""
     from orchestrator.cli.lines import Lines
     from orchestrator.driver import Driver
     from orchestrator.sweep import Happening
@@ -331,7 +336,7 @@ def main() -> None:
         with contextlib.redirect_stderr(io.StringIO()) if options.phase == "resume" else contextlib.nullcontext():
             drive(options) if options.phase == "drive" else resume(options)
         return
-    pace = f"{options.rate:g} evaluations per second offered" if options.rate else "evaluations as fast as they are taken"
+    pace = f"{options.rate:g} evaluations per second offered" if options.rate else "as fast as evaluations are taken"
     print(
         f"{options.trials:,} trials of {options.evaluations} evaluations, {options.workers:,} workers, {pace}; "
         f"{options.database}, sampler {options.sampler}, pruner {options.pruner}, tracking {options.tracking}\n{HEAD}",

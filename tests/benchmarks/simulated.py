@@ -37,6 +37,7 @@ class Turn:
     """What the driver did between two waits."""
 
     seconds: float = 0.0
+    cpu_s: float = 0.0
     answers: int = 0
     """Evaluations that it was given before."""
     begun: int = 0
@@ -65,6 +66,7 @@ class SimulatedExecutor:
     _asked: int = 0
     _turn: Turn = field(default_factory=Turn)
     _since: float = 0.0
+    _cpu_since: float = 0.0
 
     def machine(self, memory_gb: float | None = None) -> Machine:
         """Return this machine."""
@@ -78,7 +80,7 @@ class SimulatedExecutor:
         """Let all workers come at once."""
         self.slots, self._free = self.size, list(range(self.size, 0, -1))
         self._folder = job.checkpoints
-        self._since = time.perf_counter()
+        self._since, self._cpu_since = time.perf_counter(), time.thread_time()
 
     def worker_of(self, number: int) -> str:
         """Return one of hosts with eight workers each."""
@@ -108,7 +110,7 @@ class SimulatedExecutor:
     def wait(self, timeout_s: float) -> list[tuple[int, Reply]]:
         """Return every evaluation that is due."""
         now = time.perf_counter()
-        self._turn.seconds = now - self._since
+        self._turn.seconds, self._turn.cpu_s = now - self._since, time.thread_time() - self._cpu_since
         self.noted(self._turn)
         if self._due and self._due[0][0] > now:
             time.sleep(min(self._due[0][0] - now, timeout_s))
@@ -122,7 +124,7 @@ class SimulatedExecutor:
             if number in self._params:
                 answers.append((number, self._evaluate(number)))
         self._turn = Turn(answers=len(answers), late_s=max(late_s, 0.0))
-        self._since = time.perf_counter()
+        self._since, self._cpu_since = time.perf_counter(), time.thread_time()
         return answers
 
     def _evaluate(self, number: int) -> Progress:
