@@ -1,7 +1,7 @@
 """Optuna's tree-structured Parzen estimator with less to compute at each ask: what it draws is the same.
 
-An ask looks at every trial. Here what does not change of a trial is computed once, and the normal distribution, of which
-Optuna evaluates one value after the other, all at once.
+An ask looks at every trial. Here what does not change of a trial is computed once, and the normal distribution, which
+Optuna evaluates at one value after the other, at all of them at once.
 """
 
 from __future__ import annotations

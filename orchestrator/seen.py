@@ -30,10 +30,16 @@ class SeenBySamplers(StudyInMemory):
     - In a space that was narrowed, trials within it are shown as if they had been drawn from it: samplers learn only
       from parameters whose ranges have always been the same. Those outside of it are shown as failed, which samplers
       do not look at. CMA-ES begins anew there, for its state belongs to the ranges it came from.
+    - Where only so many are to be seen (`most_seen`), they are the best ones and the latest, with all under way.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, most_seen: int | None = None) -> None:
         super().__init__()
+        self.most_seen = most_seen
+        self._ended: list[int] = []  # numbers of trials that samplers learn from, in order
+        self._open: set[int] = set()
+        self._best: list[tuple[float, int]] = []  # value, the lower the better, and number
+        self._view: list[FrozenTrial] | None = None  # while it is asked
         self.paused: set[int] = set()
         self.space: Mapping[str, BaseDistribution] = {}
         """The space now."""

@@ -132,12 +132,11 @@ def memory_mb(field: str = "VmRSS") -> float:
 
 def show_stretch(trials: int, each: Stretch) -> None:
     """Print a line of the table."""
-    print(
-        f"{trials:>7,} {1000 * each.busy_s / each.trials:>8.1f} {1000 * each.cpu_s / each.trials:>6.1f} {each.asks_ms[0]:>7.1f} {each.asks_ms[1]:>7.1f}"
-        f" {each.reports_ms[0]:>7.2f} {each.reports_ms[1]:>7.2f} {each.evaluations / each.seconds:>9.0f}"
-        f" {100 * each.busy_s / each.seconds:>5.0f} % {each.late_s:>6.1f} {each.rss_mb:>7.0f} {each.behind:>7,}",
-        flush=True,
-    )
+    a_trial = f"{1000 * each.busy_s / each.trials:>8.1f} {1000 * each.cpu_s / each.trials:>6.1f}"
+    ask = f"{each.asks_ms[0]:>7.1f} {each.asks_ms[1]:>7.1f}"
+    report = f"{each.reports_ms[0]:>7.2f} {each.reports_ms[1]:>7.2f}"
+    pace = f"{each.evaluations / each.seconds:>11.0f} {100 * each.busy_s / each.seconds:>4.0f}% {each.late_s:>6.1f}"
+    print(f"{trials:>7,} {a_trial} {ask} {report} {pace} {each.rss_mb:>7.0f} {each.behind:>7,}", flush=True)
 
 
 HEAD = (
