@@ -49,7 +49,7 @@ class DurableStudy:
 
     def trials(self) -> list[FrozenTrial]:
         """Return every trial, in the order of their numbers; those under way can be written from then on."""
-        read = patiently(lambda: self.storage.get_all_trials(self._id, deepcopy=False))
+        read = self.writes.ledger.read(lambda connection: rows.read_trials(connection, self._id))
         found = sorted(read, key=lambda trial: trial.number)
         self._trials |= {trial.number: trial._trial_id for trial in found if not trial.state.is_finished()}
         return found

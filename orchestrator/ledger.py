@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -347,7 +348,7 @@ class Ledger:
         query = query.order_by(evaluations.c.trial, evaluations.c.evaluation)
         found: dict[int, list[Progress]] = {}
         for row in self.read(lambda connection: connection.execute(query).all()):
-            metrics = json.loads(row.metrics)
+            metrics = {sys.intern(name): value for name, value in json.loads(row.metrics).items()}
             progress = Progress(row.evaluation, row.sequence_steps, metrics, row.checkpoint, row.time)
             found.setdefault(row.trial, []).append(progress)
         return found

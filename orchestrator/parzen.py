@@ -64,7 +64,8 @@ class SwiftTPESampler(TPESampler):
                 if not search_space.keys() <= params.keys():
                     continue
                 point = tuple(known.to_internal_repr(params[name]) for name, known in search_space.items())
-                points[trial.number] = point
+                if search_space.keys() <= trial.params.keys():  # under way it counts with what it may not come to have
+                    points[trial.number] = point
             found.append(point)
         columns = zip(*found, strict=True) if found else ((),) * len(search_space)
         return {name: np.asarray(column) for name, column in zip(search_space, columns, strict=True)}

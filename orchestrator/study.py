@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from sqlalchemy.engine import Connection
+
+from orchestrator import rows
 from orchestrator.durable import Direction, DurableStudy, open_storage
 from orchestrator.errors import SweepNotFound, masked
 from orchestrator.ledger import Ledger
@@ -204,7 +208,9 @@ class SweepStudy:
 
     def take(self, trial: TrialRecord, progress: Progress) -> None:
         """Count an evaluation that is acknowledged, and let the pruner know of it."""
-        trial.evaluations.append(progress)
+        # The names come anew with each evaluation, and would take more memory than the values.
+        metrics = {sys.intern(name): value for name, value in progress.metrics.items()}
+        trial.evaluations.append(replace(progress, metrics=metrics))
         self._reporting[trial.number].report(*reversed(self._reported(progress)))
 
     def _reported(self, progress: Progress) -> tuple[int, float]:
@@ -346,7 +352,10 @@ def read_sweep(ledger: Ledger, name: str) -> tuple[SweepSpec, list[TrialRecord]]
     """Return the spec and all trials of a sweep, as someone who only looks; SweepNotFound where there is none."""
     spec = stored_spec(ledger.sweep(name).spec)
     try:
-        trials = stored_trials(ledger, name)  # before the evaluations: none of an ended trial may be missing
+        # What was reported is in the evaluations too.
+        trials = stored_trials(
+            ledger, name, with_values=False
+        )  # before the evaluations: none of an ended trial may be missing
     except SweepNotFound:
         return spec, []
     recorded = ledger.evaluations(name)
@@ -355,15 +364,20 @@ def read_sweep(ledger: Ledger, name: str) -> tuple[SweepSpec, list[TrialRecord]]
 
 def has_trials(ledger: Ledger, name: str) -> bool:
     """Tell whether a sweep has begun any trial."""
-    try:
-        return bool(stored_trials(ledger, name))
-    except SweepNotFound:
-        return False
+    return ledger.read(lambda connection: rows.has_trials(connection, name))
 
 
-def stored_trials(ledger: Ledger, name: str) -> list[FrozenTrial]:
-    """Return the trials as Optuna keeps them; SweepNotFound where there is no study yet."""
-    return patiently(lambda: load_study(ledger, name).get_trials(deepcopy=False), patience_s=ledger.patience_s)
+def stored_trials(ledger: Ledger, name: str, *, with_values: bool = True) -> list[FrozenTrial]:
+    """Return the trials as Optuna keeps them, values reported `with_values`; SweepNotFound where there is no study."""
+
+    def read(connection: Connection) -> list[FrozenTrial] | None:
+        study = rows.find_study(connection, name)
+        return None if study is None else rows.read_trials(connection, study, with_values=with_values)
+
+    found = ledger.read(read)
+    if found is None:
+        raise SweepNotFound(f"{name} has no trials yet")
+    return found
 
 
 def environment_of(ledger: Ledger, name: str) -> dict[str, Any]:

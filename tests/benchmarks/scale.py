@@ -54,7 +54,7 @@ class Stretch:
     asks_ms: tuple[float, float]
     """The median, and what one in a hundred took longer than."""
     reports_ms: tuple[float, float]
-    """Of the driver's time between two waits by evaluation answered, asking left out: the same two."""
+    """The driver's time between two waits, asking left out, by evaluation answered: the same two."""
     late_s: float
     """How long an answer had to wait for the driver, at worst."""
     rss_mb: float
@@ -80,6 +80,10 @@ class Watch:
 
     def turn(self, turn: Turn) -> None:
         """Note a turn of the driver's."""
+        if not turn.answers and not self.evaluations:  # before the first trials have begun
+            self._since = time.perf_counter()
+            self.asks.clear()
+            return
         self.busy_s += turn.seconds
         self.cpu_s += turn.cpu_s
         self.evaluations += turn.answers

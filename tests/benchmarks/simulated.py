@@ -17,6 +17,8 @@ from orchestrator.machine import Machine, this_machine
 from orchestrator.trial import Assignment, Job, Reply
 from workloads.protocol import Progress
 
+MOST_AT_ONCE = 50
+"""Answers that come together where evaluations take no time; all would come at once otherwise."""
 NAMES = ("loss", "gradient_norm", "clipped", "bits", "perplexity")
 """What a language model's evaluation measures beside its losses, speed and memory."""
 
@@ -119,7 +121,8 @@ class SimulatedExecutor:
             time.sleep(timeout_s)
         late_s = now - self._due[0][0] if self._due else 0.0
         answers: list[tuple[int, Reply]] = []
-        while self._due and self._due[0][0] <= now:
+        most = len(self._due) if self.evaluation_s else MOST_AT_ONCE
+        while self._due and self._due[0][0] <= now and len(answers) < most:
             _, _, number = heapq.heappop(self._due)
             if number in self._params:
                 answers.append((number, self._evaluate(number)))
