@@ -61,13 +61,13 @@ class DurableStudy:
     def create(self, trial: FrozenTrial) -> None:
         """Enter a trial whole."""
 
-        def enter(connection: Connection) -> None:
-            self._trials[trial.number] = rows.enter_trial(connection, self._id, trial)
-
         def is_there(connection: Connection) -> bool:
             return rows.find_trial(connection, self._id, trial.number) is not None
 
-        self.writes.put(enter, is_there=is_there)
+        self.writes.put(self._enter, trial, is_there=is_there, first=True)
+
+    def _enter(self, connection: Connection, trials: list[FrozenTrial]) -> None:
+        self._trials |= rows.enter_trials(connection, self._id, trials)
 
     def report(self, number: int, step: int, value: float) -> None:
         """Report a trial's value at a step of the pruner's."""
@@ -80,7 +80,10 @@ class DurableStudy:
     def note(self, number: int, notes: Mapping[str, Any], *, kept: Mapping[str, Any] = NOTHING) -> None:
         """Note things on a trial, for people and for this driver's successors; `kept` is from samplers or pruners."""
         if notes or kept:
-            self.writes.put(lambda connection: rows.put_notes(connection, self._trials[number], notes=notes, kept=kept))
+            self.writes.put(self._note, (number, notes, kept))
+
+    def _note(self, connection: Connection, noted: list[rows.Notes]) -> None:
+        rows.put_notes(connection, [(self._trials[number], notes, kept) for number, notes, kept in noted])
 
     def keep_for_study(self, key: str, value: Any) -> None:
         """Keep what a sampler noted on the study."""
@@ -101,12 +104,16 @@ class DurableStudy:
     ) -> None:
         """End a trial, with what is to be noted on it."""
 
-        def tell(connection: Connection) -> None:
-            rows.put_notes(connection, self._trials[number], notes=notes, kept=kept)
-            rows.end_trial(connection, self._trials[number], state, values)
+        def has_ended(connection: Connection) -> bool:
+            return rows.has_ended(connection, self._trials[number])
 
-        self.writes.put(tell, is_there=lambda connection: rows.has_ended(connection, self._trials[number]))
+        with self.writes.together():
+            self.note(number, notes, kept=kept)
+            self.writes.put(self._end, (number, state, values), is_there=has_ended)
         self.writes.after(lambda: self._trials.pop(number))
+
+    def _end(self, connection: Connection, ended: list[rows.End]) -> None:
+        rows.end_trials(connection, [(self._trials[number], state, values) for number, state, values in ended])
 
 
 def enter_study(storage: RDBStorage, name: str, *, directions: Sequence[Direction]) -> None:

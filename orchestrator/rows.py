@@ -11,7 +11,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Row, delete, insert, inspect, select, update
+from sqlalchemy import Row, bindparam, delete, insert, inspect, select, update
 from sqlalchemy.engine import Connection
 
 if TYPE_CHECKING:
@@ -19,30 +19,42 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial, TrialState
 
 
-def enter_trial(connection: Connection, study: int, trial: FrozenTrial) -> int:
-    """Enter a trial that has just begun, under its number; return its id."""
+Notes = tuple[int, Mapping[str, Any], Mapping[str, Any]]
+"""A trial's id, with attributes of the user's and of the system's."""
+End = tuple[int, "TrialState", Sequence[float] | None]
+"""A trial's id, with its state and its values."""
+
+
+def enter_trials(connection: Connection, study: int, trials: Sequence[FrozenTrial]) -> dict[int, int]:
+    """Enter trials that have just begun, under their numbers; return their ids by number."""
     from optuna.distributions import distribution_to_json
     from optuna.storages._rdb.models import TrialModel, TrialParamModel
 
-    # Optuna's model knows how a time is stored; the statement need not.
-    began = TrialModel(datetime_start=trial.datetime_start)._datetime_start_utc
-    row = {"study_id": study, "number": trial.number, "state": trial.state, "datetime_start": began}
-    known = connection.execute(insert(TrialModel.__table__), row).inserted_primary_key
-    if known is None:
-        raise RuntimeError("the database gives no ids to new rows")
+    entered = [
+        # Optuna's model knows how a time is stored; the statement need not.
+        {"study_id": study, "number": trial.number, "state": trial.state, "datetime_start": began._datetime_start_utc}
+        for trial in trials
+        if (began := TrialModel(datetime_start=trial.datetime_start))
+    ]
+    table = TrialModel.__table__
+    connection.execute(insert(table), entered)
+    numbers = [trial.number for trial in trials]
+    query = select(table.c.number, table.c.trial_id).where(table.c.study_id == study, table.c.number.in_(numbers))
+    ids = {number: int(known) for number, known in connection.execute(query)}
     params = [
         {
-            "trial_id": known[0],
+            "trial_id": ids[trial.number],
             "param_name": name,
             "param_value": trial.distributions[name].to_internal_repr(value),
             "distribution_json": distribution_to_json(trial.distributions[name]),
         }
+        for trial in trials
         for name, value in trial.params.items()
     ]
     if params:
         connection.execute(insert(TrialParamModel), params)
-    put_notes(connection, known[0], notes=trial.user_attrs, kept=trial.system_attrs, is_new=True)
-    return int(known[0])
+    put_notes(connection, [(ids[each.number], each.user_attrs, each.system_attrs) for each in trials], are_new=True)
+    return ids
 
 
 def find_trial(connection: Connection, study: int, number: int) -> int | None:
@@ -73,32 +85,42 @@ def enter_values(connection: Connection, reported: Sequence[tuple[int, int, floa
         connection.execute(insert(Model), [dict(zip(names, row, strict=True)) for row in stored])
 
 
-def put_notes(
-    connection: Connection, trial: int, *, notes: Mapping[str, Any], kept: Mapping[str, Any], is_new: bool = False
-) -> None:
-    """Write a trial's attributes, the user's (`notes`) and the system's (`kept`), over those of the same names."""
+def put_notes(connection: Connection, noted: Sequence[Notes], *, are_new: bool = False) -> None:
+    """Write attributes of trials over those of the same names, the later ones over the earlier."""
     from optuna.storages._rdb.models import TrialSystemAttributeModel, TrialUserAttributeModel
 
-    for model, given in ((TrialUserAttributeModel, notes), (TrialSystemAttributeModel, kept)):
-        if not given:
+    for index, model in enumerate((TrialUserAttributeModel, TrialSystemAttributeModel), 1):
+        latest = {(each[0], key): value for each in noted for key, value in each[index].items()}
+        if not latest:
             continue
-        if not is_new:
-            connection.execute(delete(model).where(model.trial_id == trial, model.key.in_(list(given))))
-        written = [{"trial_id": trial, "key": key, "value_json": json.dumps(value)} for key, value in given.items()]
+        if not are_new:
+            same = (model.trial_id == bindparam("trial"), model.key == bindparam("name"))
+            connection.execute(
+                delete(model.__table__).where(*same), [{"trial": trial, "name": key} for trial, key in latest]
+            )
+        written = [
+            {"trial_id": trial, "key": key, "value_json": json.dumps(value)} for (trial, key), value in latest.items()
+        ]
         connection.execute(insert(model), written)
 
 
-def end_trial(connection: Connection, trial: int, state: TrialState, values: Sequence[float] | None) -> None:
-    """End a trial that has no values yet, now."""
+def end_trials(connection: Connection, ended: Sequence[End]) -> None:
+    """End trials that have no values yet, now."""
     from optuna.storages._rdb.models import TrialModel, TrialValueModel
 
-    stored = [(trial, index, *TrialValueModel.value_to_stored_repr(value)) for index, value in enumerate(values or ())]
+    stored = [
+        (trial, index, *TrialValueModel.value_to_stored_repr(value))
+        for trial, _, values in ended
+        for index, value in enumerate(values or ())
+    ]
     names = ("trial_id", "objective", "value", "value_type")
     if stored:
         connection.execute(insert(TrialValueModel), [dict(zip(names, row, strict=True)) for row in stored])
     now = TrialModel(datetime_complete=datetime.now())._datetime_complete_utc
     table = TrialModel.__table__
-    connection.execute(update(table).where(table.c.trial_id == trial).values(state=state, datetime_complete=now))
+    change = update(table).where(table.c.trial_id == bindparam("trial"))
+    change = change.values(state=bindparam("how"), datetime_complete=now)
+    connection.execute(change, [{"trial": trial, "how": state} for trial, state, _ in ended])
 
 
 def read_trials(connection: Connection, study: int, *, with_values: bool = True) -> list[FrozenTrial]:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
+from sqlalchemy.engine import Connection
 
 from orchestrator.ledger import Ledger, stints
 from orchestrator.writes import Writes
@@ -49,10 +51,10 @@ class Stints:
         stint = Stint(trial, worker[:200], self._owner, began=time.time(), ended=None, how="")
         self.latest[stint.worker] = stint
         row = {key: value for key, value in asdict(stint).items() if key != "ended"}
-        insert = stints.insert().values(sweep=self._sweep, number=number, **row)
         there = select(stints.c.number).where(stints.c.sweep == self._sweep, stints.c.number == number)
         self._writes.put(
-            lambda connection: connection.execute(insert),
+            insert_stints,
+            {"sweep": self._sweep, "number": number, **row},
             is_there=lambda connection: connection.execute(there).first() is not None,
         )
 
@@ -62,9 +64,19 @@ class Stints:
             now = time.time()
             for stint in [stint for stint in self.latest.values() if stint.trial == trial and stint.ended is None]:
                 self.latest[stint.worker] = replace(stint, ended=now, how=str(how))
-            mine = (stints.c.sweep == self._sweep) & (stints.c.number == number)
-            update = stints.update().where(mine).values(ended=now, how=str(how))
-            self._writes.put(lambda connection: connection.execute(update))
+            ended = {"of_sweep": self._sweep, "of_number": number, "at": now, "as": str(how)}
+            self._writes.put(end_stints, ended)
+
+
+def insert_stints(connection: Connection, begun: list[dict[str, Any]]) -> None:
+    """Write stints down as they begin."""
+    connection.execute(stints.insert(), begun)
+
+
+def end_stints(connection: Connection, ended: list[dict[str, Any]]) -> None:
+    """Write down that stints have ended."""
+    mine = (stints.c.sweep == bindparam("of_sweep")) & (stints.c.number == bindparam("of_number"))
+    connection.execute(stints.update().where(mine).values(ended=bindparam("at"), how=bindparam("as")), ended)
 
 
 def read_stints(ledger: Ledger, sweep: str, *, owner: str | None = None) -> list[Stint]:

@@ -1,20 +1,22 @@
 """What a driver writes of its sweep, gathered so that what happens together waits for the disk once.
 
-The order of writes is kept, and all that are gathered are written in one transaction, or none: a kill leaves the sweep
-as it was before the first of them. Nobody outside may be told of them before; who has to be is told by `after`.
+All that is gathered is written in one transaction, or nothing: a kill leaves the sweep as it was before the first of
+it. Nobody outside may be told of it before; who has to be is told by `after`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from sqlalchemy.engine import Connection
 
 from orchestrator.ledger import Ledger
 from orchestrator.patience import patiently
 
-Write = Callable[[Connection], object]
+Write = Callable[[Connection, list[Any]], object]
+"""Writes all that was put for it, in as few statements as it takes: a database may be far away."""
 IsThere = Callable[[Connection], bool]
 
 
@@ -23,17 +25,21 @@ class Writes:
 
     def __init__(self, ledger: Ledger, name: str, owner: str) -> None:
         self.ledger, self.name, self.owner = ledger, name, owner
-        self._waiting: list[tuple[Write, IsThere | None]] = []
+        self._waiting: dict[Write, list[Any]] = {}
+        self._known: IsThere | None = None
         self._after: list[Callable[[], object]] = []
         self._gathers = False
 
-    def put(self, write: Write, *, is_there: IsThere | None = None) -> None:
-        """Write now, or with all that is gathered.
+    def put(self, write: Write, what: Any, *, is_there: IsThere | None = None, first: bool = False) -> None:
+        """Write something now, or with all that is gathered; `first` where the rest may be about it.
 
         `is_there` tells whether it was written, after a connection that broke at the commit; without it writing twice
         does no harm.
         """
-        self._waiting.append((write, is_there))
+        if first and write not in self._waiting:
+            self._waiting = {write: [], **self._waiting}
+        self._waiting.setdefault(write, []).append(what)
+        self._known = self._known or is_there
         if not self._gathers:
             self.flush()
 
@@ -57,17 +63,16 @@ class Writes:
 
     def flush(self) -> None:
         """Write what is gathered, and do what was to be done after."""
-        writes, self._waiting = self._waiting, []
+        writes, self._waiting = self._waiting, {}
+        known, self._known = self._known, None
         acts, self._after = self._after, []
         if not writes:
             return
 
         def write() -> None:
             with self.ledger.held(self.name, self.owner) as connection:
-                for each, _ in writes:
-                    each(connection)
-
-        known = next((is_there for _, is_there in writes if is_there is not None), None)
+                for each, what in writes.items():
+                    each(connection, what)
 
         def write_unless_there() -> None:
             if known is None or not self.ledger.read(known):  # all were committed, or none

@@ -212,7 +212,7 @@ def test_a_trial_under_way_when_its_driver_was_killed_goes_on_and_a_verdict_on_i
         study.record(trial, Progress(0, 100, {"valid_loss": loss, "sequence_steps_per_second": 10.0}, "x", 1.0))
     assert (bool(study.why_prune(second)), study.why_prune(third)) == (True, "")
     with monkeypatch.context() as killed, pytest.raises(ZeroDivisionError):  # noqa: PT012 - killed within
-        killed.setattr(rows, "end_trial", lambda *_: 1 / 0)
+        killed.setattr(rows, "end_trials", lambda *_: 1 / 0)
         study.tell(second, TrialState.PRUNED, "not promising")
     again = SweepStudy(ledger, spec, lease.owner)
     _, second, third = again.records()

@@ -97,7 +97,7 @@ def test_a_trial_killed_in_the_middle_of_being_told_may_end_otherwise(
     study = SweepStudy(ledger, spec, lease.owner)
     trial = study.ask()
     with monkeypatch.context() as killed, pytest.raises(ZeroDivisionError):  # noqa: PT012 - killed within
-        killed.setattr(rows, "end_trial", lambda *_: 1 / 0)
+        killed.setattr(rows, "end_trials", lambda *_: 1 / 0)
         study.tell(trial, TrialState.OUT_OF_MEMORY, "a terabyte was asked for")
     again = SweepStudy(ledger, spec, lease.owner)
     [trial] = again.records()
