@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from optuna.pruners import HyperbandPruner, PercentilePruner
 
-from orchestrator.memory import StudyInMemory
+from orchestrator.memory import StudyInMemory, reported_at
 
 if TYPE_CHECKING:
     from optuna.study import Study
@@ -27,12 +27,12 @@ class KeptPercentilePruner(PercentilePruner):
             return super().prune(study, trial)
         if step is None or step < self._n_warmup_steps or storage.complete < max(self._n_startup_trials, 1):
             return False
-        there = storage.reported.get(step)
-        if not there:
+        there = reported_at(study, step)
+        if not there.size:
             return False
         is_maximized = study.direction.name == "MAXIMIZE"
         reported = trial.intermediate_values.values()
-        limit = np.percentile(np.frombuffer(there), 100 - self._percentile if is_maximized else self._percentile)
+        limit = np.percentile(there, 100 - self._percentile if is_maximized else self._percentile)
         return bool(max(reported) < limit if is_maximized else min(reported) > limit)
 
 

@@ -5,9 +5,14 @@ from __future__ import annotations
 from array import array
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
+import numpy as np
 from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState
+
+if TYPE_CHECKING:
+    from optuna.study import Study
 
 
 class StudyInMemory(InMemoryStorage):
@@ -37,3 +42,12 @@ class StudyInMemory(InMemoryStorage):
             self.complete += 1
             for step, value in trial.intermediate_values.items():
                 self.reported[step].append(value)
+
+
+def reported_at(study: Study, step: int | None) -> np.ndarray:
+    """Return what the complete trials of a study had reported at a step: (trials,), in no order."""
+    storage = study._storage
+    if isinstance(storage, StudyInMemory):
+        return np.array(storage.reported.get(step, ()) if step is not None else ())
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    return np.array([trial.intermediate_values[step] for trial in complete if step in trial.intermediate_values])

@@ -11,7 +11,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Row, bindparam, delete, insert, inspect, select, update
+from sqlalchemy import bindparam, delete, insert, inspect, select, update
 from sqlalchemy.engine import Connection
 
 if TYPE_CHECKING:
@@ -89,8 +89,11 @@ def put_notes(connection: Connection, noted: Sequence[Notes], *, are_new: bool =
     """Write attributes of trials over those of the same names, the later ones over the earlier."""
     from optuna.storages._rdb.models import TrialSystemAttributeModel, TrialUserAttributeModel
 
-    for index, model in enumerate((TrialUserAttributeModel, TrialSystemAttributeModel), 1):
-        latest = {(each[0], key): value for each in noted for key, value in each[index].items()}
+    of_user = {(trial, key): value for trial, notes, _ in noted for key, value in notes.items()}
+    of_system = {(trial, key): value for trial, _, kept in noted for key, value in kept.items()}
+    models: tuple[tuple[Any, dict[tuple[int, str], Any]], ...]
+    models = (TrialUserAttributeModel, of_user), (TrialSystemAttributeModel, of_system)
+    for model, latest in models:
         if not latest:
             continue
         if not are_new:
@@ -130,7 +133,7 @@ def read_trials(connection: Connection, study: int, *, with_values: bool = True)
 
     trial, clock = models.TrialModel.__table__.c, models.TrialModel()
 
-    def rows_of(model: Any, *columns: str, order: str) -> Sequence[Row[Any]]:
+    def rows_of(model: Any, *columns: str, order: str) -> Any:
         table = model.__table__.c
         query = select(table.trial_id, *(table[name] for name in columns)).join_from(
             model.__table__, trial.trial_id.table

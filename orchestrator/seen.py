@@ -65,9 +65,9 @@ class SeenBySamplers(StudyInMemory):
         self._open.discard(trial.number)
         if trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
             insort(self._ended, trial.number)
-        if trial.state is TrialState.COMPLETE and len(trial.values) == 1:
-            [direction] = self._studies[0].directions
-            insort(self._best, (-trial.value if direction.name == "MAXIMIZE" else trial.value, trial.number))
+        if trial.state is TrialState.COMPLETE and trial.values is not None and len(trial.values) == 1:
+            [direction], [value] = self._studies[0].directions, trial.values
+            insort(self._best, (-value if direction.name == "MAXIMIZE" else value, trial.number))
             del self._best[BEST_SEEN:]
 
     def get_all_trials(

@@ -211,7 +211,8 @@ class SweepStudy:
         # The names come anew with each evaluation, and would take more memory than the values.
         metrics = {sys.intern(name): value for name, value in progress.metrics.items()}
         trial.evaluations.append(replace(progress, metrics=metrics))
-        self._reporting[trial.number].report(*reversed(self._reported(progress)))
+        step, value = self._reported(progress)
+        self._reporting[trial.number].report(value, step)
 
     def _reported(self, progress: Progress) -> tuple[int, float]:
         """Return what a pruner is told of an evaluation: a step, which for a resource begins at 1, and a value."""

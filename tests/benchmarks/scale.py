@@ -299,16 +299,13 @@ def look(options: argparse.Namespace) -> dict[str, float]:
         "BPTT_TRACKING_URI": settings.tracking_uri,
     }
     took = {}
-    for command in ("status scale", "status scale --json", "list", "report scale", "report scale --html report.html"):
+    page = settings.runs / "report.html"
+    for command in ("status scale", "status scale --json", "list", "report scale", f"report scale --html {page}"):
         arguments = [sys.executable, "-m", "orchestrator.cli", *command.split()]
         began = time.perf_counter()
-        done = subprocess.run(
-            arguments, env=environment, cwd=Path.cwd(), capture_output=True, text=True, check=False, timeout=1200
-        )
-        took[command if done.returncode == 0 else f"{command} (FAILED: {done.stderr[-200:]})"] = (
-            time.perf_counter() - began
-        )
-    Path("report.html").unlink(missing_ok=True)
+        done = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=False, timeout=1200)
+        shown = command.removesuffix(f" {page}")
+        took[shown if done.returncode == 0 else f"{shown}: {done.stderr[-200:]}"] = time.perf_counter() - began
     return took
 
 
@@ -352,8 +349,8 @@ def main() -> None:
         again = phase("resume", options)
         took = look(options)
     first, last = found["stretches"][0], found["stretches"][-1]
-    growth = (last["busy_s"] / last["trials"]) / (first["busy_s"] / first["trials"])
-    print(f"\n  the last trials cost the driver {growth:.2f} times what the first {FIRST} did")
+    growth = (last["cpu_s"] / last["trials"]) / (first["cpu_s"] / first["trials"])
+    print(f"\n  the last trials cost the driver {growth:.2f} times the CPU that the first {FIRST} did")
     print(f"  its memory was {found['peak_mb']:.0f} MB at most")
     print(f"  databases: {', '.join(f'{name} {size:,.0f} MB' for name, size in sizes.items())}")
     if "catch_up_s" in found:
