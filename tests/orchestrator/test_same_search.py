@@ -17,11 +17,13 @@ from orchestrator.lease import Lease
 from orchestrator.ledger import Ledger
 from orchestrator.memory import StudyInMemory
 from orchestrator.parzen import Points, SwiftTPESampler
+from orchestrator.report.gather import thinned
 from orchestrator.seen import BEST_SEEN, SeenBySamplers
 from orchestrator.space import suggest
 from orchestrator.spec import SweepSpec
+from orchestrator.standing import Standing
 from orchestrator.study import SweepStudy
-from orchestrator.trial import TrialState
+from orchestrator.trial import TrialRecord, TrialState
 from tests.orchestrator.conftest import make_spec
 from workloads.protocol import Progress
 
@@ -172,6 +174,17 @@ def test_a_long_sweep_shows_tpe_the_best_trials_the_latest_and_all_under_way(
     with study._memory.asked():
         assert {left.number, new.number} <= {trial.number for trial in study._memory.get_all_trials(0)}
     assert len(study._memory.get_all_trials(0)) == 92  # pruners see all
+
+
+def test_a_report_on_thousands_of_trials_judges_importance_by_some_of_them_evenly_spread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    trials = [TrialRecord(number, {}, {}, 0.0) for number in range(30)]
+    seen = Standing(None, make_spec(), trials, None)  # type: ignore[arg-type]
+    complete = range(0, 30, 2)
+    assert thinned(seen, complete) is seen
+    monkeypatch.setattr("orchestrator.report.gather.MOST_JUDGED", 5)
+    assert [trial.number for trial in thinned(seen, complete).trials] == [0, 6, 12, 18, 24]
 
 
 def test_a_sweep_as_long_as_tpe_sees_is_shown_whole(monkeypatch: pytest.MonkeyPatch) -> None:
