@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Python compiles what it loads for the first time: at once, or the first sweep would begin seconds later.
 LOADED := import mlflow.pyfunc, mlflow.store.tracking.sqlalchemy_store, optuna, orchestrator.driver, ray, torch
 
-.PHONY: help install sweep ui test check check-deploy test-slow test-serving test-cluster test-deploy test-browser screenshots chaos bench bench-adaptive bench-cost bench-report bench-serving bench-gpu bench-startup bench-ui lock clean
+.PHONY: help install sweep ui test check check-deploy test-slow test-serving test-cluster test-deploy test-browser screenshots chaos bench bench-adaptive bench-cost bench-report bench-scale bench-serving bench-gpu bench-startup bench-ui lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -83,6 +83,9 @@ bench-cost: .venv/.installed-dev ## Predict memory and time of 50 settings, trai
 
 bench-report: .venv/.installed-dev ## Build the HTML report of 500 trials of 100 evaluations, and measure it
 	$(BIN)/python -m tests.benchmarks.report
+
+bench-scale: .venv/.installed-dev ## Drive 10,000 simulated trials on 1,000 workers, kill the driver, resume (PostgreSQL's server, 10 minutes)
+	$(BIN)/python -m tests.benchmarks.scale
 
 bench-serving: .venv/.installed-dev ## Ask served models of all workloads over HTTP, beside a bare torch model (5 minutes)
 	$(BIN)/python -m tests.benchmarks.serving

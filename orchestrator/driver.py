@@ -103,7 +103,7 @@ class Driver:
         self.tracker.open(as_it_began(self.ledger, self.spec), dataset, trials)
         steering = Steering(self.ledger, self.spec.name, self.lease.owner)
         retention = Retention(self.spec, checkpoints, self.settings.keep)
-        stints = Stints(self.ledger, self.spec.name, self.lease.owner)
+        stints = Stints(study.writes)
         sweep = Sweep(
             study, self.executor, self.tracker, checkpoints, self.keeper, steering, retention, stints, trials=trials
         )
