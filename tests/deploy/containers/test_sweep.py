@@ -159,7 +159,7 @@ def test_a_sweep_that_is_refused_ends_its_job_as_stopped(cluster: Cluster) -> No
     entry = "cd /home/bptt/refused && exec python -m orchestrator.cli drive --supervise --retried"
     variables = json.dumps({"env_vars": {"BPTT_JOB": "bptt-refused-1"}})
     options = ("--address", DASHBOARD, "--submission-id", "bptt-refused-1", "--runtime-env-json", variables)
-    podman.inside(head(cluster), "ray", "job", "submit", "--no-wait", *options, "--", f"bash -c '{entry}'")
+    podman.inside(head(cluster), "ray", "job", "submit", "--no-wait", *options, "--", "bash", "-c", entry)
     look = (head(cluster), "python", "-c", STATE, "bptt-refused-1")
     wait(lambda: podman.inside(*look).strip() not in ("pending", "running"), 120, "the job ends")
     assert podman.inside(*look).strip() == "stopped"
