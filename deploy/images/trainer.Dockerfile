@@ -29,10 +29,11 @@ RUN $PIP --no-deps --requirement requirements.txt
 # Headers, Java and the packages' own tests are no use here. The root is read-only, so what is not compiled now is
 # compiled at every start, which takes torch alone three seconds; unchecked, since the files' times are not kept.
 RUN cd /opt/bptt/lib/python3*/site-packages && \
-    rm -rf torch/include torch/test ray/jars ray/cpp pyarrow/include onnx/backend/test && find torch/bin -type f ! -name torch_shm_manager -delete && \
+    rm -rf torch/include torch/test ray/jars ray/cpp pyarrow/include && \
+    find torch/bin -type f ! -name torch_shm_manager -delete && \
     find . -type d -name tests -prune -exec rm -rf {} + && find . -type d -name __pycache__ -prune -exec rm -rf {} + && \
     { /opt/bptt/bin/python -m compileall -qq -j 0 --invalidation-mode unchecked-hash . || true; } && \
-    /opt/bptt/bin/python -c "import mlflow.pyfunc, onnxruntime, onnxscript, optuna, pyarrow.fs, ray, sklearn, statsmodels.api, torch"
+    /opt/bptt/bin/python -c "import mlflow.pyfunc, optuna, psycopg, pyarrow.fs, ray, sklearn, statsmodels.api, torch"
 COPY deploy/images/sbom-requirements.txt ./
 RUN python3 -m venv /opt/bill && /opt/bill/bin/pip install --no-compile --no-deps --requirement sbom-requirements.txt
 

@@ -20,7 +20,8 @@ SCRIPT = ROOT / "deploy/slurm/bptt.sbatch"
 PLAYED = {
     "scontrol": 'if [ "$1" = show ]; then printf "one\\ntwo\\n"; else echo "scontrol $*" >> "$LOG"; fi',
     "srun": 'echo "srun $*" >> "$LOG"; while [ "${1#--}" != "$1" ]; do shift; done; exec "$@"',
-    "hostname": "echo 192.0.2.7 fe80::1",
+    # As on Debian, where a host's own name leads back to itself.
+    "hostname": 'if [ "$1" = --ip-address ]; then echo 127.0.1.1; else echo "fe80::1 192.0.2.7 198.51.100.7 "; fi',
     "ray": """if [ "$1" = health-check ]; then exit 0; fi
         echo "$RAY_AUTH_MODE $(stat -c %a "$RAY_AUTH_TOKEN_PATH") $(cat "$RAY_AUTH_TOKEN_PATH")" >> "$LOG.tokens"
         [ -z "${RAY_AUTH_TOKEN:-}" ] || echo "a token in a variable" >> "$LOG.tokens" """,
