@@ -90,10 +90,9 @@ def make_base() -> None:
 
 def has_image(name: str) -> bool:
     """Tell whether there is an image of that name."""
-    names = [
-        each for image in json.loads(call("podman", "images", "--format", "json")) for each in image["Names"] or []
-    ]
-    return name in names
+    images = json.loads(call("podman", "images", "--format", "json"))
+    # A build that broke off leaves images without a name.
+    return any(name in (image.get("Names") or ()) for image in images)
 
 
 def build(name: str, dockerfile: Path, *options: str, context: Path = ROOT) -> Built:
