@@ -117,6 +117,10 @@ def test_a_slurm_job_starts_ray_on_its_nodes_behind_a_token_and_drives_the_sweep
     assert len(starts) == 2
     assert all("--num-cpus=8 --num-gpus=2" in call for call in starts)
     assert [call for call in starts if "--head" in call and "--nodelist=one" in call]
+    # Of these Ray has fixed numbers, by which two jobs on one host would be in each other's way.
+    for port in ("--min-worker-port=0", "--max-worker-port=0", "--dashboard-agent-listen-port=0"):
+        assert all(port in call for call in starts)
+    assert [call for call in starts if "--ray-client-server-port=32011" in call and "--port=24711" in call]
     assert [call for call in starts if "--address=192.0.2.7:24711" in call and "--exclude=one" in call]
     tokens = (tmp_path / "log.tokens").read_text().splitlines()
     assert len(tokens) == 2
