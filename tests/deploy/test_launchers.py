@@ -53,6 +53,7 @@ def test_a_launcher_installs_what_is_pinned_and_starts_ray_with_a_token(launcher
     installs = "\n".join(launcher["setup_commands"])
     assert "--no-deps --requirement ~/bptt/requirements.txt" in installs
     assert "chmod 600 ~/bptt/node.env" in installs
+    assert "export PATH=~/bptt/venv/bin:$PATH' >> ~/.bashrc" in installs, "`ray down` calls `ray stop` there"
     for start in (launcher["head_start_ray_commands"][-1], launcher["worker_start_ray_commands"][-1]):
         assert start.startswith("set -a; . ~/bptt/node.env; set +a;")
     assert "--dashboard-host=127.0.0.1" in launcher["head_start_ray_commands"][-1]
