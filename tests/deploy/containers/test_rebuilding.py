@@ -1,7 +1,7 @@
 """Two builds of the same sources have the same bytes, and one of other sources differs in the project's layer alone.
 
-Of the trainer what `dependencies` installs is built once: a second time would take ten minutes more. The images' own ids
-differ all the same, since Buildah notes in their history by what ids it knew what it built on the way.
+Of the trainer what `dependencies` installs is built once: a second time would take ten minutes more. The images' own
+ids differ all the same, since Buildah notes in their history by what ids it knew what it built on the way.
 """
 
 from __future__ import annotations
