@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,11 @@ def trainable_class() -> Any:
     return Trial
 
 
+def draw(trial: Any, space: Mapping[str, Mapping[str, Any]]) -> None:
+    """Let Optuna choose a setting; what is returned would be constants beside it."""
+    suggest(trial, space)
+
+
 def scheduler_of(scenario: Scenario) -> Any:
     """Return what ends bad trials early."""
     from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
@@ -104,7 +110,7 @@ def run(asked: Asked) -> None:
             num_samples=scenario.trials,
             max_concurrent_trials=WORKERS,
             search_alg=OptunaSearch(
-                lambda trial: suggest(trial, scenario.space) and None,
+                partial(draw, space=scenario.space),
                 metric=METRIC,
                 mode="min",
                 sampler=TPESampler(seed=asked.seed),
