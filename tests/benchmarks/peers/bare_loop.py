@@ -13,6 +13,7 @@ from tests.benchmarks.peers.forking import fork, take
 from tests.benchmarks.peers.scenarios import WORKERS
 from tests.benchmarks.peers.training import Asked, LatestCheckpoint, prepare, read_options, train
 
+WAYS = ()
 PLAN = "plan.json"
 """In the folder: a list of [setting, evaluations], in the order in which they are trained."""
 
@@ -36,4 +37,4 @@ def run(asked: Asked) -> None:
 
 
 if __name__ == "__main__":
-    run(read_options())
+    run(read_options(ways=WAYS))
