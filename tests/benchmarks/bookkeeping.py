@@ -1,8 +1,8 @@
 """The cost of the machine round the training: trials that do nothing, with MLflow on SQLite.
 
 The same number of trials runs with one evaluation each and with thirty each; what an evaluation costs is the slope,
-what a trial costs is the rest. Starting Ray is not counted; waiting at the end until MLflow has everything is. Whole sweeps
-beside Ray Tune's are in `tests/benchmarks/peers`.
+what a trial costs is the rest. Starting Ray is not counted; waiting at the end until MLflow has everything is.
+Whole sweeps beside Ray Tune's: `tests/benchmarks/peers`.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.benchmarks.peers.forking import fork, take
 from tests.benchmarks.peers.scenarios import METRIC, WORKERS, Scenario
-from tests.benchmarks.peers.training import Asked, LatestCheckpoint, prepare, read_options, suggest, train
+from tests.benchmarks.peers.training import Asked, LatestCheckpoint, make_sampler, prepare, read_options, suggest, train
 from workloads.protocol import Dataset, Progress
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def study_of(asked: Asked, *, worker: int | None = None) -> optuna.Study:
     if worker is not None:
         url = f"sqlite:///{asked.folder / 'study.db'}"
         storage = optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": {"timeout": PATIENCE_S}})
-    sampler = optuna.samplers.TPESampler(seed=asked.seed + 1000 * (worker or 0), constant_liar=True)
+    sampler = make_sampler(asked.seed + 1000 * (worker or 0))
     return optuna.create_study(
         storage=storage, study_name=scenario.name, sampler=sampler, pruner=pruner, load_if_exists=True
     )

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.benchmarks.peers.scenarios import METRIC, WORKERS, Scenario
-from tests.benchmarks.peers.training import Asked, LatestCheckpoint, prepare, read_options, suggest, train
+from tests.benchmarks.peers.training import Asked, LatestCheckpoint, make_sampler, prepare, read_options, suggest, train
 from workloads.protocol import Dataset
 
 WAYS = ("default", "tuned")
@@ -99,7 +99,6 @@ def run(asked: Asked) -> None:
     scenario, is_tuned = asked.scenario, asked.way == "tuned"
     os.environ.update(TUNED_VARIABLES if is_tuned else {})  # before Ray is imported: it reads its variables once
     import ray
-    from optuna.samplers import TPESampler
     from ray import tune
     from ray.tune.search.optuna import OptunaSearch
 
@@ -113,7 +112,7 @@ def run(asked: Asked) -> None:
                 partial(draw, space=scenario.space),
                 metric=METRIC,
                 mode="min",
-                sampler=TPESampler(seed=asked.seed),
+                sampler=make_sampler(asked.seed),
             ),
             scheduler=scheduler_of(scenario),
             reuse_actors=is_tuned,

@@ -11,14 +11,18 @@ import os
 import threading
 import time
 import uuid
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import workloads
 from tests.benchmarks.peers.scenarios import METRIC, SCENARIOS, Scenario
 from workloads.protocol import Dataset, Progress
+
+if TYPE_CHECKING:
+    from optuna.samplers import BaseSampler
 
 SUGGESTING = {"int": "suggest_int", "float": "suggest_float"}
 
@@ -72,6 +76,15 @@ def suggest(trial: Any, space: Mapping[str, Mapping[str, Any]]) -> dict[str, Any
         kind = next(kind for kind in SUGGESTING if kind in given)
         chosen[name] = getattr(trial, SUGGESTING[kind])(name, *given[kind], log=given.get("log", False))
     return chosen
+
+
+def make_sampler(seed: int) -> BaseSampler:
+    """Return the sampler that ours has too, so that no side searches better than another."""
+    import optuna
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that it is experimental
+        return optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True, constant_liar=True)
 
 
 class LatestCheckpoint:
