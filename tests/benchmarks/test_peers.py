@@ -19,7 +19,7 @@ SHORT = SCENARIOS["short"]
 
 
 def run(side: str, number: int, wall_s: float, best_loss: float = 2.0) -> Run:
-    return Run(side, number, wall_s, wall_s - 5, wall_s * 2, 20.0, 100, 200, best_loss)
+    return Run(side, number, wall_s, wall_s - 5, 20.0, 100, 200, best_loss, 1.0)
 
 
 def test_a_ratio_is_taken_within_a_round_and_then_the_median() -> None:
@@ -37,7 +37,7 @@ def test_a_ratio_is_taken_within_a_round_and_then_the_median() -> None:
 def test_the_table_has_a_line_for_each_side_with_median_least_and_most() -> None:
     text = figures.table([run(OURS, 0, 10), run(OURS, 1, 12), run(OURS, 2, 20), run(BARE, 0, 8), run(BARE, 1, 8)])
     ours, bare = text.splitlines()[2:]
-    assert ours.startswith(f"| {OURS} | 12.0 (10.0 to 20.0) | 7.0 (5.0 to 15.0) | 24 | 20.0 | 200 (200 to 200) | 2.000")
+    assert ours.startswith(f"| {OURS} | 12.0 (10.0 to 20.0) | 7.0 (5.0 to 15.0) | 20.0 | 200 (200 to 200) | 2.000")
     assert bare.endswith("| 1.38 (1.25 to 1.50) x |")
     assert len({line.count("|") for line in text.splitlines()}) == 1
 
@@ -64,7 +64,7 @@ def test_the_machine_is_told_by_what_it_has_and_not_by_its_name() -> None:
 
 
 def test_a_run_that_lacks_trials_is_no_figure() -> None:
-    measured = {"side": OURS, "round": 0, "wall_s": 9.0, "cpu_s": 9.0, "ended": 110.0}
+    measured = {"side": OURS, "round": 0, "wall_s": 9.0, "free_share": 1.0, "ended": 110.0}
     trials = [TrainedTrial({}, 101.0, [3.0, 2.5], 1.0), TrainedTrial({}, 100.0, [2.0], 1.0)]
     found = figures.run_of(trials, replace(SHORT, trials=2), measured)
     assert (found.best_loss, found.evaluations, found.from_training_s) == (2.5, 3, 10.0)

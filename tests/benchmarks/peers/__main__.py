@@ -21,7 +21,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks.peers.figures import Run, table, verdicts, write
+from tests.benchmarks.peers.figures import Run, Spread, table, verdicts, write
 from tests.benchmarks.peers.scenarios import (
     BARE,
     DEFAULT,
@@ -61,8 +61,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 runs[scenario.name].append(run)
                 write(given.output, about, runs)
     for scenario in scenarios:
-        print(f"\n{in_words(scenario)}; {given.pairs} rounds, median (least to most)\n\n{table(runs[scenario.name])}\n")
-        print("\n".join(verdicts(runs[scenario.name], scenario)), flush=True)
+        show(scenario, runs[scenario.name])
+
+
+def show(scenario: Scenario, runs: Sequence[Run]) -> None:
+    """Print a scenario's table and what became of its bars."""
+    rounds, share = len({run.round for run in runs}), Spread.of([run.free_share for run in runs])
+    print(f"\n{in_words(scenario)}; {rounds} rounds, median (least to most); before each run a busy process")
+    print(f"had {share.text(2)} of a core\n\n{table(runs)}\n")
+    print("\n".join(verdicts(runs, scenario)), flush=True)
 
 
 def read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -113,7 +120,7 @@ def one_round(scenario: Scenario, number: int, only: Sequence[str] | None) -> It
             run = measure(side, given)
             print(
                 f"{time.strftime('%H:%M:%S')} {scenario.name} {'warm-up' if number < 0 else number}: {side}: "
-                f"{run.wall_s:.1f} s ({run.from_training_s:.1f} from the first training, {run.cpu_s:.0f} of CPU, "
+                f"{run.wall_s:.1f} s ({run.from_training_s:.1f} from the first training, "
                 f"{run.training_s:.1f} in updates), {run.evaluations} evaluations, best loss {run.best_loss:.4f}",
                 flush=True,
             )

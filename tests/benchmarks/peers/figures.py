@@ -36,14 +36,14 @@ class Run:
     """From the start of the process to its end."""
     from_training_s: float
     """From the beginning of the first training to the end of the process."""
-    cpu_s: float
-    """Of all processes that were started."""
     training_s: float
     """Seconds in updates, of all trials together."""
     trials: int
     evaluations: int
     best_loss: float
     """Of the trials trained to their end, at their end."""
+    free_share: float
+    """Of a core, that a busy process had just before: 1 where nobody else was at work."""
 
 
 def run_of(trials: Sequence[TrainedTrial], scenario: Scenario, measured: Mapping[str, Any]) -> Run:
@@ -52,7 +52,7 @@ def run_of(trials: Sequence[TrainedTrial], scenario: Scenario, measured: Mapping
     if len(trials) != scenario.trials or not complete:
         raise RuntimeError(f"{len(trials)} of {scenario.trials} trials, {len(complete)} of them to their end")
     return Run(
-        **{name: measured[name] for name in ("side", "round", "wall_s", "cpu_s")},
+        **{name: measured[name] for name in ("side", "round", "wall_s", "free_share")},
         from_training_s=measured["ended"] - min(trial.began for trial in trials),
         training_s=sum(trial.training_s for trial in trials),
         trials=len(trials),
@@ -86,7 +86,7 @@ def ratios(runs: Sequence[Run], side: str, quantity: Callable[[Run], float]) -> 
     return Spread.of([by_round[OURS, number] / by_round[side, number] for number in rounds])
 
 
-COLUMNS = ("wall, s", "from the first training, s", "CPU, s", "in updates, s", "evaluations", "best loss")
+COLUMNS = ("wall, s", "from the first training, s", "in updates, s", "evaluations", "best loss")
 
 
 def table(runs: Sequence[Run]) -> str:
@@ -95,7 +95,7 @@ def table(runs: Sequence[Run]) -> str:
     for side in dict.fromkeys(run.side for run in runs):
         mine = [run for run in runs if run.side == side]
         cells = [Spread.of([getattr(run, name) for run in mine]).text() for name in ("wall_s", "from_training_s")]
-        cells += [f"{median(run.cpu_s for run in mine):.0f}", f"{median(run.training_s for run in mine):.1f}"]
+        cells.append(f"{median(run.training_s for run in mine):.1f}")
         cells += [
             Spread.of([run.evaluations for run in mine]).text(0),
             Spread.of([run.best_loss for run in mine]).text(3),

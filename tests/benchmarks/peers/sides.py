@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import json
 import os
-import resource
 import sqlite3
 import subprocess
 import sys
@@ -49,6 +48,7 @@ UNTRACKED = (BARE,)
 CALM_S = 60.0
 """How long what a side leaves running is waited for."""
 PR_SET_CHILD_SUBREAPER = 36
+BUSY_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class Round:
 
 
 def adopt_orphans() -> None:
-    """Have what a side leaves behind become children of this process: to wait for, and to count the CPU time of."""
+    """Have what a side leaves running become children of this process, to be waited for."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
@@ -99,7 +99,7 @@ def measure(side: str, given: Round) -> Run:
     """Run a side to its end; RuntimeError, with the end of its output, where it fails or tracks less than it trains."""
     folder = given.folder_of(side)
     folder.mkdir(parents=True)
-    typed, before = command(side, given), cpu_seconds()
+    typed, share = command(side, given), free_share()
     with (folder / "output.txt").open("w", encoding="utf-8") as output:
         began = time.perf_counter()
         process = subprocess.Popen(typed, stdout=output, stderr=output, env=environment(), cwd=folder)
@@ -111,8 +111,8 @@ def measure(side: str, given: Round) -> Run:
         )
     wait_for_orphans()
     trials = read_ours(given) if side == OURS else read_notes(folder)
-    measured = {"side": side, "round": given.number, "wall_s": wall_s, "ended": ended}
-    run = run_of(trials, given.scenario, {**measured, "cpu_s": cpu_seconds() - before})
+    measured = {"side": side, "round": given.number, "wall_s": wall_s, "ended": ended, "free_share": share}
+    run = run_of(trials, given.scenario, measured)
     if side not in UNTRACKED:
         check_tracked(folder / "mlflow.db", run)
     return run
@@ -131,10 +131,12 @@ def wait_for_orphans() -> None:
     raise RuntimeError(f"something still runs {CALM_S:g} s after the side that started it has ended")
 
 
-def cpu_seconds() -> float:
-    """Return the CPU time of all processes that were waited for."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+def free_share() -> float:
+    """Return the part of a core that one busy process gets now: about 1 where nobody else is at work."""
+    began, used = time.perf_counter(), time.process_time()
+    while time.process_time() - used < BUSY_S:
+        pass
+    return BUSY_S / (time.perf_counter() - began)
 
 
 def read_ours(given: Round) -> list[TrainedTrial]:
@@ -169,9 +171,8 @@ def read_notes(folder: Path) -> list[TrainedTrial]:
 def seconds_in_updates(evaluations: Sequence[Mapping[str, Any]]) -> float:
     """Return the seconds that a trial spent in updates, as our database counts them."""
     steps = [0, *(each["sequence_steps"] for each in evaluations)]
-    return sum(
-        (after - before) / each["rate"] for (before, after), each in zip(pairwise(steps), evaluations, strict=True)
-    )
+    pairs = zip(pairwise(steps), evaluations, strict=True)
+    return float(sum((after - before) / each["rate"] for (before, after), each in pairs))
 
 
 def check_tracked(database: Path, run: Run) -> None:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import workloads
 from tests.benchmarks.peers.scenarios import METRIC, SCENARIOS, Scenario
-from workloads.protocol import Dataset, Progress
+from workloads.protocol import Dataset, Progress, Workload
 
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
@@ -64,7 +64,7 @@ def prepare(scenario: Scenario) -> Dataset:
     return _workload(scenario).prepare()
 
 
-def _workload(scenario: Scenario) -> Any:
+def _workload(scenario: Scenario) -> Workload:
     options = dict(scenario.workload)
     return workloads.load(options.pop("kind"), options)
 
