@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Where Python is told to keep nothing compiled, each process takes seconds longer to start: torch alone three.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install sweep ui test check check-deploy test-slow test-serving test-cluster test-deploy test-browser screenshots chaos bench bench-adaptive bench-cost bench-peers bench-report bench-serving bench-ui lock clean
+.PHONY: help install sweep ui test check check-deploy test-slow test-serving test-cluster test-deploy test-browser screenshots chaos bench bench-adaptive bench-cost bench-peers bench-report bench-serving bench-gpu bench-ui lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -91,6 +91,9 @@ bench-report: .venv/.installed-dev ## Build the HTML report of 500 trials of 100
 
 bench-serving: .venv/.installed-dev ## Ask served models of all workloads over HTTP, beside a bare torch model (5 minutes)
 	$(BIN)/python -m tests.benchmarks.serving
+
+bench-gpu: .venv/.installed-dev ## Measure how much of the time a GPU computes in training, by cell, window and precision
+	$(BIN)/python -m tests.benchmarks.gpu
 
 bench-ui: .venv/.installed-dev ## Open the MLflow UI on 500 trials of 100 evaluations, and measure it (Chromium)
 	$(BIN)/python -m tests.benchmarks.ui

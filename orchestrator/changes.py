@@ -121,7 +121,9 @@ def _value(name: str, parameter: Parameter, value: Any) -> Any:
     step = parameter.step or (1.0 if is_whole else None)
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and low <= value <= high
     if not is_number or (step and abs((value - low) / step - round((value - low) / step)) > 1e-9):
-        raise UserError(f"--set {name}={value_of(value)}: it must be {parameter.describe()}")
+        raise UserError(
+            f"--set {name}={value_of(value)}: it must be {'an' if is_whole else 'a'} {parameter.describe()}"
+        )
     return int(value) if is_whole else float(value)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -147,7 +148,8 @@ class TrialRecord:
 
     def cost(self, kind: str) -> float | None:
         """Return what the trial cost so far (`seconds`, or `memory` in MB); None where that was not measured."""
-        measured = [progress.metrics[COSTS[kind]] for progress in self.evaluations if COSTS[kind] in progress.metrics]
+        found = (progress.metrics.get(COSTS[kind], math.nan) for progress in self.evaluations)
+        measured = [value for value in found if math.isfinite(value)]  # a user's own workload may measure anything
         if not measured:
             return None
         return max(measured) if kind == "memory" else self.training_seconds
@@ -158,7 +160,7 @@ class TrialRecord:
         seconds, before = 0.0, 0
         for progress in self.evaluations:
             rate = progress.metrics.get(COSTS["seconds"])
-            if rate:
+            if rate and math.isfinite(rate):
                 seconds += (progress.sequence_steps - before) / rate
             before = progress.sequence_steps
         return seconds

@@ -62,13 +62,22 @@ class Wish:
         """Return the wish and how far it has come on one line."""
         is_of_trial = self.kind in (WishKind.STOP, WishKind.PIN)  # trial 0 is one
         given = {key: value for key, value in self.content.items() if key != BEFORE and (value or is_of_trial)}
-        what = ", ".join(f"{key} {json.dumps(value)}" for key, value in given.items())
+        what = ", ".join(_said(key, value) for key, value in given.items())
         return f"{self.kind} {what}: {self.answer or 'not done yet'}"
 
     def plain(self) -> dict[str, Any]:
         """Return plain values for scripts."""
         content = {key: value for key, value in self.content.items() if key != BEFORE}
         return {"wish": self.number, "kind": str(self.kind), **content, "state": str(self.state), "answer": self.answer}
+
+
+def _said(key: str, value: Any) -> str:
+    """Return a part of a wish as its command has it: `hidden_size=128` for a setting, the word alone for a flag."""
+    if isinstance(value, Mapping):
+        return ", ".join(
+            f"{name}={each if isinstance(each, str) else json.dumps(each)}" for name, each in value.items()
+        )
+    return key if value is True else f"{key} {json.dumps(value)}"
 
 
 BEFORE = "before"

@@ -7,7 +7,9 @@ import resource
 import sys
 from pathlib import Path
 
+import numpy as np
 import torch
+from torch import Tensor
 
 
 def choose_device(wanted: str, precision: str = "fp32") -> torch.device:
@@ -26,6 +28,15 @@ def allow_tf32(precision: str) -> None:
     """Let a GPU round the factors of matrix products to TensorFloat-32 where `precision` is tf32."""
     torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
     torch.backends.cudnn.allow_tf32 = precision == "tf32"
+
+
+def to_device(array: np.ndarray, device: torch.device) -> Tensor:
+    """Return an array as a tensor on `device`; what a GPU works on meanwhile goes on, and so does the CPU."""
+    tensor = torch.from_numpy(array)
+    if device.type != "cuda":
+        return tensor.to(device)
+    # Out of ordinary memory CUDA copies more than 64 KB only with the CPU waiting.
+    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def reset_peak_memory(device: torch.device) -> None:

@@ -10,6 +10,7 @@ import torch
 from workloads.bptt.state import State
 from workloads.bptt.windows import Loss
 from workloads.data.stream import Stream, windows
+from workloads.device import to_device
 from workloads.models.recurrent import RecurrentNetwork
 
 CHUNK_STEPS, CHUNK_OUTPUTS = 512, 2**22
@@ -25,8 +26,8 @@ def mean_loss(network: RecurrentNetwork, loss: Loss, stream: Stream, *, device: 
     network.eval()
     with torch.no_grad():
         for inputs, targets in windows(stream, chunk):
-            outputs, state = network(torch.from_numpy(inputs).to(device), state)
-            window_loss, window_terms = loss(outputs, torch.from_numpy(targets).to(device))
+            outputs, state = network(to_device(inputs, device), state)
+            window_loss, window_terms = loss(outputs, to_device(targets, device))
             total += window_loss.double()
             terms += window_terms
     network.train(training)

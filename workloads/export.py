@@ -6,6 +6,7 @@ A file is written only if it answers what the network answers to whole sequences
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import logging
 import math
@@ -114,7 +115,9 @@ def example_of(step: Step) -> tuple[tuple[Tensor, ...], Any]:
 
 def write_torch(step: Step, about: str, path: Path) -> None:
     """Write a program of `torch.export`."""
-    torch.export.save(trace(step), path, extra_files={ABOUT: about})
+    buffer = io.BytesIO()  # where a file cannot be written, torch has an error of its own
+    torch.export.save(trace(step), buffer, extra_files={ABOUT: about})
+    path.write_bytes(buffer.getvalue())
 
 
 def trace(step: Step) -> torch.export.ExportedProgram:

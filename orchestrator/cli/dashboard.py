@@ -10,9 +10,12 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
+
+import click
 
 from orchestrator.cli.ui_command import address, end_group, next_free, wait_until_up
-from orchestrator.errors import UserError
+from orchestrator.errors import BpttError, UserError
 from orchestrator.settings import Settings
 
 SERVE = """
@@ -54,10 +57,21 @@ def dashboard(settings: Settings, host: str, port: int, *, wanted: bool | None) 
             start_new_session=True,
         )
         try:
-            wait_until_up(process, address(host, free), log, name="optuna-dashboard", path="/dashboard/")
-            yield f"{address(host, free)}/dashboard/"
+            yield page(process, address(host, free), log, wanted=bool(wanted))
         finally:
             end_group(process)
+
+
+def page(process: subprocess.Popen[bytes], url: str, log: IO[bytes], *, wanted: bool) -> str | None:
+    """Return the address once it answers; where it does not, None with a warning, or BpttError if it is `wanted`."""
+    try:
+        wait_until_up(process, url, log, name="optuna-dashboard", path="/dashboard/")
+    except BpttError as error:
+        if wanted:
+            raise
+        click.echo(f"{error}; going on without it", err=True)
+        return None
+    return f"{url}/dashboard/"
 
 
 def obstacle(settings: Settings) -> str:

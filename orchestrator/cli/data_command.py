@@ -74,7 +74,7 @@ def command(context: click.Context, as_json: bool) -> None:
         context.obj = {"as_json": True}
 
 
-@command.command("list")
+@command.command("list", epilog="\b\nExamples:\n  bptt data list\n  bptt data list --json | jq -r '.[].name'")
 @as_json
 @click.pass_obj
 def list_command(inherited: dict[str, bool] | None, as_json: bool) -> None:
@@ -82,7 +82,7 @@ def list_command(inherited: dict[str, bool] | None, as_json: bool) -> None:
     show_list(as_json or bool(inherited))
 
 
-@command.command("describe")
+@command.command("describe", epilog="\b\nExamples:\n  bptt data describe an4\n  bptt data describe an4 --json")
 @click.argument("name")
 @as_json
 @click.pass_obj
@@ -97,7 +97,11 @@ def describe_command(inherited: dict[str, bool] | None, name: str, as_json: bool
         click.echo(f"{field + ':':<13}{f'{shown:,}' if isinstance(shown, int) else shown}")
 
 
-@command.command("fetch")
+@command.command(
+    "fetch",
+    epilog="\b\nExamples:\n  bptt data fetch tinyshakespeare\n"
+    "  bptt data fetch tatoeba-fra-eng --any-version    the publisher's newest, unverified",
+)
 @click.argument("name")
 @click.option("--force", is_flag=True, help="Fetch it even if it is here, and replace what lies in its place.")
 @click.option("--any-version", is_flag=True, help="Take what the publisher serves now, unverified.")

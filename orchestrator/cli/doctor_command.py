@@ -18,7 +18,7 @@ EPILOG = """\b
 Examples:
   bptt doctor
   bptt doctor --json
-  BPTT_RAY_ADDRESS=ray://head:10001 bptt doctor   look at a cluster
+  BPTT_RAY_ADDRESS=head:6379 bptt doctor   look at a cluster
 
 Exit status: 0 unless something fails; a warning is no failure.
 """

@@ -89,7 +89,7 @@ class Drawing:
             table.add_column("worker", no_wrap=True, justify="right" if is_of_one_host else "left")
         table.add_column("trial", justify="right", no_wrap=True)
         table.add_column("progress" if self.width >= ROOMY else "done", no_wrap=True)
-        table.add_column(self.metric.replace("_", "\n"), justify="right", no_wrap=True)
+        table.add_column(Text(self.metric.replace("_", "\n")), justify="right", no_wrap=True)
         if self.workers:
             table.add_column("for", justify="right", no_wrap=True)
         for name in self._columns():

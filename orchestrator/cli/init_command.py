@@ -26,7 +26,7 @@ Examples:
 def command(workload: str, output: Path | None, force: bool) -> None:
     """Write a sweep file for WORKLOAD, every option explained.
 
-    WORKLOAD is language_model, forecast, memory, or module:Name for one of your own.
+    WORKLOAD is language_model, forecast, speech, translation, memory, or module:Name for one of your own.
     """
     text = sweep_template(workload)
     if output is None:

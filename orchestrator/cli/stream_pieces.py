@@ -9,8 +9,9 @@ import itertools
 import json
 import sys
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from orchestrator.errors import UserError
 
@@ -34,12 +35,21 @@ def pieces_of(source: str, stream: Stream, *, lasting: bool) -> Iterator[Any]:
 def lines(source: str) -> Iterator[str]:
     """Return a text line by line, each with its end."""
     try:
-        with contextlib.nullcontext(sys.stdin) if source == "-" else Path(source).open(encoding="utf-8") as file:
+        with opened(source) as file:
             yield from file
     except OSError as error:
         raise UserError(f"INPUT: {source} cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         raise UserError(f"INPUT: {source} is no text in UTF-8: {error.reason} at byte {error.start}") from error
+
+
+def opened(source: str) -> AbstractContextManager[TextIO]:
+    """Return a text as training reads one, be it from a file or a pipe: ends of lines and byte order marks alike."""
+    if source != "-":
+        return Path(source).open(encoding="utf-8-sig")
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(encoding="utf-8-sig", newline=None)
+    return contextlib.nullcontext(sys.stdin)
 
 
 def rows(source: str) -> Iterator[dict[str, list[Any]]]:

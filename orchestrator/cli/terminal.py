@@ -45,7 +45,7 @@ def facts_grid(rows: Sequence[tuple[str, str]]) -> RichTable:
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(overflow="fold")
     for label, text in rows:
-        grid.add_row(label, Text(text))
+        grid.add_row(Text(label), Text(text))
     return grid
 
 
@@ -53,7 +53,8 @@ def _table(block: Table) -> RichTable:
     table = RichTable(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
     for index, column in enumerate(block.columns):
         justify: JustifyMethod = "right" if block.is_of_figures(index) else "left"
-        table.add_column(column.replace("_", "\n"), justify=justify, overflow="fold")
+        # Not as a string, which rich would read as markup: a metric may be called loss[a].
+        table.add_column(Text(column.replace("_", "\n")), justify=justify, overflow="fold")
     for row in block.rows:
         table.add_row(*map(Text, row))
     return table

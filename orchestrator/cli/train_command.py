@@ -54,7 +54,10 @@ def command(
     threads: int | None,
     as_json: bool,
 ) -> None:
-    """Train WORKLOAD (language_model, forecast, memory, or module:Name) once, and show every evaluation."""
+    """Train WORKLOAD once, and show every evaluation.
+
+    WORKLOAD is language_model, forecast, speech, translation, memory, or module:Name for one of your own.
+    """
     if not resume:
         folder, loaded, dataset = begun(settings, workload, given, out)
     elif out is None:

@@ -73,7 +73,7 @@ def connect(address: str) -> None:
             signal.signal(signal.SIGTERM, on_terminate)
     except Exception as error:
         where = f"Ray at {address} cannot be reached" if address else "Ray cannot be started here"
-        raise BpttError(f"{where}: {' '.join(str(error).split())[:300]}; see `bptt doctor`") from error
+        raise BpttError(f"{where}: {' '.join(str(error).split())[:300].rstrip('.')}; see `bptt doctor`") from error
 
 
 def nodes() -> list[Node]:

@@ -104,7 +104,10 @@ def find_importance(seen: Standing) -> Importance:
 
     with quietly():
         evaluator = FanovaImportanceEvaluator(n_trees=TREES if len(values) <= MANY else FEW_TREES, seed=0)
-        parts = get_param_importances(study_of(seen), evaluator=evaluator, params=judged)
+        try:
+            parts = get_param_importances(study_of(seen), evaluator=evaluator, params=judged)
+        except RuntimeError:  # no tree found any variance
+            return Importance({}, len(values), "the complete trials' values differ too little to be told apart")
     left_out = sorted(set(seen.spec.space) - set(judged))
     note = f"not judged, for it has one value or some trials lack it: {', '.join(left_out)}" if left_out else ""
     return Importance({name: float(part) for name, part in parts.items()}, len(values), note)

@@ -84,7 +84,11 @@ class Landscape:
         inputs, losses = self._inputs(list(self.settings.values())), self.sign * np.array(list(values.values()))
         # Losses over some orders of magnitude are told apart by their logarithms alone.
         self.log = bool(losses.min() > 0 and losses.max() / losses.min() >= WIDE)
-        self._surface = Surface(inputs, tamed(np.log(losses) if self.log else losses), is_label=is_label)
+        compared = tamed(np.log(losses) if self.log else losses)
+        with np.errstate(over="ignore"):
+            if not np.isfinite(np.std(compared)):
+                raise ValueError("the complete trials' values are too large to estimate from")
+        self._surface = Surface(inputs, compared, is_label=is_label)
 
     @property
     def has_k1(self) -> bool:

@@ -57,11 +57,6 @@ def find_cost(seen: Standing) -> Cost:
     """Add up what was used."""
     seconds = sum(trial.training_seconds for trial in seen.trials)
     steps = sum(trial.last.sequence_steps for trial in seen.trials if trial.last)
-    peaks = [
-        (progress.metrics["peak_memory_mb"], trial.number)
-        for trial in seen.trials
-        for progress in trial.evaluations
-        if "peak_memory_mb" in progress.metrics
-    ]
+    peaks = [(peak, trial.number) for trial in seen.trials if (peak := trial.cost("memory")) is not None]
     peak, number = max(peaks, default=(None, None))
     return Cost(seen.row.elapsed_s, seconds, steps, steps / seconds if seconds else None, peak, number)

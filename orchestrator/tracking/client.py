@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.databases import tune_connections
 from orchestrator.settings import Settings
+from orchestrator.tracking.credentials import check_server
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -52,6 +53,12 @@ def open_client(settings: Settings) -> MlflowClient:
         if is_database(settings):
             client.get_experiment("0")  # the first call makes or migrates the tables
     return client
+
+
+def open_to_look(settings: Settings) -> MlflowClient:
+    """Return a client for a command that looks and does not wait: BpttError where a server is away or refuses."""
+    check_server(settings.tracking_uri)
+    return open_client(settings)
 
 
 def _make_tables(file: Path) -> None:

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import UserError
 from orchestrator.settings import Settings
-from orchestrator.tracking.client import import_mlflow, open_client, sqlite_file, talking_to
+from orchestrator.tracking.client import import_mlflow, open_to_look, sqlite_file, talking_to
 from orchestrator.tracking.contest import CHAMPION
 from orchestrator.tracking.versions import RegisteredModel, as_registered
 
 if TYPE_CHECKING:
     import pandas as pd
     from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
     from mlflow.models import ModelSignature
 
     from workloads.protocol import Predictor
@@ -65,7 +66,7 @@ def load_predictions(settings: Settings, name_or_uri: str) -> LoadedModel:
         from mlflow.exceptions import MlflowException
 
         try:
-            open_client(settings)
+            open_to_look(settings)
             model = mlflow.pyfunc.load_model(uri)
         except (MlflowException, OSError) as error:
             raise UserError(f"{uri}: no such model in {settings.tracking_uri}: {_one_line(error)}") from error
@@ -76,7 +77,7 @@ def registered(settings: Settings) -> list[RegisteredModel]:
     """Return every model that sweeps registered, by name, the latest version first."""
     if not may_exist(settings):
         return []
-    client = open_client(settings)
+    client = open_to_look(settings)
     aliases: dict[str, dict[str, str]] = {}
     token = None
     while True:
@@ -85,12 +86,21 @@ def registered(settings: Settings) -> list[RegisteredModel]:
         token = page.token
         if not token:
             break
-    return [model for name in sorted(aliases) for model in _versions(client, name, aliases[name])]
+    # Not by name: a model of another program may have one that no filter can hold.
+    versions = [version for version in _versions_of_sweeps(client) if version.name in aliases]
+    versions.sort(key=lambda version: (version.name, -int(version.version)))
+    return [as_registered(version, aliases[version.name]) for version in versions]
 
 
-def _versions(client: MlflowClient, name: str, aliases: Mapping[str, str]) -> list[RegisteredModel]:
-    found = client.search_model_versions(f"name = '{name}'", order_by=["version_number DESC"])
-    return [as_registered(version, aliases) for version in found if "bptt.trial" in version.tags]
+def _versions_of_sweeps(client: MlflowClient) -> list[ModelVersion]:
+    found: list[ModelVersion] = []
+    token = None
+    while True:
+        page = client.search_model_versions("tags.`bptt.trial` LIKE '%'", page_token=token)
+        found.extend(page)
+        token = page.token
+        if not token:
+            return found
 
 
 def may_exist(settings: Settings) -> bool:

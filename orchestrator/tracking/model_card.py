@@ -7,6 +7,7 @@ Mitchell et al. (2019), "Model cards for model reporting". It is the description
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -138,7 +139,7 @@ def usage(name: str, columns: Mapping[str, list[Any]], defaults: Mapping[str, An
             f"bptt predict {name}  # what it takes, with an example",
             f"mlflow models serve -m {uri} --env-manager local --port 5001",
             "curl http://127.0.0.1:5001/invocations -H 'Content-Type: application/json' -d \\",
-            f"  '{shortened(request(columns, defaults))}'",
+            f"  {shlex.quote(shortened(request(columns, defaults)))}",
             "```",
         ]
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from orchestrator.settings import Settings
-from orchestrator.tracking.client import open_client
+from orchestrator.tracking.client import open_to_look
 
 EXPERIMENTS = "/#/experiments?workflowType=machine_learning"
 """The list of experiments as MLflow shows it to those who train models; by itself it opens on something else."""
@@ -27,7 +27,7 @@ def _runs(experiment: str) -> str:
 
 
 def _newest_sweep(settings: Settings, query: str) -> tuple[str, str] | None:
-    client = open_client(settings)
+    client = open_to_look(settings)
     experiments = [each.experiment_id for each in client.search_experiments()]
     newest = client.search_runs(experiments, query, max_results=1, order_by=["attributes.start_time DESC"])
     return (newest[0].info.experiment_id, newest[0].info.run_id) if newest else None

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 import workloads
 from orchestrator.errors import UserError, presentable
 from orchestrator.settings import Settings
-from orchestrator.tracking.client import import_mlflow, open_client, talking_to
+from orchestrator.tracking.client import import_mlflow, open_to_look, talking_to
 from orchestrator.tracking.contest import CHALLENGER, CHAMPION, Entrant, Verdict, aliases_of, enthrone, judge
 from orchestrator.tracking.model import may_exist
 from orchestrator.tracking.versions import Details, details
+from orchestrator.tracking.view import key_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -66,7 +67,7 @@ def client_of(settings: Settings, reference: str) -> MlflowClient:
     if not may_exist(settings):
         raise UserError(f"{reference}: no model is registered yet in {settings.tracking_uri}; see `bptt run`")
     import_mlflow()
-    return open_client(settings)
+    return open_to_look(settings)
 
 
 def look_up(settings: Settings, reference: str, *, default: str = CHAMPION) -> Details:
@@ -85,18 +86,21 @@ def promote(settings: Settings, reference: str, *, force: bool) -> Promoted:
         if holder is None:
             enthrone(client, name, version, verdict.reason)
         return Promoted(new.model.uri, "" if holder is None else new.model.uri, verdict, forced=False)
-    old = look_up(settings, f"{name}/{holder}")
-    verdict = contest(settings, new, old, force=force)
+    verdict = contest(settings, new, f"{name}/{holder}", force=force)
     if not verdict.is_better and not force:
         raise UserError(f"{new.model.uri}: {verdict.reason}; {FORCE}")
     forced = not verdict.is_better
+    now = aliases_of(client, name).get(CHAMPION)  # scoring takes a while, and a sweep or a user may promote meanwhile
+    if now != holder and not forced:
+        raise UserError(f"{new.model.uri}: version {now} took the place of {holder} meanwhile; promote it again")
     enthrone(client, name, version, f"forced, although {verdict.reason}" if forced else verdict.reason)
-    return Promoted(new.model.uri, old.model.uri, verdict, forced=forced)
+    return Promoted(new.model.uri, f"models:/{name}/{holder}", verdict, forced=forced)
 
 
-def contest(settings: Settings, new: Details, old: Details, *, force: bool) -> Verdict:
-    """Score both anew on the same data, and compare; UserError where that cannot be, unless forced."""
+def contest(settings: Settings, new: Details, holder: str, *, force: bool) -> Verdict:
+    """Score `new` and `holder` anew on the same data, and compare; UserError where that cannot be, unless forced."""
     try:
+        old = look_up(settings, holder)
         known = judge(new.entrant, old.entrant)
         if known.metric is None:
             return known
@@ -127,7 +131,7 @@ def scored_anew(settings: Settings, *versions: Details) -> tuple[Entrant, ...]:
                     f"{version.model.uri}: the data have changed since it was trained (fingerprint "
                     f"{version.fingerprint}, now {dataset.fingerprint}); restore them to compare models"
                 )
-            metrics = score(workload, checkpoint, dataset)
+            metrics = {key_of(name): value for name, value in score(workload, checkpoint, dataset).items()}
         except (ValueError, OSError) as error:
             raise UserError(f"{version.model.uri}: it cannot be scored anew: {presentable(str(error))}") from error
         found.append(replace(version.entrant, metrics=metrics))

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import getpass
 import json
-import os
 import re
 import tempfile
 from collections.abc import Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +30,7 @@ from orchestrator.tracking.view import (
     describe_experiment,
     describe_trial,
     flatten,
+    key_of,
     links,
     run_name,
     table,
@@ -51,6 +50,8 @@ NOTE = "mlflow.note.content"
 SYSTEM = ("peak_memory_mb", "sequence_steps_per_second")
 """Shown under `system/` too, where the MLflow UI has a tab for them. MLflow's own monitor watches one process and logs
 by the fluent API to its one current run, which here is neither the process nor the run of a trial."""
+SHORTEST_CUT = 250
+"""Characters of a param that any version of MLflow keeps; today's keep 6000."""
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 """Lets the MLflow UI open on runs, curves and models instead of on what it has for language-model applications."""
 
@@ -77,7 +78,7 @@ class SweepRuns:
         self._children = {number_of(run): run.info.run_id for run in runs}
         # Params are written once: a run that has them lacks nothing but evaluations.
         self._begun = {number_of(run) for run in runs if run.data.params}
-        self._values = {number_of(run): run.data.metrics.get(_key(self._metric)) for run in runs}
+        self._values = {number_of(run): run.data.metrics.get(key_of(self._metric)) for run in runs}
         states = {
             number_of(run): "" if run.info.status == "RUNNING" else run.data.tags.get("bptt.state", "") for run in runs
         }
@@ -152,8 +153,8 @@ class SweepRuns:
         began = parent.info.start_time
         client.log_batch(
             parent.info.run_id,
-            metrics=[Metric(_key(name), value, began, 0) for name, value in self.view.dataset.baselines.items()],
-            params=[Param(_key(name), str(value)) for name, value in self._params().items()],
+            metrics=[Metric(key_of(name), value, began, 0) for name, value in self.view.dataset.baselines.items()],
+            params=[Param(key_of(name), str(value)) for name, value in self._params().items()],
             tags=[RunTag(key, value) for key, value in tags.items()],
         )
         client.log_inputs(parent.info.run_id, [self._input()])
@@ -186,9 +187,9 @@ class SweepRuns:
         tags = state_tags(trial) if has_changed else {}
         params: list[Param] = []
         if trial.number not in self._begun:
-            params = [Param(_key(name), str(value)) for name, value in trial.params.items()]
+            params = [Param(key_of(name), str(value)) for name, value in trial.params.items()]
         metrics = [
-            Metric(_key(name), float(value), int(progress.time * 1000), progress.sequence_steps)
+            Metric(key_of(name), float(value), int(progress.time * 1000), progress.sequence_steps)
             for progress in trial.evaluations
             for name, value in with_system(progress.metrics)
         ]
@@ -203,7 +204,7 @@ class SweepRuns:
             when = int(trial.ended * 1000)
             if self._improve(trial.state, trial.number):
                 # Before the run is ended: an ended run is not written again.
-                self.client.log_metric(self.parent, _key(f"best_{self._metric}"), self._best, when, self._ended + 1)
+                self.client.log_metric(self.parent, key_of(f"best_{self._metric}"), self._best, when, self._ended + 1)
             self.client.set_terminated(run_id, STATUS.get(trial.state, "FAILED"), when)
             self._ended += 1
 
@@ -299,7 +300,15 @@ def agree(run: Run, params: Mapping[str, Any] | None) -> bool:
     By this a sweep tells its own runs from those of an earlier one that had its name.
     """
     shown = run.data.params
-    return params is not None and all(shown.get(_key(key), str(item)) == str(item) for key, item in params.items())
+    if params is None:
+        return False
+    given = {key_of(key): str(item) for key, item in params.items()}
+    return all(shows(shown.get(key, text), text) for key, text in given.items())
+
+
+def shows(value: str, given: str) -> bool:
+    """Tell whether a param's value is what was given, or the beginning of it, where MLflow cut it off."""
+    return value == given or (len(value) >= SHORTEST_CUT and given.startswith(value))
 
 
 def state_tags(trial: TrialRecord) -> dict[str, str]:
@@ -314,12 +323,3 @@ def origin() -> dict[str, str]:
     except (KeyError, OSError):  # a container's user need not have a name
         user = "unknown"
     return {"mlflow.user": user, "mlflow.source.name": "bptt", "mlflow.source.type": "LOCAL"}
-
-
-@lru_cache(maxsize=4096)
-def _key(name: str) -> str:
-    # A workload of the user's own may name its metrics with characters that MLflow refuses.
-    # MLflow takes a colon, as in test_mse/step:24, everywhere but on Windows.
-    allowed = "A-Za-z0-9_./ -" if os.name == "nt" else "A-Za-z0-9_./: -"
-    metric, colon, group = name.partition(":")  # a group's name is anything, a speaker's for one
-    return re.sub(f"[^{allowed}]", "_", metric + colon + group.replace("/", "_"))[:250]

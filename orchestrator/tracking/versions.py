@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import UserError
 from orchestrator.tracking.contest import DECISION, Entrant, aliases_of
+from orchestrator.tracking.view import key_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -58,7 +59,7 @@ class Details:
     def entrant(self) -> Entrant:
         """Return what the version enters a contest with."""
         model = self.model
-        return Entrant(model.version, model.metric, self.direction, self.fingerprint, self.metrics)
+        return Entrant(model.version, key_of(model.metric), self.direction, self.fingerprint, self.metrics)
 
     def plain(self) -> dict[str, Any]:
         """Return plain values for scripts."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from orchestrator.spec import SweepSpec
@@ -108,3 +111,12 @@ def run_name(trial: TrialRecord) -> str:
     parts = [str(trial.params["cell_type"])] if "cell_type" in trial.params else []
     parts += [f"{letter}{trial.params[name]}" for name, letter in letters.items() if name in trial.params]
     return " ".join([f"{trial.number:04d}", *parts])
+
+
+@lru_cache(maxsize=4096)
+def key_of(name: str) -> str:
+    """Return the name by which MLflow knows a metric or parameter: of a user's own it may refuse some characters."""
+    # MLflow takes a colon, as in test_mse/step:24, everywhere but on Windows.
+    allowed = "A-Za-z0-9_./ -" if os.name == "nt" else "A-Za-z0-9_./: -"
+    metric, colon, group = name.partition(":")  # a group's name is anything, a speaker's for one
+    return re.sub(f"[^{allowed}]", "_", metric + colon + group.replace("/", "_"))[:250]

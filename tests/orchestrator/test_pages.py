@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from rich.console import Console
+
+from orchestrator.cli.terminal import rendered
 from orchestrator.pages import Facts, Heading, Paragraph, Table, markdown, plain
 
 TABLE = Table(("cell_type", "best", "note"), [("gru", "1.5", "a|b"), ("lstm", "-", "*")])
@@ -28,3 +31,11 @@ def test_markdown_escapes_what_would_break_a_table() -> None:
 
 def test_only_the_first_heading_is_the_title() -> None:
     assert markdown([Heading("One"), Heading("Two")]) == "# One\n\n## Two\n"
+
+
+def test_a_terminal_shows_names_in_brackets_as_they_are() -> None:
+    console = Console(width=60, color_system=None)
+    with console.capture() as shown:
+        console.print(rendered([Table(("loss[a]", "[/b]"), [("1", "2")]), Facts([("rate[/]", "3")])]))
+    for name in ("loss[a]", "[/b]", "rate[/]"):
+        assert name in shown.get()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import pytest
@@ -153,8 +154,9 @@ def test_importance_is_the_same_every_time(sweep_settings: Settings) -> None:
         ([Recorded("gru", 8, [1.0])], "fewest to judge by"),
         ([Recorded("gru", 8 + index, [1.0]) for index in range(5)], "the same value"),
         ([Recorded("gru", 8, [1.0 + index]) for index in range(5)], "do not differ"),
+        ([Recorded("gru", 8 + index, [1e-12 * (index % 2)]) for index in range(6)], "differ too little"),
     ],
-    ids=["too-few", "one-value", "one-setting"],
+    ids=["too-few", "one-value", "one-setting", "alike"],
 )
 def test_importance_is_not_made_up(sweep_settings: Settings, trials: list[Recorded], note: str) -> None:
     report = report_on(sweep_settings, trials)
@@ -192,6 +194,21 @@ def test_the_cost_adds_up_all_trials(sweep_settings: Settings) -> None:
     assert cost.trial_s == pytest.approx(190_000 / 5000)
     assert cost.sequence_steps_per_second == pytest.approx(5000)
     assert (cost.wall_s, cost.peak_memory_mb) == (60.0, 100.0)
+
+
+def test_a_cost_that_was_measured_as_no_number_is_none(sweep_settings: Settings) -> None:
+    odd = {"sequence_steps_per_second": math.nan, "peak_memory_mb": math.inf}
+    report = report_on(sweep_settings, [Recorded("gru", 8 + index, [1.0 + index], metrics=odd) for index in range(3)])
+    assert (report.cost.trial_s, report.cost.peak_memory_mb) == (0.0, None)
+    assert report.fronts == []
+    assert "nan" not in plain(page_of(report))
+
+
+def test_values_too_large_for_an_estimate_have_none(sweep_settings: Settings) -> None:
+    trials = [Recorded("gru", 8 + index, [1e300 * (index + 1)]) for index in range(5)]
+    report = report_on(sweep_settings, trials)
+    assert report.curve.estimates == ()
+    assert "too large" in report.curve.note
 
 
 def test_a_model_that_loses_to_a_baseline_is_called_not_worth_using(sweep_settings: Settings) -> None:

@@ -22,7 +22,7 @@ from orchestrator.standing import standing
 from orchestrator.sweep import Happening
 from orchestrator.tracking.base import NoTracker
 from orchestrator.trial import TrialState
-from orchestrator.wishes import WishKind, WishState, add_wish, all_wishes, answer_wish, read_wish, specs_before
+from orchestrator.wishes import Wish, WishKind, WishState, add_wish, all_wishes, answer_wish, read_wish, specs_before
 from tests.orchestrator.conftest import Drive, Steer, Wanted, make_spec, states, swept
 from tests.orchestrator.steered import NARROW, SPACE, answers, enqueue, extend, narrow, of
 
@@ -89,8 +89,8 @@ def test_more_hours_let_a_sweep_go_on_whose_time_is_over(
         (narrow(dropout=(0, 1)), "dropout: not in the space of test; it has quality, hidden_size, cell_type"),
         (extend(hours=1.0), "no limit of hours"),
         (extend(2_000_000), "budget.trials"),
-        (enqueue(quality=2.0), "quality=2: it must be number from 0.1 to 1"),
-        (enqueue(hidden_size=12), "hidden_size=12: it must be integer from 8 to 64"),
+        (enqueue(quality=2.0), "quality=2: it must be a number from 0.1 to 1"),
+        (enqueue(hidden_size=12), "hidden_size=12: it must be an integer from 8 to 64"),
         (enqueue(hidden_size="many"), "hidden_size=many"),
         (enqueue(cell_type=True), "cell_type: true; it must be one of"),
         (enqueue(evaluations=3), "evaluations: fixed at 3 for all trials"),
@@ -128,6 +128,12 @@ def test_the_old_file_of_a_steered_sweep_goes_on_with_it(steer: Steer, drive: Dr
     assert len(swept(again).trials) == 5
     assert again.spec.space == swept(steered).study.spec.space != spec.space
     assert any("budget.trials: 4 -> 5" in note for note in again.notes)
+
+
+def test_a_wish_is_shown_as_it_was_typed() -> None:
+    content = {"setting": {"hidden_size": 128, "cell_type": "gru"}, "extra": True}
+    wish = Wish(1, WishKind.ENQUEUE, content, 0.0, WishState.NEW)
+    assert wish.words == "enqueue hidden_size=128, cell_type=gru, extra: not done yet"
 
 
 def test_a_wish_that_nobody_carried_out_yet_is_shown(drive: Drive, sweep_settings: Settings) -> None:

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from tests.workloads.untrained import FRONT_END, checkpoint, forecaster_of
-from workloads.export import ABOUT, ENDINGS, Exported, export_network
+from workloads.export import ABOUT, ENDINGS, Exported, export_network, write_torch
 from workloads.models.cells import BUILTIN
-from workloads.models.step import window_of
+from workloads.models.step import Step, window_of
 from workloads.tasks.next_token import TextPredictor
 from workloads.tasks.next_token import make_network as speller
 from workloads.tasks.transcribing import SpeechPredictor
@@ -156,6 +156,11 @@ def test_what_cannot_be_exported_rightly_is_refused_and_leaves_no_file(
         export(speller_of(f"{__name__}:{cell.__name__}"), tmp_path, how)
     assert "\n" not in str(raised.value)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_place_that_cannot_be_written_is_an_error_of_the_system_not_of_torch(tmp_path: Path) -> None:
+    with torch.no_grad(), pytest.raises(FileNotFoundError):
+        write_torch(Step(speller_of("rnn").network), "{}", tmp_path / "no" / "model.pt2")
 
 
 def test_an_operator_that_onnx_lacks_is_no_hindrance_to_torch(tmp_path: Path) -> None:

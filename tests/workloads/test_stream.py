@@ -225,6 +225,16 @@ def test_a_state_put_away_as_plain_tensors_is_taken_up_by_another_stream(takes: 
     assert stream.takes == takes
 
 
+def test_a_state_is_as_small_behind_a_long_piece_as_behind_a_short_one() -> None:
+    predictor = TextPredictor(checkpoint(speller, {"vocabulary": ["?", *"abcdefgh"], "unit": "character"}, "gru"))
+    sizes = []
+    for text in ("ab", "ab" * 2000):
+        stream = predictor.stream()
+        stream.feed(text)
+        sizes.append(len(pack(stream.save())))
+    assert sizes[1] < sizes[0] + 100
+
+
 def test_a_state_of_another_model_is_refused() -> None:
     facts = {"vocabulary": ["?", "a"], "unit": "character"}
     one, other = (TextPredictor(checkpoint(speller, facts, cell)).stream() for cell in ("gru", "lstm"))

@@ -76,7 +76,9 @@ class TextStream(NetworkStream):
 
     def save(self) -> dict[str, Any]:
         """Return all that is carried from piece to piece."""
-        return {**super().save(), "coming": self.coming, "begun": self._begun}
+        # Cloned: a view would be put away with all the logits of the last piece.
+        coming = None if self.coming is None else self.coming.clone()
+        return {**super().save(), "coming": coming, "begun": self._begun}
 
     def restore(self, saved: Mapping[str, Any]) -> None:
         """Go on from what `save` returned; ValueError where that was another model's."""

@@ -18,6 +18,7 @@ from workloads.data.batches import BucketBatches, by_length, pad
 from workloads.data.corpora import PARTS
 from workloads.data.error_rates import by_speaker, error_rates
 from workloads.data.text import unpack_lines
+from workloads.device import to_device
 from workloads.hyperparameters import Hyperparameters
 from workloads.models.ctc import best_texts, ctc_loss
 from workloads.models.transcriber import Transcriber
@@ -66,10 +67,10 @@ class TranscribingTask:
     def _collect(self, utterances: np.ndarray, features: Sequence[np.ndarray], device: torch.device) -> Batch:
         tokens = np.concatenate([self._tokens(utterance) for utterance in utterances])
         return Batch(
-            torch.from_numpy(pad(features)).to(device, non_blocking=True),
-            torch.from_numpy(self.arrays["steps"][utterances]).to(device),
-            torch.from_numpy(tokens).to(device),
-            torch.from_numpy(self.arrays["token_counts"][utterances]).to(device),
+            to_device(pad(features), device),
+            to_device(self.arrays["steps"][utterances], device),
+            to_device(tokens, device),
+            to_device(self.arrays["token_counts"][utterances], device),
         )
 
     def _features(self, utterance: int) -> np.ndarray:

@@ -19,6 +19,7 @@ from workloads.data.sentence_pairs import PARTS, clean
 from workloads.data.text import unpack_lines
 from workloads.data.translation_scores import translation_scores
 from workloads.data.vocabulary import BEGIN, END, UNKNOWN, Vocabulary
+from workloads.device import to_device
 from workloads.hyperparameters import Hyperparameters
 from workloads.models.search import Ends, beam_search, greedy_search
 from workloads.models.translator import Translator
@@ -74,8 +75,8 @@ class TranslatingTask:
         before = np.concatenate([np.full_like(targets[:1], BEGIN), targets[:-1]])
         source = pad([self._tokens("source", pair) for pair in pairs])
         lengths = (self.arrays[f"{side}_lengths"][pairs] for side in ("source", "target"))
-        source_lengths, target_lengths = (torch.from_numpy(each).to(device) for each in lengths)
-        tokens = (torch.from_numpy(each.astype(np.int64)).to(device) for each in (source, before, targets))
+        source_lengths, target_lengths = (to_device(each, device) for each in lengths)
+        tokens = (to_device(each.astype(np.int64), device) for each in (source, before, targets))
         padded_source, padded_before, padded_targets = tokens
         return Batch(padded_source, source_lengths, padded_before, padded_targets, target_lengths)
 

@@ -17,6 +17,7 @@ from workloads.bptt.schemes import make_truncation
 from workloads.bptt.state import State, map_state
 from workloads.bptt.truncation import Reach
 from workloads.bptt.windows import BoundaryStates, Window, backpropagate
+from workloads.device import to_device
 from workloads.horizon_window import horizon_steps, horizon_streams
 from workloads.hyperparameters import Hyperparameters, check_grid
 from workloads.updates.base import StreamTask, Update
@@ -81,10 +82,7 @@ class StreamUpdates:
 
     def _window(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
         inputs, targets = self.task.training.window(self.epoch, start, stop)
-        return (
-            torch.from_numpy(inputs).to(self.device, non_blocking=True),
-            torch.from_numpy(targets).to(self.device, non_blocking=True),
-        )
+        return to_device(inputs, self.device), to_device(targets, self.device)
 
     def position(self) -> dict[str, Any]:
         """Return epoch and boundary states."""

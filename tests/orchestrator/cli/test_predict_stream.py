@@ -70,6 +70,16 @@ def test_each_line_of_a_text_is_answered_as_in_the_whole(tmp_path: Path, answers
     np.testing.assert_allclose(whole["log_probability"][1:], expected["log_probability"][1:], rtol=1e-5)
 
 
+def test_a_text_of_windows_is_read_as_in_training_from_a_file_and_a_pipe(
+    tmp_path: Path, answers: Answers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = b"\xef\xbb\xbfab\r\ncab\r\n"
+    (tmp_path / "text.txt").write_bytes(content)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content), encoding="ascii", newline="\n"))
+    for source in (tmp_path / "text.txt", "-"):
+        assert joined(answers(text_predictor(), source))["token"] == [*"ab\ncab\n"]
+
+
 def test_a_piece_is_answered_before_the_next_is_read(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     seen = []
 

@@ -18,7 +18,7 @@ import pytest
 
 from orchestrator.cli import dashboard, ui_command
 from orchestrator.cli.main import run
-from orchestrator.errors import UserError
+from orchestrator.errors import BpttError, UserError
 from orchestrator.ledger import Ledger
 from orchestrator.settings import Settings
 from orchestrator.tracking.client import open_client
@@ -190,6 +190,20 @@ def test_a_dashboard_that_cannot_be_shown_is_a_mistake_only_where_it_is_wanted(
         assert address is None
     with pytest.raises(UserError, match=r"--dashboard: .* pip install 'bptt\[dashboard\]'"):
         dashboard.dashboard(settings, "127.0.0.1", 5000, wanted=True).__enter__()
+
+
+def test_a_dashboard_that_breaks_down_costs_itself_alone_where_nobody_asked_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = Settings.load({"runs": tmp_path}, environ={})
+    Ledger(settings.study_url)
+    monkeypatch.setattr(dashboard, "is_installed", lambda: True)
+    monkeypatch.setattr(dashboard, "SERVE", "raise SystemExit('out of order')")
+    with dashboard.dashboard(settings, "127.0.0.1", free_port(), wanted=None) as address:
+        assert address is None
+    assert "optuna-dashboard did not start: out of order; going on without it" in capsys.readouterr().err
+    with pytest.raises(BpttError, match="out of order"):
+        dashboard.dashboard(settings, "127.0.0.1", free_port(), wanted=True).__enter__()
 
 
 def test_a_password_is_not_shown() -> None:

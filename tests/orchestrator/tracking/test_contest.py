@@ -11,14 +11,17 @@ from typing import Any
 import pytest
 
 from orchestrator.cli.main import run
+from orchestrator.errors import UserError
 from orchestrator.settings import Settings
 from orchestrator.spec import SweepSpec
 from orchestrator.tracking.client import open_client
-from orchestrator.tracking.contest import Entrant, aliases_of, deciding_metric, judge
+from orchestrator.tracking.contest import Entrant, aliases_of, deciding_metric, enthrone, judge
+from orchestrator.tracking.promoting import promote
 from orchestrator.tracking.register import crown
 from orchestrator.tracking.runs import SweepRuns
 from tests.orchestrator.recorded import fox_spec
 from tests.orchestrator.registering import put_version, train_and_register_all
+from tests.web import serving, status
 
 ONE = Entrant("1", "valid_loss", "minimize", "abc", {"valid_loss": 2.0, "test_loss": 3.0})
 GOOD, BAD = {"learning_rate": 0.03}, {"learning_rate": 1e-6}
@@ -218,6 +221,62 @@ def test_a_version_of_another_program_is_told_from_a_sweeps(
     assert "fox" not in [model["name"] for model in read(capsys, shared, "list")]
 
 
+def test_models_are_compared_by_a_metric_that_mlflow_spells_otherwise(shared: Settings, tmp_path: Path) -> None:
+    client = open_client(shared)
+    for error in (2.0, 1.0):
+        version = put_version(client, "elk", {"valid_error ___": error}, tmp_path)
+        client.set_model_version_tag("elk", version, "bptt.metric", "valid_error (%)")
+        crown(client, "elk", version)
+    assert aliases(shared, "elk") == {"champion": "2", "challenger": "1"}
+
+
+def test_a_model_of_another_program_may_have_any_name(
+    shared: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client = open_client(shared)
+    client.create_registered_model("Ann's model")
+    client.create_model_version("Ann's model", str(tmp_path))
+    for _ in range(2):
+        put_version(client, "hare", {"valid_loss": 1.0}, tmp_path)
+    listed = [model["uri"] for model in read(capsys, shared, "list") if model["name"] == "hare"]
+    assert listed == ["models:/hare/2", "models:/hare/1"]
+
+
+def test_force_promotes_even_where_the_champions_run_is_gone(
+    shared: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client = open_client(shared)
+    client.create_registered_model("lynx")
+    client.create_model_version("lynx", str(tmp_path), "0123456789abcdef", {"bptt.trial": "0", **OF_NO_RUN})
+    client.set_registered_model_alias("lynx", "champion", "1")
+    put_version(client, "lynx", {"valid_loss": 1.0}, tmp_path)
+    assert bptt(shared, "promote", "lynx/2") == 2
+    assert "its run is gone" in capsys.readouterr().err
+    assert read(capsys, shared, "promote", "lynx/2", "--force")["before"] == "models:/lynx/1"
+    assert aliases(shared, "lynx") == {"champion": "2", "challenger": "1"}
+
+
+OF_NO_RUN = {"bptt.metric": "valid_loss", "bptt.value": "1.0", "bptt.parent": "0123456789abcdef"}
+
+
+def test_a_champion_crowned_while_models_are_scored_is_not_deposed_by_a_comparison_with_another(
+    shared: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = open_client(shared)
+    for loss in (3.0, 2.0, 1.0):
+        put_version(client, "owl", {"valid_loss": loss}, tmp_path)
+    enthrone(client, "owl", "1", "the first")
+
+    def scored_slowly(*_: Any) -> tuple[Entrant, ...]:
+        enthrone(client, "owl", "3", "better than 1, and than 2")
+        return replace(ONE, version="2", metrics={"valid_loss": 2.0}), replace(ONE, metrics={"valid_loss": 3.0})
+
+    monkeypatch.setattr("orchestrator.tracking.promoting.scored_anew", scored_slowly)
+    with pytest.raises(UserError, match="version 3 took the place of 1 meanwhile"):
+        promote(shared, "owl/2", force=False)
+    assert aliases(shared, "owl")["champion"] == "3"
+
+
 def test_before_the_first_model_there_is_nothing_to_show(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     settings = Settings.load({"runs": tmp_path / "runs"}, environ={})
     assert bptt(settings, "list") == 0
@@ -225,3 +284,35 @@ def test_before_the_first_model_there_is_nothing_to_show(tmp_path: Path, capsys:
     assert bptt(settings, "show", "fox") == 2
     assert "no model is registered yet" in capsys.readouterr().err
     assert not settings.runs.exists()
+
+
+@pytest.mark.parametrize(
+    ("code", "exit_status", "said"), [(401, 2, "asks for a password"), (503, 1, "answers with status 503")]
+)
+@pytest.mark.parametrize("arguments", [("list",), ("show", "fox"), ("promote", "fox")], ids=lambda given: given[0])
+def test_a_server_that_refuses_or_is_broken_is_said_at_once(
+    arguments: tuple[str, ...], code: int, exit_status: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with serving() as site:
+        site.answers = [status(code)]
+        uri = site.url.removesuffix("/file")
+        assert run(["models", *arguments, "--tracking-uri", uri]) == exit_status
+        assert len(site.ranges) == 1  # MLflow itself would ask for minutes
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
+
+
+def test_a_server_that_is_away_is_said_at_once_without_its_password(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def waited_for(*_: object) -> None:
+        raise AssertionError("MLflow would ask for minutes")
+
+    monkeypatch.setattr("orchestrator.tracking.client.open_client", waited_for)
+    with serving() as site:
+        away = site.url.removesuffix("/file").replace("//", "//ann:hard-to-guess@")
+    for command in (["models", "list"], ["predict", "fox", "--prompt", "the"]):
+        assert run([*command, "--tracking-uri", away]) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "does not answer" in line
+        assert "hard-to-guess" not in line

@@ -40,7 +40,6 @@ def test_a_tracker_takes_a_sweep_from_open_to_close(settings: Settings, dataset:
     chosen = settings.model_copy(update={"tracking_uri": uri}).complete()
     tracker = open_tracker(chosen)
     assert isinstance(tracker, NoTracker if uri == "none" else MlflowTracker)
-    before = time.monotonic()
     tracker.open(spec, dataset, [])
     trial = make_trial(spec)
     for _ in range(50):
@@ -48,7 +47,6 @@ def test_a_tracker_takes_a_sweep_from_open_to_close(settings: Settings, dataset:
         tracker.changed(trial)
     end(trial)
     tracker.changed(trial)
-    assert time.monotonic() - before < 1.0, "the loop was made to wait"
     finish(tracker)
 
 
@@ -279,6 +277,16 @@ def test_names_that_mlflow_refuses_are_spelled_otherwise(
     metrics = children(settings)[0].data.metrics
     assert metrics["recall_5 ___"] == 0.25
     assert metrics["test_mse/step:24"] == 0.5
+
+
+def test_a_sweep_of_many_choices_is_known_again_though_mlflow_cuts_them_off(
+    settings: Settings, track: Callable[..., MlflowTracker]
+) -> None:
+    spec = make_spec(space={"quality": [0.1 + index / 1000 for index in range(900)]})
+    for _ in range(2):
+        finish(track(spec, make_trial(spec, quality=0.1)))
+    (parent,) = parents(settings)
+    assert len(parent.data.params["space.quality.choice"]) < len(str(spec.plain()["space"]["quality"]["choice"]))
 
 
 def test_a_loop_that_ends_trials_while_they_are_written_loses_none(

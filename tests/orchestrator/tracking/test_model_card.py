@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import pytest
 from orchestrator.settings import Settings
 from orchestrator.spec import SweepSpec, spec_from
 from orchestrator.tracking.client import open_client
-from orchestrator.tracking.model_card import model_card, shortened
+from orchestrator.tracking.model_card import model_card, shortened, usage
 from orchestrator.tracking.register import LONGEST_DESCRIPTION, Winner, fitting
 from orchestrator.tracking.runs import SweepRuns
 from orchestrator.tracking.versions import ui_paths
@@ -154,6 +156,11 @@ def test_a_cards_metrics_stand_beside_the_baselines_the_test_part_first() -> Non
     lines = card({"kind": "memory"}).splitlines()
     begin = lines.index("| metric | this model | last |")
     assert lines[begin + 2 : begin + 4] == ["| test_loss | 1.500 | 2.000 |", "| valid_loss | 1.000 | - |"]
+
+
+def test_the_request_that_a_card_shows_reaches_the_server_whatever_is_in_it() -> None:
+    command = usage("fox", {"source": ["don't"]}, {}).partition("curl ")[2].removesuffix("\n```")
+    assert json.loads(shlex.split(command)[-1])["dataframe_split"]["data"] == [["don't"]]
 
 
 def test_what_is_too_long_for_a_description_is_cut_at_a_line() -> None:
