@@ -59,6 +59,13 @@ def test_runs_are_read_from_the_file_as_they_were_written(tmp_path: Path) -> Non
     assert read["short"][1] == runs["short"][1]
 
 
+def test_the_tables_of_a_file_are_shown_without_measuring(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = {"short": [run(OURS, 0, 10), run(TUNED, 0, 20), run(OURS, 1, 10)]}  # broken off in the second round
+    figures.write(tmp_path / "results.json", {}, runs)
+    comparing.main(["--show", "--output", str(tmp_path / "results.json")])
+    assert f"short: 0.50 (0.50 to 0.50) of the time of {TUNED}, at most 0.8 asked for: met" in capsys.readouterr().out
+
+
 def test_the_machine_is_told_by_what_it_has_and_not_by_its_name() -> None:
     assert set(comparing.machine()) == {"cpu", "cores", "memory_gb", "system"}
 

@@ -21,7 +21,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks.peers.figures import Run, Spread, table, verdicts, write
+from tests.benchmarks.peers.figures import Run, Spread, read, table, verdicts, write
 from tests.benchmarks.peers.scenarios import (
     BARE,
     DEFAULT,
@@ -45,6 +45,10 @@ RESULTS = Path(__file__).with_name("results.json")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run it, print the tables, and write every run to a file as soon as it is there."""
     given = read_options(arguments)
+    if given.show:
+        for name, known in read(given.output).items():
+            show(SCENARIOS[name], known)
+        return
     if not PEERS_PYTHON.exists():
         sys.exit(f"{PEERS_PYTHON} is missing; `make bench-peers` makes it")
     adopt_orphans()
@@ -81,6 +85,7 @@ def read_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--trials", type=int, help="fewer than the scenarios have, to try")
     parser.add_argument("--output", type=Path, default=RESULTS, help="the JSON file written")
     parser.add_argument("--no-warm-up", dest="warm_up", action="store_false", help="measure from the first run on")
+    parser.add_argument("--show", action="store_true", help="measure nothing; print the tables of the file")
     given = parser.parse_args(arguments)
     if given.pairs < 1:
         parser.error("--pairs: at least 1")

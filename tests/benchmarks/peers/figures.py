@@ -79,11 +79,12 @@ class Spread:
         return f"{self.middle:.{digits}f} ({self.least:.{digits}f} to {self.most:.{digits}f})"
 
 
-def ratios(runs: Sequence[Run], side: str, quantity: Callable[[Run], float]) -> Spread:
-    """Return what ours takes as a part of what a side takes, round by round."""
+def ratios(runs: Sequence[Run], side: str, quantity: Callable[[Run], float]) -> Spread | None:
+    """Return what ours takes as a part of what a side takes, over the rounds that have both; None where none has."""
     by_round = {(run.side, run.round): quantity(run) for run in runs}
-    rounds = sorted({run.round for run in runs if run.side == side})
-    return Spread.of([by_round[OURS, number] / by_round[side, number] for number in rounds])
+    rounds = sorted({run.round for run in runs})
+    both = [number for number in rounds if (OURS, number) in by_round and (side, number) in by_round]
+    return Spread.of([by_round[OURS, number] / by_round[side, number] for number in both]) if both else None
 
 
 COLUMNS = ("wall, s", "from the first training, s", "in updates, s", "evaluations", "best loss")
@@ -100,7 +101,8 @@ def table(runs: Sequence[Run]) -> str:
             Spread.of([run.evaluations for run in mine]).text(0),
             Spread.of([run.best_loss for run in mine]).text(3),
         ]
-        cells.append("" if side == OURS else f"{ratios(runs, side, lambda run: run.wall_s).text(2)} x")
+        beside = None if side == OURS else ratios(runs, side, lambda run: run.wall_s)
+        cells.append("" if beside is None else f"{beside.text(2)} x")
         lines.append(f"| {side} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -109,9 +111,9 @@ def verdicts(runs: Sequence[Run], scenario: Scenario) -> list[str]:
     """Return a line for each bar: what was asked for, what was found."""
     lines = []
     for side, most in scenario.bars.items():
-        if not any(run.side == side for run in runs):
-            continue
         found = ratios(runs, side, lambda run: run.wall_s)
+        if found is None:
+            continue
         ours, theirs = (median(run.best_loss for run in runs if run.side == each) for each in (OURS, side))
         is_met = found.middle <= most and (not scenario.prunes or ours <= theirs)
         losses = f", best loss {ours:.3f} beside {theirs:.3f}" if scenario.prunes else ""
