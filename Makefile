@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Python compiles what it loads for the first time: at once, or the first sweep would begin seconds later.
 LOADED := import mlflow.pyfunc, mlflow.store.tracking.sqlalchemy_store, optuna, orchestrator.driver, ray, torch
 
-.PHONY: help install sweep ui test check check-deploy test-slow test-serving test-cluster test-deploy test-browser screenshots chaos bench bench-adaptive bench-cost bench-report bench-scale bench-serving bench-gpu bench-startup bench-ui lock clean
+.PHONY: help install sweep ui test check check-deploy test-slow test-serving test-cluster test-deploy test-browser screenshots chaos bench bench-adaptive bench-cost bench-peers bench-report bench-scale bench-serving bench-gpu bench-startup bench-ui lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -81,6 +81,15 @@ bench-adaptive: .venv/.installed-dev ## Measure adaptive truncation beside fixed
 bench-cost: .venv/.installed-dev ## Predict memory and time of 50 settings, train them, and compare (15 minutes)
 	$(BIN)/python -m tests.benchmarks.cost
 
+bench-peers: .venv/.installed-dev .venv-peers/.installed ## Compare whole sweeps with Ray Tune, Optuna alone and a bare loop (an hour)
+	$(BIN)/python -m tests.benchmarks.peers
+
+# An environment of their own, with the versions that the sweep itself has.
+.venv-peers/.installed: tests/benchmarks/peers/requirements.txt requirements.txt
+	test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --disable-pip-version-check --quiet --requirement $<
+	touch $@
+
 bench-report: .venv/.installed-dev ## Build the HTML report of 500 trials of 100 evaluations, and measure it
 	$(BIN)/python -m tests.benchmarks.report
 
@@ -109,4 +118,4 @@ lock: ## Pin the whole tree anew, from what pyproject.toml allows
 	rm -rf .venv-lock build
 
 clean: ## Remove what was installed and built (not bptt-runs)
-	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-peers build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
