@@ -69,7 +69,7 @@ class LayerNormLSTM(Choosable, nn.Module):
 def _run(drives: Tensor, hidden: Tensor, cell: Tensor, *weights: Tensor) -> tuple[Tensor, CellAndOutput]:
     """Run the compiled steps; where nothing is kept for a way back, some at a time, so that little is held."""
     outputs = []
-    for part in [drives] if torch.is_grad_enabled() else drives.split(STEPS_AT_ONCE):
+    for part in [drives] if torch.is_grad_enabled() else torch.split(drives, STEPS_AT_ONCE):
         output, hidden, cell = _Recurrence.apply(part, hidden, cell, *weights)  # type: ignore[no-untyped-call]
         outputs.append(output)
     return outputs[0] if len(outputs) == 1 else torch.cat(outputs), (hidden[None], cell[None])
