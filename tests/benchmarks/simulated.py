@@ -70,6 +70,9 @@ class SimulatedExecutor:
     _since: float = 0.0
     _cpu_since: float = 0.0
 
+    def warm_up(self, within_s: float = 0.0) -> None:
+        """Do nothing: nobody is to be started."""
+
     def machine(self, memory_gb: float | None = None) -> Machine:
         """Return this machine."""
         return this_machine(memory_gb)
