@@ -25,6 +25,7 @@ from workloads.device import (
 )
 from workloads.hyperparameters import Hyperparameters
 from workloads.models.cells.kernels import TORCH, choose_kernel, set_kernel
+from workloads.optimizers import make_optimizer
 from workloads.protocol import Diverged, Left, Progress, Storage
 from workloads.updates import Task, Update, updates_of
 
@@ -34,8 +35,6 @@ EXPLODED = 10.0
 """Training has diverged when the loss is this many times what it was at the first update, and what guessing gives."""
 CHECK_EVERY = 25
 """Updates between two looks at the loss: a look makes a GPU wait."""
-FUSED = ("Adam", "AdamW", "SGD", "Adagrad")
-"""Optimisers that torch has as one kernel: with large vocabularies Adam's many took a quarter of the time."""
 
 
 def train(
@@ -278,17 +277,6 @@ class TrainingRun:
 def plain(hyperparameters: Hyperparameters) -> dict[str, Any]:
     """Return the hyperparameters as plain values."""
     return {name: getattr(hyperparameters, name) for name in Hyperparameters.__dataclass_fields__}
-
-
-def make_optimizer(network: nn.Module, h: Hyperparameters) -> torch.optim.Optimizer:
-    """Return the optimiser named by torch's own name."""
-    options: dict[str, Any] = {"lr": h.learning_rate, "weight_decay": h.weight_decay}
-    if h.optimizer in ("SGD", "RMSprop"):
-        options["momentum"] = h.momentum
-    if h.optimizer in FUSED:
-        options["fused"] = True
-    optimizer: torch.optim.Optimizer = getattr(torch.optim, h.optimizer)(network.parameters(), **options)
-    return optimizer
 
 
 def schedule_factor(h: Hyperparameters, part: float) -> float:
