@@ -18,6 +18,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 from orchestrator.errors import BpttError, UserError, masked
 
+ON_THE_HEAD = "http://127.0.0.1:8265"
+"""Where it is for whatever runs on the head of a cluster on Kubernetes."""
 REACH_S = 5.0
 MOST_BREAKS = 5
 """Times in a row that the stream of a job's lines may break before it is given up."""
@@ -121,6 +123,11 @@ class JobsServer:
         """Return one job."""
         with _plainly(self.address):
             return _job(self._client.get_job_info(name))
+
+    def stop(self, name: str) -> None:
+        """Let a job be stopped, with its children; return before it is."""
+        with _plainly(self.address):
+            self._client.stop_job(name)
 
     def lines(self, name: str) -> str:
         """Return everything that a job has written."""

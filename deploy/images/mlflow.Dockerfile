@@ -4,7 +4,7 @@
 ARG BASE_IMAGE=python:3.11.15-slim-bookworm
 
 FROM ${BASE_IMAGE} AS build
-ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore PYTHONHASHSEED=0
 RUN python3 -m venv /opt/build && python3 -m venv --without-pip /opt/mlflow
 WORKDIR /source
 COPY requirements.txt requirements-dev.txt ./
@@ -18,21 +18,15 @@ RUN cd /opt/mlflow/lib/python3*/site-packages && \
 
 FROM build AS bill
 COPY deploy/images/sbom-requirements.txt ./
-RUN python3 -m venv /opt/bill && /opt/bill/bin/pip install --no-deps --requirement sbom-requirements.txt && \
+RUN python3 -m venv /opt/bill && /opt/bill/bin/pip install --no-compile --no-deps --requirement sbom-requirements.txt && \
     mkdir -p /usr/share/sbom && \
     /opt/bill/bin/cyclonedx-py environment --output-reproducible \
     --output-file /usr/share/sbom/python.cdx.json /opt/mlflow/bin/python && \
     dpkg-query --show --showformat '${Package} ${Version}\n' > /usr/share/sbom/debian.txt
 
 FROM ${BASE_IMAGE}
-ARG VERSION=0.1.0
-ARG REVISION=unknown
-LABEL org.opencontainers.image.title="bptt-mlflow" \
-      org.opencontainers.image.description="MLflow behind a password, on PostgreSQL and S3" \
-      org.opencontainers.image.licenses="Apache-2.0" \
-      org.opencontainers.image.version="${VERSION}" \
-      org.opencontainers.image.revision="${REVISION}"
-RUN groupadd --gid 10001 bptt && \
+# A new user's file of passwords has the day in it.
+RUN export SOURCE_DATE_EPOCH=86400 && groupadd --gid 10001 bptt && \
     useradd --uid 10001 --gid 10001 --create-home --home-dir /home/bptt --shell /bin/bash --no-log-init bptt
 # A login shell, which some operators start, sets PATH anew.
 RUN echo 'PATH=/opt/mlflow/bin:$PATH' > /etc/profile.d/bptt.sh
@@ -50,3 +44,11 @@ HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=6 \
     CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:5000/health', timeout=4)"]
 ENTRYPOINT ["mlflow-entrypoint"]
 CMD ["mlflow", "server", "--app-name", "basic-auth"]
+# What differs between two builds of the same files comes last.
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="bptt-mlflow" \
+      org.opencontainers.image.description="MLflow behind a password, on PostgreSQL and S3" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"

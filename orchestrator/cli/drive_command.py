@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
+import time
 from pathlib import Path
 
 import click
 
 from orchestrator.cli.run_command import drive
-from orchestrator.errors import SweepHeld, SweepNotFound, UserError
+from orchestrator.errors import BpttError, SweepHeld, SweepNotFound, UserError
 from orchestrator.parcel import SPEC_FILE, SUBMISSION_FILE, Submission
 from orchestrator.settings import Settings
 from orchestrator.spec import SweepSpec, spec_from
 from orchestrator.sweep_file import find_spec
+
+STOPPING_S = 30.0
+"""Time after which a job that asked to be stopped has been."""
 
 
 @click.command("drive", hidden=True)
@@ -27,10 +32,16 @@ from orchestrator.sweep_file import find_spec
 )
 def command(supervise: bool, again: bool, retried: bool) -> int:
     """Drive the sweep that was submitted, on the cluster that runs this job."""
-    submission, spec = received(Path())
-    settings = submission.load(os.environ)
+    try:
+        submission, spec = received(Path())
+        settings = submission.load(os.environ)
+    except UserError as error:
+        if not retried:
+            raise
+        click.echo(f"bptt: {error}", err=True)
+        return refuse()
     if supervise:
-        from orchestrator.supervisor import INSIST_AFTER_S, can_go_on, looking
+        from orchestrator.supervisor import INSIST_AFTER_S, REFUSED, can_go_on, looking
         from orchestrator.supervisor import supervise as keep_driven
 
         if retried and is_to_stay_stopped(settings.study_url, spec.name):
@@ -38,6 +49,8 @@ def command(supervise: bool, again: bool, retried: bool) -> int:
             return 0
         driver = [sys.executable, "-m", "orchestrator.cli", "drive"]
         status = keep_driven(spec.name, settings.study_url, driver, insist_after_s=INSIST_AFTER_S)
+        if retried and status == REFUSED:
+            return refuse()
         seen = looking(settings.study_url, spec.name)()
         # Stopped as asked, or failed for good; another driver that holds it may be about to end.
         is_over = seen is not None and not seen.is_driven and not can_go_on(seen)
@@ -53,6 +66,24 @@ def command(supervise: bool, again: bool, retried: bool) -> int:
             raise
         click.echo(f"{error}; this driver is not needed")
         return 0
+
+
+def refuse() -> int:
+    """End this job so that nobody runs it again: as stopped, which KubeRay takes for an end, and not for a failure.
+
+    Why has been said. Returns the exit status for where the job cannot be stopped: no failure either.
+    """
+    from orchestrator.jobs import ON_THE_HEAD, JobsServer
+
+    click.echo("refused: running this job again would not help", err=True)
+    try:
+        JobsServer(ON_THE_HEAD).stop(os.environ["BPTT_JOB"])
+    except (BpttError, KeyError) as error:
+        click.echo(f"the job ends as if all were well, since it could not be stopped: {error}", err=True)
+        return 0
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    time.sleep(STOPPING_S)
+    return 0
 
 
 def is_to_stay_stopped(study_url: str, name: str) -> bool:

@@ -6,6 +6,7 @@ import click
 
 from orchestrator.cli.k8s_options import cluster_flags, with_cluster
 from orchestrator.errors import UserError
+from orchestrator.jobs import ON_THE_HEAD
 from orchestrator.kubernetes.kubectl import Kubectl, name_of, within
 
 EPILOG = """\b
@@ -15,8 +16,6 @@ Examples:
 
 A sweep's lines are with its cluster and go with it; what it found is in the sweeps' database and in MLflow.
 """
-DASHBOARD = "http://127.0.0.1:8265"
-"""Of a Ray cluster, on its head."""
 
 
 @click.command("logs", epilog=EPILOG, short_help="Show what a sweep's driver or a part says.")
@@ -47,7 +46,7 @@ def command(kubectl: Kubectl, name: str, follow: bool) -> int:
         raise UserError(f"NAME: {name!r} is no sweep here and no part; `bptt k8s status{flags}` lists both")
     # Asked there, where the token is, and the database knows the job.
     return kubectl.stream(
-        "exec", head, "--container=ray-head", "--", "bptt", "logs", name, f"--address={DASHBOARD}", *more
+        "exec", head, "--container=ray-head", "--", "bptt", "logs", name, f"--address={ON_THE_HEAD}", *more
     )
 
 

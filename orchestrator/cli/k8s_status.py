@@ -19,7 +19,8 @@ Examples:
   bptt k8s status --json | jq -r '.parts[] | select(.ready | not) | .why'
 
 States of a sweep's RayJob: waiting (for nodes, images, or a queue), running, suspended, ended (how, says `bptt status
-NAME`), failed, lost (its cluster is gone: `bptt k8s submit NAME` goes on).
+NAME`), stopped (its driver refused the sweep, as `bptt k8s logs NAME` says, or somebody stopped the job), failed, lost
+(its cluster is gone: `bptt k8s submit NAME` goes on).
 
 Exit status: 0 where all parts are ready, else 1.
 """

@@ -116,7 +116,7 @@ def as_ray_job(settings: Settings, kubectl: Kubectl, sweep: str, options: Mappin
     say(f"its driver's lines: `bptt k8s logs {spec.name} -f{flags}`; how it stands: `bptt k8s status{flags}`")
     if as_json:
         click.echo(json.dumps({"name": spec.name, "job": sent.job, "submitted": sent.is_new, "state": state}))
-    return 1 if state in ("failed", "lost") else 0
+    return 1 if state in ("failed", "lost", "stopped") else 0
 
 
 def template_of(kubectl: Kubectl, overlay: str | None, file: Path | None, assigned: Sequence[str]) -> Object:

@@ -16,6 +16,10 @@ OF_RAY_JOB = "ray.io/originated-from-cr-name"
 """Label that KubeRay puts on the cluster and the pods that it makes for a RayJob."""
 ENDED = ("Complete", "Failed", "ValidationFailed")
 """States of a RayJob after which the operator does nothing more with it."""
+REFUSED = (
+    "its driver refused the sweep, or somebody stopped the job; `bptt k8s logs {sweep}` says why for as long as its "
+    "cluster stands"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +41,8 @@ class SweepJob:
     sweep: str
     name: str
     state: str
-    """`waiting`, `running`, `suspended`; `ended` (how, says the database), `failed`; `lost`: its cluster is gone."""
+    """`waiting`, `running`, `suspended`; `ended` (how, says the database), `failed`, `stopped` (its driver refused the
+    sweep, or somebody stopped the job); `lost`: its cluster is gone."""
     cluster: str
     why: str = ""
     created: str = ""
@@ -96,8 +101,12 @@ def _sweep_job(job: Object, clusters: set[str]) -> SweepJob:
     cluster = status.get("rayClusterName", "")
     why = " ".join(str(status.get("message", "")).split())[:300]
     if deployed in ENDED:
-        state = "ended" if ray in ("SUCCEEDED", "STOPPED") else "failed"
-        why = "" if state == "ended" else why or str(status.get("reason", ""))
+        state = {"SUCCEEDED": "ended", "STOPPED": "stopped"}.get(ray, "failed")
+        why = {
+            "ended": "",
+            "stopped": REFUSED.format(sweep=sweep_of(job)),
+            "failed": why or str(status.get("reason", "")),
+        }[state]
     elif deployed in ("Suspended", "Suspending"):
         state = "suspended"
     elif deployed == "Running" and cluster not in clusters:

@@ -12,6 +12,7 @@ from tests.deploy import (
     ray_schemas,
     references,
     restricted,
+    rights,
     settings,
     targets,
 )
@@ -30,6 +31,7 @@ CHECKS: Mapping[str, Check] = {
     "connections": connections.faults,
     "hardening": hardening.gaps,
     "settings": settings.slips,
+    "rights": rights.faults,
 }
 
 

@@ -14,6 +14,7 @@ from tests.deploy.planting import (
     mlflow,
     pod,
     policy,
+    rule,
     variable,
     without,
     worker,
@@ -324,5 +325,35 @@ FAULTS = [  # References
         GPU,
         lambda made: data(made, "bptt-settings").pop("MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD"),
         "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD is not false",
+    ),
+    Fault(
+        "a role that lacks a verb which a command needs",
+        LOCAL,
+        lambda made: rule(made, "pods/exec")["verbs"].remove("create"),
+        "`logs of a sweep` needs pods/exec: create",
+    ),
+    Fault(
+        "a role that may not read the parts",
+        PRODUCTION,
+        lambda made: named(made, "Role", "bptt-sweeps")["rules"].remove(rule(made, "statefulsets")),
+        "`status` needs deployments.apps: list, statefulsets.apps: list",
+    ),
+    Fault(
+        "a role for another cluster's token",
+        GPU,
+        lambda made: cluster(made)["authOptions"].update(secretName="token-of-ray"),
+        "`submit --running` needs secrets/token-of-ray: get",
+    ),
+    Fault(
+        "a role that may read every Secret",
+        LOCAL,
+        lambda made: rule(made, "secrets").pop("resourceNames"),
+        "Role/bptt-sweeps: no command needs secrets: get",
+    ),
+    Fault(
+        "a role that may take parts away",
+        PRODUCTION,
+        lambda made: rule(made, "deployments")["verbs"].append("delete"),
+        "Role/bptt-sweeps: no command needs deployments.apps: delete",
     ),
 ]

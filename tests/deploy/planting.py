@@ -62,6 +62,12 @@ def policy(objects: Sequence[Object], name: str) -> Any:
     return named(objects, "NetworkPolicy", name)["spec"]
 
 
+def rule(objects: Sequence[Object], resource: str) -> Any:
+    """Return the rule about a resource in the Role of those who run sweeps."""
+    (found,) = (each for each in named(objects, "Role", "bptt-sweeps")["rules"] if resource in each["resources"])
+    return found
+
+
 def variable(container: Any, name: str) -> Any:
     """Return a variable of a container."""
     (found,) = (each for each in container["env"] if each["name"] == name)

@@ -19,6 +19,13 @@ from tests.postgres import PostgresServer
 
 FOLDER = Path(__file__).parents[2] / "deploy/compose"
 DATABASES = "../../k8s/components/postgres/databases.sh"
+ENTRY_POINT = """
+set -Eeo pipefail
+before= before="$(compgen -v; set +o; shopt)"
+. "$1"
+[ "$before" = "$(compgen -v; set +o; shopt)" ] && echo "as before, $never_set"
+"""
+"""What PostgreSQL's image does with a script that may not be executed, as a file of a checkout is; and a look round."""
 
 
 @pytest.fixture(scope="module")
@@ -130,15 +137,27 @@ def test_secrets_agree_with_each_other(secrets: Path) -> None:
     assert terminal["BPTT_STUDY_URL"] == driver["BPTT_STUDY_URL"].replace("@postgres:", "@127.0.0.1:")
 
 
+def enter_by_image(environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    command = ["bash", "-c", ENTRY_POINT, "entry point", str((FOLDER / DATABASES).resolve())]
+    return subprocess.run(command, env=environ, capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_an_image_whose_databases_cannot_be_made_does_not_go_on(secrets: Path) -> None:
+    whole = {"PATH": os.environ["PATH"], "POSTGRES_USER": postgres.USER, **variables(secrets / "postgres.env")}
+    nowhere = enter_by_image({**whole, "PGHOST": "127.0.0.1", "PGPORT": "1"})
+    assert (nowhere.returncode == 0, nowhere.stdout) == (False, "")
+    del whole["SWEEPS_PASSWORD"]
+    assert "SWEEPS_PASSWORD is not set" in enter_by_image(whole).stderr
+
+
 def test_each_role_enters_its_own_database_alone(postgres_server: PostgresServer, secrets: Path) -> None:
     if not postgres.is_installed():
         pytest.skip("PostgreSQL's server is not installed")
     passwords = variables(secrets / "postgres.env")
     place = {"PGHOST": postgres_server.address, "PGPORT": str(postgres_server.port), "PGPASSWORD": postgres.PASSWORD}
     environ = {"PATH": os.environ["PATH"], **place, **passwords, "POSTGRES_USER": postgres.USER}
-    subprocess.run(
-        ["bash", FOLDER / DATABASES], env={**environ, "PGDATABASE": "postgres"}, check=True, capture_output=True
-    )
+    entered = enter_by_image({**environ, "PGDATABASE": "postgres"})
+    assert (entered.returncode, entered.stdout.splitlines()[-1]) == (0, "as before, "), entered.stderr
 
     def enter(role: str, database: str) -> None:
         user, password = role, passwords[f"{role.upper()}_PASSWORD"]

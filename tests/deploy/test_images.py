@@ -28,7 +28,9 @@ def last_stage(dockerfile: str) -> str:
 def test_an_image_is_of_a_pinned_base_which_can_be_another(dockerfile: str) -> None:
     assert re.search(r"^ARG BASE_IMAGE=python:3\.11\.\d+-slim-bookworm$", dockerfile, re.MULTILINE)
     bases = re.findall(r"^FROM (\S+)", dockerfile, re.MULTILINE)
-    assert set(bases) == {"${BASE_IMAGE}", "build"}
+    stages = re.findall(r"^FROM \S+ AS (\S+)$", dockerfile, re.MULTILINE)
+    assert set(bases) <= {"${BASE_IMAGE}", *stages}
+    assert bases[-1] == "${BASE_IMAGE}", "what builds is not shipped"
 
 
 def test_an_image_runs_as_an_ordinary_user_and_says_how_it_is(dockerfile: str) -> None:
@@ -52,10 +54,34 @@ def test_what_makes_the_bill_of_materials_is_pinned() -> None:
     assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9._]+", line) for line in lines)
 
 
+def test_what_changes_least_comes_first() -> None:
+    trainer = (FOLDER / "trainer.Dockerfile").read_text()
+    dependencies, _, rest = trainer.partition("\nFROM dependencies AS build\n")
+    assert re.findall(r"^COPY (?!--from)(.+) \S+$", dependencies, re.MULTILINE) == [
+        "requirements.txt",
+        "deploy/images/sbom-requirements.txt",
+    ]
+    assert re.findall(r"^COPY (?!--from)(.+) \S+$", rest, re.MULTILINE) == ["."]
+    last = last_stage(trainer)
+    assert re.findall(r"^COPY --from=(\w+) /(?:own|opt)", last, re.MULTILINE) == ["dependencies", "build"]
+
+
+def test_what_differs_from_build_to_build_comes_last(dockerfile: str) -> None:
+    last = last_stage(dockerfile)
+    assert "\nRUN " not in last[last.index("\nARG ") :]
+    assert "\nCOPY " not in last[last.index("\nARG ") :]
+    assert "SOURCE_DATE_EPOCH=86400" in last.partition("useradd")[0], "a new user's entry has the day in it"
+
+
 def test_an_image_is_built_from_what_is_named_alone() -> None:
-    ignored = [(FOLDER / f"{name}.Dockerfile.dockerignore").read_text() for name in ("trainer", "mlflow")]
-    assert ignored[0] == ignored[1]
-    assert ignored[0].splitlines()[1] == "*"
+    for name in ("trainer", "mlflow"):
+        ignored = (FOLDER / f"{name}.Dockerfile.dockerignore").read_text().splitlines()
+        assert ignored[1] == "*"
+        kept = {line.removeprefix("!") for line in ignored if line.startswith("!")}
+        copied = re.findall(r"^COPY (?!--from)(?:--\S+ )*(.+) \S+$", (FOLDER / f"{name}.Dockerfile").read_text(), re.M)
+        copies = {path for paths in copied for path in paths.split()}
+        of_a_wheel = {"orchestrator", "workloads", "k8s", "pyproject.toml", "README.md", "LICENSE"}
+        assert kept == copies - {"."} | (of_a_wheel if "." in copies else set())
 
 
 def test_no_file_names_a_registrys_host() -> None:

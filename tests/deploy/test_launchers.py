@@ -20,7 +20,8 @@ SCRIPT = ROOT / "deploy/slurm/bptt.sbatch"
 PLAYED = {
     "scontrol": 'if [ "$1" = show ]; then printf "one\\ntwo\\n"; else echo "scontrol $*" >> "$LOG"; fi',
     "srun": 'echo "srun $*" >> "$LOG"; while [ "${1#--}" != "$1" ]; do shift; done; exec "$@"',
-    "hostname": "echo 192.0.2.7 fe80::1",
+    # As on Debian, where a host's own name leads back to itself.
+    "hostname": 'if [ "$1" = --ip-address ]; then echo 127.0.1.1; else echo "fe80::1 192.0.2.7 198.51.100.7 "; fi',
     "ray": """if [ "$1" = health-check ]; then exit 0; fi
         echo "$RAY_AUTH_MODE $(stat -c %a "$RAY_AUTH_TOKEN_PATH") $(cat "$RAY_AUTH_TOKEN_PATH")" >> "$LOG.tokens"
         [ -z "${RAY_AUTH_TOKEN:-}" ] || echo "a token in a variable" >> "$LOG.tokens" """,
@@ -52,6 +53,7 @@ def test_a_launcher_installs_what_is_pinned_and_starts_ray_with_a_token(launcher
     installs = "\n".join(launcher["setup_commands"])
     assert "--no-deps --requirement ~/bptt/requirements.txt" in installs
     assert "chmod 600 ~/bptt/node.env" in installs
+    assert "export PATH=~/bptt/venv/bin:$PATH' >> ~/.bashrc" in installs, "`ray down` calls `ray stop` there"
     for start in (launcher["head_start_ray_commands"][-1], launcher["worker_start_ray_commands"][-1]):
         assert start.startswith("set -a; . ~/bptt/node.env; set +a;")
     assert "--dashboard-host=127.0.0.1" in launcher["head_start_ray_commands"][-1]
@@ -116,6 +118,10 @@ def test_a_slurm_job_starts_ray_on_its_nodes_behind_a_token_and_drives_the_sweep
     assert len(starts) == 2
     assert all("--num-cpus=8 --num-gpus=2" in call for call in starts)
     assert [call for call in starts if "--head" in call and "--nodelist=one" in call]
+    # Of these Ray has fixed numbers, by which two jobs on one host would be in each other's way.
+    for port in ("--min-worker-port=0", "--max-worker-port=0", "--dashboard-agent-listen-port=0"):
+        assert all(port in call for call in starts)
+    assert [call for call in starts if "--ray-client-server-port=32011" in call and "--port=24711" in call]
     assert [call for call in starts if "--address=192.0.2.7:24711" in call and "--exclude=one" in call]
     tokens = (tmp_path / "log.tokens").read_text().splitlines()
     assert len(tokens) == 2

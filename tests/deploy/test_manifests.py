@@ -11,9 +11,11 @@ import pytest
 import yaml
 
 from orchestrator.cli.drive_command import received
+from orchestrator.kubernetes.sizes import Room
 from orchestrator.parcel import is_of_one_machine
 from tests.deploy import ray_schemas, settings
 from tests.deploy.checks import CHECKS, RAY_SCHEMAS
+from tests.deploy.pods import pods_of
 from tests.deploy.rendered import KUSTOMIZATIONS, ROOT, named, of_kind, render, with_what_stands
 
 NO_CRDS = (
@@ -89,6 +91,23 @@ def test_the_job_of_a_sweep_starts_where_its_files_are() -> None:
     for group in (spec["headGroupSpec"], *spec["workerGroupSpecs"]):
         mounts = group["template"]["spec"]["containers"][0]["volumeMounts"]
         assert {"name": "sweep", "mountPath": folder[1], "readOnly": True} in mounts
+
+
+def test_a_laptop_has_room_for_the_local_overlay_and_a_sweep() -> None:
+    def asked(name: str, *kinds: str) -> tuple[float, float]:
+        chosen = [pod for pod in pods_of(render(name)) if pod.owner.startswith(kinds) and "gpu" not in pod.owner]
+        rooms = [Room.of(each["resources"]["requests"]) for pod in chosen for each in pod.spec["containers"]]
+        return sum(room.cpus for room in rooms), sum(room.memory for room in rooms)
+
+    standing = asked("overlays/local", "Deployment", "StatefulSet", "RayCluster/bptt head")
+    with_worker = asked("overlays/local", "Deployment", "StatefulSet", "RayCluster")
+    sweep = asked("overlays/local/sweep", "RayJob")
+    kubernetes = (1.05, 0.9e9)  # kind's own pods, and the operator's
+    total = [sum(each) for each in zip(standing, sweep, kubernetes, strict=True)]
+    assert 5 < total[0] <= 6
+    assert total[1] <= 16e9
+    smaller = with_worker[0] - 1 + kubernetes[0]  # with `--set workers.cpus=1`, and `submit --running`
+    assert smaller <= 4
 
 
 def test_the_versions_are_those_of_the_project() -> None:

@@ -22,7 +22,7 @@ def images() -> dict[str, podman.Built]:
         return {name: podman.Built(name, 0.0, int(podman.inspect(name)["Size"])) for name in (TRAINER, MLFLOW)}
     podman.make_base()
     files = {TRAINER: "trainer.Dockerfile", MLFLOW: "mlflow.Dockerfile"}
-    built = {name: podman.build(name, file) for name, file in files.items()}
+    built = {name: podman.build(name, podman.IMAGES / file) for name, file in files.items()}
     for image in built.values():
         print(f"{image.name}: {image.size_bytes / 1e6:.0f} MB, built in {image.seconds:.0f} s")
     return built

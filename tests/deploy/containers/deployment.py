@@ -122,6 +122,13 @@ class Cluster:
         for name in list(self.places):
             self.end(name)
 
+    def start_mlflow(self) -> None:
+        """Start MLflow and wait until it is healthy; whoever runs finds it under its name, as behind a Service."""
+        place = self.start(pod_of(self.manifests.one("Deployment", "mlflow"), "mlflow"))
+        for name in self.places:
+            self.hosts(name)
+        wait(lambda: answers(place, 5000, "/health"), 180, "MLflow is healthy")
+
     def start_ray(self, suffix: str) -> None:
         """Start a head and two workers, as the operator and its autoscaler would."""
         cluster = self.manifests.one("RayCluster", "bptt")
@@ -236,6 +243,5 @@ def deployed(folder: Path) -> Iterator[Cluster]:
         for job, container in (("bucket", "bucket"), ("mlflow-migrate", "migrate")):
             cluster.start(pod_of(manifests.one("Job", job), job))
             podman.wait_for_end(f"{job}-{container}", 300)
-        place = cluster.start(pod_of(manifests.one("Deployment", "mlflow"), "mlflow"))
-        wait(lambda: answers(place, 5000, "/health"), 180, "MLflow is healthy")
+        cluster.start_mlflow()
         yield cluster

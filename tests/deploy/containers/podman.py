@@ -29,6 +29,7 @@ NEEDED = {
     "runc": "runc",
 }
 """Programs, and Debian's packages that have them."""
+IMAGES = ROOT / "deploy/images"
 BASE = "localhost/python-base:bookworm"
 CERTIFICATES = "/etc/ssl/certs"
 # Limits that a machine which is itself a container may set, and a cgroup of its own rather than systemd's.
@@ -89,22 +90,20 @@ def make_base() -> None:
 
 def has_image(name: str) -> bool:
     """Tell whether there is an image of that name."""
-    names = [
-        each for image in json.loads(call("podman", "images", "--format", "json")) for each in image["Names"] or []
-    ]
-    return name in names
+    images = json.loads(call("podman", "images", "--format", "json"))
+    # A build that broke off leaves images without a name.
+    return any(name in (image.get("Names") or ()) for image in images)
 
 
-def build(name: str, dockerfile: str, **arguments: str) -> Built:
-    """Build one of the project's images on that base; layers that did not change are taken from before."""
-    options = [f"--build-arg={key}={value}" for key, value in {"BASE_IMAGE": BASE, **arguments}.items()]
-    folder, began = ROOT / "deploy/images", time.monotonic()
+def build(name: str, dockerfile: Path, *options: str, context: Path = ROOT) -> Built:
+    """Build an image of the project's on that base; layers that did not change are taken from before."""
+    began, more = time.monotonic(), [f"--build-arg=BASE_IMAGE={BASE}", *options]
     with tempfile.TemporaryDirectory(prefix="bptt-pip-") as settings:
         mounts = [f"{CERTIFICATES}:{CERTIFICATES}:ro", *pip_settings(Path(settings))]
-        options += [f"--volume={mount}" for mount in mounts]
         call(
-            *("buildah", "build", "--layers", "--format=docker", "--timestamp=0", f"--tag={name}", *options),
-            *(f"--ignorefile={folder / dockerfile}.dockerignore", f"--file={folder / dockerfile}", str(ROOT)),
+            *("buildah", "build", "--layers", "--format=docker", "--timestamp=0", f"--tag={name}", *more),
+            *(f"--volume={mount}" for mount in mounts),
+            *(f"--ignorefile={dockerfile}.dockerignore", f"--file={dockerfile}", str(context)),
             timeout_s=2400,
         )
     return Built(name, time.monotonic() - began, int(inspect(name)["Size"]))

@@ -1,4 +1,4 @@
-"""A sweep on the deployment, whose Ray cluster is lost under it."""
+"""Sweeps on the deployment, which lose their Ray cluster, or MLflow, and one that is refused."""
 
 from __future__ import annotations
 
@@ -38,12 +38,17 @@ except SweepNotFound:
     trials = []
 print(base64.b64encode(pickle.dumps(trials)).decode())
 """
+STATE = """
+import sys
+from orchestrator.jobs import ON_THE_HEAD, JobsServer
+print(JobsServer(ON_THE_HEAD).job(sys.argv[1]).state)
+"""
 SHOW = """
 import json, os, sys
 from mlflow import MlflowClient
 client = MlflowClient("http://127.0.0.1:5000")
 [experiment] = [each for each in client.search_experiments() if each.name == "bptt/memory"]
-runs = client.search_runs([experiment.experiment_id])
+runs = client.search_runs([experiment.experiment_id], f"tags.`bptt.sweep` = '{sys.argv[1]}'")
 [parent] = [run for run in runs if run.data.tags.get("bptt.role") == "sweep"]
 trials = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
 histories = {run.data.tags["bptt.trial"]: client.get_metric_history(run.info.run_id, "valid_loss") for run in trials}
@@ -57,8 +62,8 @@ print(json.dumps({
 """
 
 
-def planned(name: str) -> dict[str, Any]:
-    budget = {"trials": TRIALS, "sequence_steps": 50_000 * EVALUATIONS, "evaluations": EVALUATIONS}
+def planned(name: str, evaluations: int = EVALUATIONS) -> dict[str, Any]:
+    budget = {"trials": TRIALS, "sequence_steps": 50_000 * evaluations, "evaluations": evaluations}
     return {**make_spec(name), "budget": budget}
 
 
@@ -76,24 +81,48 @@ def evaluations(cluster: Cluster, name: str) -> dict[tuple[int, int], str]:
     }
 
 
-def left_alone(folder: Path) -> list[TrialRecord]:
+def left_alone(folder: Path, evaluations: int = EVALUATIONS) -> list[TrialRecord]:
     """Return what the same sweep finds on this machine with nothing lost."""
     settings = Settings.load({"runs": folder / "alone"}, environ={})
-    with Driver(settings, spec_from(planned("alone")), executor=LocalExecutor(1), tracker=NoTracker()) as driver:
+    spec = spec_from(planned("alone", evaluations))
+    with Driver(settings, spec, executor=LocalExecutor(1), tracker=NoTracker()) as driver:
         for _ in driver.run():
             pass
-    return read_sweep(Ledger(settings.study_url), "alone")[1]
+    found = read_sweep(Ledger(settings.study_url), "alone")[1]
+    assert [len(trial.evaluations) for trial in found] == [evaluations] * TRIALS
+    return found
+
+
+def write(cluster: Cluster, name: str, content: Any) -> str:
+    """Write a file where drivers run, and return its path."""
+    path = f"/home/bptt/{name}"
+    podman.inside(
+        head(cluster), "sh", "-c", f"mkdir -p $(dirname {path}); cat > {path} <<'END'\n{yaml.safe_dump(content)}END"
+    )
+    return path
+
+
+def head(cluster: Cluster) -> str:
+    return [f"{name}-ray-head" for name in cluster.places if name.startswith("head")][-1]
+
+
+def submit(cluster: Cluster, name: str, spec: dict[str, Any]) -> None:
+    """Submit a sweep, and wait until each trial has begun."""
+    said = cluster.bptt("submit", write(cluster, f"{name}.yaml", spec), "--address", DASHBOARD, "--no-project")
+    assert "its driver runs on the cluster" in said
+    wait(lambda: len(evaluations(cluster, name)) >= TRIALS + 2, 300, "the sweep gets going")
+
+
+def wait_for_end(cluster: Cluster, name: str, count: int) -> None:
+    wait(lambda: len(evaluations(cluster, name)) == count, 600, "every evaluation is made")
+    wait(lambda: '"finished"' in cluster.bptt("status", name, "--json"), 200, "the sweep is finished")
 
 
 def test_a_sweep_goes_on_where_its_ray_cluster_was_lost_and_is_whole_in_mlflow(
     cluster: Cluster, tmp_path: Path
 ) -> None:
     name = "contained"
-    write = f"cat > /home/bptt/{name}.yaml <<'END'\n{yaml.safe_dump(planned(name))}END"
-    podman.inside("head1-ray-head", "bash", "-c", write)
-    said = cluster.bptt("submit", f"/home/bptt/{name}.yaml", "--address", DASHBOARD, "--no-project")
-    assert "its driver runs on the cluster" in said
-    wait(lambda: len(evaluations(cluster, name)) >= TRIALS + 2, 300, "the sweep gets going")
+    submit(cluster, name, planned(name))
     cluster.end_ray()
     before = evaluations(cluster, name)
     assert len(before) < TRIALS * EVALUATIONS
@@ -101,14 +130,47 @@ def test_a_sweep_goes_on_where_its_ray_cluster_was_lost_and_is_whole_in_mlflow(
     cluster.bptt("resume", name, "--address", DASHBOARD)
     took_s = wait(lambda: len(evaluations(cluster, name)) > len(before), 200, "the sweep goes on")
     print(f"went on {took_s:.0f} s after `bptt resume`")
-    wait(lambda: len(evaluations(cluster, name)) == TRIALS * EVALUATIONS, 600, "every evaluation is made")
-    wait(lambda: '"finished"' in cluster.bptt("status", name, "--json"), 200, "the sweep is finished")
+    wait_for_end(cluster, name, TRIALS * EVALUATIONS)
     after = evaluations(cluster, name)
     assert {key: after[key] for key in before} == before, "what was acknowledged was trained again"
-    alone = left_alone(tmp_path)
-    assert [len(trial.evaluations) for trial in alone] == [EVALUATIONS] * TRIALS
-    assert results(trials(cluster, name)) == results(alone)
-    shown = in_mlflow(cluster, name, tmp_path)
+    assert results(trials(cluster, name)) == results(left_alone(tmp_path))
+    look_in_mlflow(cluster, name, tmp_path)
+
+
+def test_a_sweep_goes_on_without_mlflow_and_nothing_of_it_is_missing_there(cluster: Cluster, tmp_path: Path) -> None:
+    name, count = "untracked", TRIALS * 2 * EVALUATIONS
+    submit(cluster, name, planned(name, 2 * EVALUATIONS))
+    cluster.end("mlflow")
+    gone = len(evaluations(cluster, name))
+    wait(lambda: len(evaluations(cluster, name)) >= gone + 2 * TRIALS, 300, "the sweep goes on without MLflow")
+    made = len(evaluations(cluster, name))
+    assert made < count, "MLflow comes back in the middle of it"
+    print(f"MLflow was away from evaluation {gone} to evaluation {made} of {count}")
+    cluster.start_mlflow()
+    wait_for_end(cluster, name, count)
+    assert results(trials(cluster, name)) == results(left_alone(tmp_path, 2 * EVALUATIONS))
+    look_in_mlflow(cluster, name, tmp_path)
+
+
+def test_a_sweep_that_is_refused_ends_its_job_as_stopped(cluster: Cluster) -> None:
+    """As KubeRay starts it: by the entry point of the RayJob, in the folder of its ConfigMap."""
+    write(cluster, "refused/sweep.yaml", {**planned("refused"), "budgets": 3})
+    write(cluster, "refused/submission.json", {"settings": {}, "workers": None, "allow_local": False})
+    entry = "cd /home/bptt/refused && exec python -m orchestrator.cli drive --supervise --retried"
+    variables = json.dumps({"env_vars": {"BPTT_JOB": "bptt-refused-1"}})
+    options = ("--address", DASHBOARD, "--submission-id", "bptt-refused-1", "--runtime-env-json", variables)
+    podman.inside(head(cluster), "ray", "job", "submit", "--no-wait", *options, "--", "bash", "-c", entry)
+    look = (head(cluster), "python", "-c", STATE, "bptt-refused-1")
+    wait(lambda: podman.inside(*look).strip() not in ("pending", "running"), 120, "the job ends")
+    assert podman.inside(*look).strip() == "stopped"
+    lines = cluster.bptt("logs", "refused", "--address", DASHBOARD)
+    assert "budgets" in lines
+    assert "refused: running this job again would not help" in lines
+
+
+def look_in_mlflow(cluster: Cluster, name: str, folder: Path) -> None:
+    """See that MLflow shows all of a sweep that the database has."""
+    shown = in_mlflow(cluster, name, folder)
     assert shown["states"] == ["FINISHED"]
     assert shown["report"]
     assert shown["champion"] == "1"

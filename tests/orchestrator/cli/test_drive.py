@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import supervisor
+from orchestrator import jobs, supervisor
+from orchestrator.cli import drive_command
 from orchestrator.ledger import Ledger
 from orchestrator.parcel import SPEC_FILE, SUBMISSION_FILE, Submission
 from orchestrator.settings import Settings
@@ -61,7 +62,68 @@ def test_a_job_whose_sweep_failed_for_good_needs_no_other_cluster(
     assert bptt("drive", "--supervise", "--retried").status == 1, "who drives it may be about to end"
 
 
-@pytest.mark.parametrize("status", [0, 1, 2, 130])
+class PlayedJobs:
+    """A cluster's jobs, as far as the job that ends itself sees them."""
+
+    stopped: list[tuple[str, str]]
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+
+    def stop(self, name: str) -> None:
+        self.stopped.append((self.address, name))
+
+
+@pytest.fixture
+def stopped(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """Return the jobs that are asked to be stopped; this process is not, as it would be on a cluster."""
+    monkeypatch.setattr(PlayedJobs, "stopped", [], raising=False)
+    monkeypatch.setattr(jobs, "JobsServer", PlayedJobs)
+    monkeypatch.setattr(drive_command, "STOPPING_S", 0.0)
+    monkeypatch.setattr(drive_command.signal, "signal", lambda *_: None)
+    monkeypatch.setenv("BPTT_JOB", "bptt-test-1")
+    return PlayedJobs.stopped
+
+
+@pytest.mark.parametrize("damage", ["a key that is unknown", "settings of one machine", "no submission"])
+def test_a_sweep_that_is_refused_is_not_run_again(
+    damage: str, ledger: Ledger, bptt: Bptt, tmp_path: Path, stopped: list[tuple[str, str]]
+) -> None:
+    if damage == "a key that is unknown":
+        (tmp_path / SPEC_FILE).write_text(json.dumps({**make_spec().plain(), "budgets": 3}))
+    elif damage == "settings of one machine":
+        (tmp_path / SUBMISSION_FILE).write_text(json.dumps(asdict(Submission())))
+    else:
+        (tmp_path / SUBMISSION_FILE).unlink()
+    plain = bptt("drive", "--supervise")
+    assert (plain.status, stopped) == (2, []), "whoever does not retry is told that it failed"
+    answer = bptt("drive", "--supervise", "--retried")
+    assert answer.status == 0
+    assert answer.err == plain.err + "refused: running this job again would not help\n"
+    assert stopped == [("http://127.0.0.1:8265", "bptt-test-1")]
+
+
+def test_a_sweep_that_its_driver_refuses_is_not_run_again(
+    ledger: Ledger, bptt: Bptt, monkeypatch: pytest.MonkeyPatch, stopped: list[tuple[str, str]]
+) -> None:
+    driving(monkeypatch, 2)
+    assert bptt("drive", "--supervise").status == 2
+    assert bptt("drive", "--supervise", "--retried").status == 0
+    assert stopped == [("http://127.0.0.1:8265", "bptt-test-1")]
+
+
+def test_a_refused_job_that_cannot_be_stopped_has_not_failed_either(
+    ledger: Ledger, bptt: Bptt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driving(monkeypatch, 2)
+    monkeypatch.delenv("BPTT_JOB", raising=False)
+    monkeypatch.setattr(jobs, "ON_THE_HEAD", "http://127.0.0.1:1")
+    answer = bptt("drive", "--supervise", "--retried")
+    assert answer.status == 0
+    assert "it could not be stopped: address: http://127.0.0.1:1 cannot be reached" in answer.err
+
+
+@pytest.mark.parametrize("status", [0, 1, 130])
 def test_any_other_end_is_told_as_it_is(
     ledger: Ledger, bptt: Bptt, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:

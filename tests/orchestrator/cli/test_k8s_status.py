@@ -47,6 +47,8 @@ def test_parts_and_sweeps_are_listed(bptt: Bptt, installed: Cluster) -> None:
     ray_job(installed, "two", jobDeploymentStatus="Suspended")
     ray_job(installed, "three", jobDeploymentStatus="Complete", jobStatus="SUCCEEDED")
     ray_job(installed, "four", jobDeploymentStatus="Failed", jobStatus="FAILED", message="no  luck")
+    stopped = {"message": "Job was intentionally stopped."}
+    ray_job(installed, "five", jobDeploymentStatus="Complete", jobStatus="STOPPED", **stopped)
     answer = bptt("k8s", "status")
     assert answer.status == 0
     assert "namespace bptt, overlay local" in answer.out
@@ -60,6 +62,11 @@ def test_parts_and_sweeps_are_listed(bptt: Bptt, installed: Cluster) -> None:
         "two": ("suspended", ""),
         "three": ("ended", ""),
         "four": ("failed", "no luck"),
+        "five": (
+            "stopped",
+            "its driver refused the sweep, or somebody stopped the job; `bptt k8s logs five` says why for as long as "
+            "its cluster stands",
+        ),
     }
 
 

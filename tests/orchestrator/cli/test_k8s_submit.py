@@ -230,6 +230,23 @@ def test_what_it_waits_for_is_said_and_failure_is_an_exit_status(
     assert answer.status == 1
     assert json.loads(answer.out) == {"name": "test", "job": "sweep-test-2", "submitted": True, "state": "failed"}
     assert "is failed: exit code 1" in answer.err
+    stopped = {**failed, "jobDeploymentStatus": "Complete", "jobStatus": "STOPPED"}
+    installed.mark("rayjob-status.json", json.dumps(stopped))
+    answer = ask(bptt, path)
+    assert answer.status == 1
+    assert "is stopped: its driver refused the sweep, or somebody stopped the job; `bptt k8s logs test`" in answer.out
+
+
+@pytest.mark.parametrize("key", ["budgets", "train"])
+def test_a_file_that_its_driver_would_refuse_is_refused_here(
+    bptt: Bptt, installed: Cluster, sweep_file: WriteSweep, key: str
+) -> None:
+    path = sweep_file(make_spec())
+    path.write_text(json.dumps({**yaml.safe_load(path.read_text()), key: "nonsense"}))
+    answer = ask(bptt, path)
+    assert answer.status == 2
+    assert key in answer.err
+    assert installed.changes() == []
 
 
 def test_modules_and_data_of_the_user_travel(
