@@ -1,6 +1,6 @@
 """Time to quality: after what part of its budget does a search have what TPE with Hyperband has after all?
 
-Three workloads were trained for real at each setting of a grid (`record.py`); sweeps over them are replayed by the
+Workloads were trained for real at each setting of a grid (`record.py`); sweeps over them are replayed by the
 sweep loop, samplers and pruners as they are, on a clock of recorded seconds (`replay.py`). Quality is the last value of
 the best trial trained to its end, which is what a sweep registers. Each seed's target is what TPE with Hyperband had
 found after 60 trials; every other search may begin as many trials as it likes, until that many seconds of workers are
