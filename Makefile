@@ -7,7 +7,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Where Python is told to keep nothing compiled, each process takes seconds longer to start: torch alone three.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install sweep ui test check check-deploy test-slow test-serving test-cluster test-deploy test-browser screenshots chaos bench bench-adaptive bench-cost bench-report bench-serving bench-gpu bench-ui lock clean
+# Python compiles what it loads for the first time: at once, or the first sweep would begin seconds later.
+LOADED := import mlflow.pyfunc, mlflow.store.tracking.sqlalchemy_store, optuna, orchestrator.driver, ray, torch
+
+.PHONY: help install sweep ui test check check-deploy test-slow test-serving test-cluster test-deploy test-browser screenshots chaos bench bench-adaptive bench-cost bench-peers bench-report bench-scale bench-serving bench-gpu bench-startup bench-ui lock clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -22,6 +25,7 @@ install: .venv/.installed ## Install what a sweep needs into .venv
 	$(PIP) install --quiet --no-compile --constraint requirements.txt "$$(grep '^torch==' requirements.txt)"
 	$(PIP) install --quiet --no-compile --no-deps --requirement requirements.txt
 	$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	$(BIN)/python -c '$(LOADED)'
 	touch $@
 
 .venv/.installed-dev: .venv/.installed requirements-dev.txt
@@ -77,14 +81,30 @@ bench-adaptive: .venv/.installed-dev ## Measure adaptive truncation beside fixed
 bench-cost: .venv/.installed-dev ## Predict memory and time of 50 settings, train them, and compare (15 minutes)
 	$(BIN)/python -m tests.benchmarks.cost
 
+bench-peers: .venv/.installed-dev .venv-peers/.installed ## Compare whole sweeps with Ray Tune, Optuna alone and a bare loop (an hour)
+	$(BIN)/python -m tests.benchmarks.peers
+
+# An environment of their own, with the versions that the sweep itself has.
+.venv-peers/.installed: tests/benchmarks/peers/requirements.txt requirements.txt
+	test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --disable-pip-version-check --quiet --requirement $<
+	touch $@
+
 bench-report: .venv/.installed-dev ## Build the HTML report of 500 trials of 100 evaluations, and measure it
 	$(BIN)/python -m tests.benchmarks.report
+
+bench-scale: .venv/.installed-dev ## Drive 10,000 simulated trials on 1,000 workers, kill the driver, resume (PostgreSQL's server, 10 minutes)
+	$(BIN)/python -m tests.benchmarks.scale
 
 bench-serving: .venv/.installed-dev ## Ask served models of all workloads over HTTP, beside a bare torch model (5 minutes)
 	$(BIN)/python -m tests.benchmarks.serving
 
 bench-gpu: .venv/.installed-dev ## Measure how much of the time a GPU computes in training, by cell, window and precision
 	$(BIN)/python -m tests.benchmarks.gpu
+
+bench-startup: .venv/.installed-dev ## Measure `bptt run` to its first step and from its last, and what workers' time goes into (10 minutes; py-spy)
+	$(BIN)/python -m tests.benchmarks.startup
+	$(BIN)/python -m tests.benchmarks.worker_time
 
 bench-ui: .venv/.installed-dev ## Open the MLflow UI on 500 trials of 100 evaluations, and measure it (Chromium)
 	$(BIN)/python -m tests.benchmarks.ui
@@ -98,4 +118,4 @@ lock: ## Pin the whole tree anew, from what pyproject.toml allows
 	rm -rf .venv-lock build
 
 clean: ## Remove what was installed and built (not bptt-runs)
-	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-peers build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

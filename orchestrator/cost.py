@@ -173,13 +173,15 @@ def measured(spec: SweepSpec, sizes: Sizes | None, *, measure: Measure, remember
         place = f"{place}, torch {version('torch')}"
     except PackageNotFoundError:
         place = f"{place}, torch unknown"
+    with_torchs = may_run_torchs_kernels(spec)
+    place = f"{place}, torch's kernels" if with_torchs else place
     known = _read(remembered).get(place, {})
     wanted = {cell: _mark(cell) for cell in cell_types(spec)}
     cells = {cell: of for cell, of in known.get("cells", {}).items() if known["marks"].get(cell) == _mark(cell)}
     missing = [cell for cell in wanted if cell not in cells]
     unknown: dict[str, str] = {}
     if sizes is not None and (missing or "base_bytes" not in known):
-        found, unknown = measure(measure_here, missing)
+        found, unknown = measure(measure_torchs_here if with_torchs else measure_here, missing)
         cells |= found["cells"]
         known = {**found, "cells": cells, "marks": {cell: _mark(cell) for cell in cells}}
         if found["device"]:
@@ -189,12 +191,23 @@ def measured(spec: SweepSpec, sizes: Sizes | None, *, measure: Measure, remember
     return Costs(sizes, Calibration.from_plain(known), unknown)
 
 
-def measure_here(cell_types: Sequence[str]) -> tuple[dict[str, Any], dict[str, str]]:
+def may_run_torchs_kernels(spec: SweepSpec) -> bool:
+    """Tell whether trials may run torch's own GRU and RNN where others could be compiled, which take less memory."""
+    kernel = spec.train.get("kernel", "torch" if "kernel" in spec.space else "auto")
+    return kernel == "torch" or spec.resources.cpus > 1
+
+
+def measure_here(cell_types: Sequence[str], kernel: str = "auto") -> tuple[dict[str, Any], dict[str, str]]:
     """Measure in a process that has loaded what a worker has; see `workloads.cost.remote.measure_all`."""
     import orchestrator.checkpoints  # noqa: F401 - it loads pyarrow, which takes memory too
     from workloads.cost.remote import measure_all
 
-    return measure_all(cell_types)
+    return measure_all(cell_types, kernel)
+
+
+def measure_torchs_here(cell_types: Sequence[str]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Measure torch's own kernels there."""
+    return measure_here(cell_types, "torch")
 
 
 def _mark(cell_type: str) -> str:

@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from threading import Thread
 from typing import Any
 
 from orchestrator.checkpoints import CheckpointStorage
@@ -30,6 +31,8 @@ from orchestrator.versions import versions
 from orchestrator.wishes import specs_before
 from workloads.protocol import Dataset, Workload
 
+DATA_AT_ONCE_S = 0.5
+"""Data that take longer to prepare are prepared while Ray starts; what is wrong with them is mostly told before."""
 TRACKING_PATIENCE_S = 60.0
 """How long the end of a sweep waits for a tracking server that is behind or away."""
 
@@ -64,6 +67,7 @@ class Driver:
 
     def __enter__(self) -> Driver:
         given = self.spec
+        was_over = is_over(self.ledger, given.name)
         self.spec = claim(self.ledger, given, self.lease)
         if self.spec.plain() != given.plain():
             self.notes.append(f"goes on as it was steered since its file: {'; '.join(difference(given, self.spec))}")
@@ -71,7 +75,7 @@ class Driver:
         self.keeper.start()
         try:
             self.ledger.enter_driver(this_driver(self.spec.name, self.lease.owner))
-            self.sweep = self._open()
+            self.sweep = self._open(warm_up=not was_over)
             self.keeper.check()
         except BaseException as error:
             self._break_off("interrupted", error)
@@ -82,20 +86,24 @@ class Driver:
         hours = self.spec.budget.hours
         return math.inf if hours is None else hours * 3600 - self.ledger.sweep(self.spec.name).elapsed_s
 
-    def _open(self) -> Sweep:
+    def _open(self, *, warm_up: bool) -> Sweep:
+        if warm_up:
+            self.executor.warm_up(DATA_AT_ONCE_S)
         try:
             dataset = self.workload.prepare()
         except (ValueError, OSError) as error:
             raise UserError(str(error)) from error
         row = self.ledger.sweep(self.spec.name)
         self._recognise(dataset, row.dataset)
+        if warm_up:
+            self.executor.warm_up()
         study = SweepStudy(self.ledger, self.spec, self.lease.owner)
         checkpoints = CheckpointStorage(self.settings.checkpoints).within(self.spec.name)
         trials = study.records()
         self.tracker.open(as_it_began(self.ledger, self.spec), dataset, trials)
         steering = Steering(self.ledger, self.spec.name, self.lease.owner)
         retention = Retention(self.spec, checkpoints, self.settings.keep)
-        stints = Stints(self.ledger, self.spec.name, self.lease.owner)
+        stints = Stints(study.writes)
         sweep = Sweep(
             study, self.executor, self.tracker, checkpoints, self.keeper, steering, retention, stints, trials=trials
         )
@@ -180,7 +188,8 @@ class Driver:
         return self.sweep
 
     def _finish(self, state: str, message: str, best: TrialRecord | None) -> None:
-        self.executor.close()
+        closing = Thread(target=self.executor.close, name="closing", daemon=True)
+        closing.start()  # meanwhile the model is registered
         model = None
         if best is not None and state == "finished":
             try:
@@ -194,21 +203,15 @@ class Driver:
         shown = best and best.summary(self._running().study.metric)
         summary = {"state": state, "message": message, "best": shown, "model": model}
         tracked = self.tracker.close(summary, TRACKING_PATIENCE_S)
+        closing.join()
         self.outcome = Outcome(state, message, best, model, tracked)
 
     def _register(self, best: TrialRecord) -> str | None:
         if best.last is None:
             return None
         content = self._running().checkpoints.read(best.last.checkpoint)
-        uri = self.tracker.register(
-            Model(
-                best,
-                content,
-                self.workload.predictor(content),
-                self.spec.workload.kind,
-                self.spec.workload.options,
-            )
-        )
+        workload = self.spec.workload
+        uri = self.tracker.register(Model(best, content, workload.kind, workload.options))
         if uri is not None:
             self.ledger.update(self.spec.name, held_by=self.lease.owner, model=uri)
         return uri
@@ -267,6 +270,14 @@ def claim(ledger: Ledger, spec: SweepSpec, lease: Lease) -> SweepSpec:
         lease.give_back(row.state, row.message)
         raise
     return spec
+
+
+def is_over(ledger: Ledger, name: str) -> bool:
+    """Tell whether a sweep ran to its end before; `bptt run` on it then mostly has nothing to train."""
+    try:
+        return ledger.sweep(name).state == "finished"
+    except SweepNotFound:
+        return False
 
 
 def as_steered(ledger: Ledger, row: SweepRow, spec: SweepSpec) -> SweepSpec:

@@ -1,46 +1,56 @@
 """The Optuna study in the sweeps' database: written by the driver that holds the lease alone, and read when a sweep is
 taken up.
 
-Each write is one transaction that ends only while the driver holds the sweep: one that slept through its lease
-writes nothing when it wakes. A database that is away is waited for; what may have been written before the connection
-broke is not written twice.
+A transaction ends only while the driver holds the sweep: one that slept through its lease writes nothing when it
+wakes. A database that is away is waited for; what may have been written before the connection broke is not written
+twice.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from sqlalchemy import event, select
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 
+from orchestrator import rows
 from orchestrator.databases import engine_options
 from orchestrator.errors import LeaseLost
-from orchestrator.ledger import TAKEN_OVER, Ledger, sweeps
+from orchestrator.ledger import TAKEN_OVER, sweeps
 from orchestrator.patience import patiently
+from orchestrator.writes import Writes
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
     from optuna.trial import FrozenTrial, TrialState
 
 Direction = Literal["minimize", "maximize"]
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class DurableStudy:
-    """One sweep's trials in the database, by their numbers; its study is entered there if it is new."""
+    """One sweep's trials in the database, by their numbers; its study is entered there if it is new.
 
-    def __init__(self, ledger: Ledger, name: str, owner: str, *, directions: Sequence[Direction]) -> None:
-        self.storage = open_storage(ledger.url)
-        fence(self.storage.engine, name, owner)  # before anything is written
+    What happens in a sweep by the thousand is written here in Optuna's tables, in as few statements as it takes;
+    Optuna's own way reads a trial anew for each value, and counts all trials for each that is entered.
+    """
+
+    def __init__(self, writes: Writes, *, directions: Sequence[Direction]) -> None:
+        self.writes, name = writes, writes.name
+        self.storage = open_storage(writes.ledger.url)
+        fence(self.storage.engine, name, writes.owner)  # before anything is written
         enter_study(self.storage, name, directions=directions)
         self._id = self.storage.get_study_id_from_name(name)
         self._trials: dict[int, int] = {}  # ids of those under way
 
     def trials(self) -> list[FrozenTrial]:
         """Return every trial, in the order of their numbers; those under way can be written from then on."""
-        found = sorted(patiently(lambda: self.storage.get_all_trials(self._id)), key=lambda trial: trial.number)
+        read = self.writes.ledger.read(lambda connection: rows.read_trials(connection, self._id))
+        found = sorted(read, key=lambda trial: trial.number)
         self._trials |= {trial.number: trial._trial_id for trial in found if not trial.state.is_finished()}
         return found
 
@@ -51,26 +61,29 @@ class DurableStudy:
     def create(self, trial: FrozenTrial) -> None:
         """Enter a trial whole."""
 
-        def enter() -> int:
-            return self.storage.create_new_trial(self._id, template_trial=trial)
+        def is_there(connection: Connection) -> bool:
+            return rows.find_trial(connection, self._id, trial.number) is not None
 
-        def enter_unless_there() -> int:
-            there = [other for other in self.storage.get_all_trials(self._id) if other.number == trial.number]
-            return there[0]._trial_id if there else enter()
+        self.writes.put(self._enter, trial, is_there=is_there, first=True)
 
-        self._trials[trial.number] = patiently(enter, again=enter_unless_there)
+    def _enter(self, connection: Connection, trials: list[FrozenTrial]) -> None:
+        self._trials |= rows.enter_trials(connection, self._id, trials)
 
     def report(self, number: int, step: int, value: float) -> None:
         """Report a trial's value at a step of the pruner's."""
         patiently(lambda: self.storage.set_trial_intermediate_value(self._trials[number], step, value))
 
-    def note(self, number: int, key: str, value: Any) -> None:
-        """Note something on a trial, for people and for this driver's successors."""
-        patiently(lambda: self.storage.set_trial_user_attr(self._trials[number], key, value))
+    def report_all(self, connection: Connection, reported: Sequence[tuple[int, int, float]]) -> None:
+        """Report new values, each with its trial's number and its step, within a transaction of the caller's."""
+        rows.enter_values(connection, [(self._trials[number], step, value) for number, step, value in reported])
 
-    def keep(self, number: int, key: str, value: Any) -> None:
-        """Keep what a sampler or pruner noted on a trial."""
-        patiently(lambda: self.storage.set_trial_system_attr(self._trials[number], key, value))
+    def note(self, number: int, notes: Mapping[str, Any], *, kept: Mapping[str, Any] = NOTHING) -> None:
+        """Note things on a trial, for people and for this driver's successors; `kept` is from samplers or pruners."""
+        if notes or kept:
+            self.writes.put(self._note, (number, notes, kept))
+
+    def _note(self, connection: Connection, noted: list[rows.Notes]) -> None:
+        rows.put_notes(connection, [(self._trials[number], notes, kept) for number, notes, kept in noted])
 
     def keep_for_study(self, key: str, value: Any) -> None:
         """Keep what a sampler noted on the study."""
@@ -80,19 +93,27 @@ class DurableStudy:
         """Note something on the study, for people."""
         patiently(lambda: self.storage.set_study_user_attr(self._id, key, value))
 
-    def end(self, number: int, state: TrialState, values: Sequence[float] | None) -> None:
-        """End a trial."""
-        trial = self._trials[number]
+    def end(
+        self,
+        number: int,
+        state: TrialState,
+        values: Sequence[float] | None,
+        *,
+        notes: Mapping[str, Any] = NOTHING,
+        kept: Mapping[str, Any] = NOTHING,
+    ) -> None:
+        """End a trial, with what is to be noted on it."""
 
-        def tell() -> None:
-            self.storage.set_trial_state_values(trial, state, values)
+        def has_ended(connection: Connection) -> bool:
+            return rows.has_ended(connection, self._trials[number])
 
-        def tell_unless_told() -> None:
-            if not self.storage.get_trial(trial).state.is_finished():
-                tell()
+        with self.writes.together():
+            self.note(number, notes, kept=kept)
+            self.writes.put(self._end, (number, state, values), is_there=has_ended)
+        self.writes.after(lambda: self._trials.pop(number))
 
-        patiently(tell, again=tell_unless_told)
-        del self._trials[number]
+    def _end(self, connection: Connection, ended: list[rows.End]) -> None:
+        rows.end_trials(connection, [(self._trials[number], state, values) for number, state, values in ended])
 
 
 def enter_study(storage: RDBStorage, name: str, *, directions: Sequence[Direction]) -> None:

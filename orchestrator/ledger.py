@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -245,26 +246,56 @@ class Ledger:
 
     def record(self, name: str, trial: int, progress: Progress, *, owner: str) -> None:
         """Acknowledge one evaluation, if `owner` holds the sweep; else LeaseLost, and nothing is written."""
-        row = {
-            "sweep": name,
-            "trial": trial,
-            "evaluation": progress.evaluation,
-            "sequence_steps": progress.sequence_steps,
-            "metrics": json.dumps(dict(progress.metrics)),
-            "checkpoint": progress.checkpoint,
-            "time": progress.time,
-        }
+        self.record_all(name, [(trial, progress)], owner=owner)
+
+    def record_all(
+        self,
+        name: str,
+        made: Sequence[tuple[int, Progress]],
+        *,
+        owner: str,
+        beside: Callable[[Connection], object] | None = None,
+    ) -> None:
+        """Acknowledge evaluations, each with its trial, all or none; what is written `beside` them shares their fate.
+
+        One transaction for all that came together: waiting for the disk at each would be most of a driver's work.
+        LeaseLost, and nothing is written, where `owner` does not hold the sweep.
+        """
+        rows = [
+            {
+                "sweep": name,
+                "trial": trial,
+                "evaluation": progress.evaluation,
+                "sequence_steps": progress.sequence_steps,
+                "metrics": json.dumps(dict(progress.metrics)),
+                "checkpoint": progress.checkpoint,
+                "time": progress.time,
+            }
+            for trial, progress in made
+        ]
+        if not rows:
+            return
 
         def write() -> None:
             with self.held(name, owner) as connection:
-                connection.execute(evaluations.insert().values(**row))
+                connection.execute(evaluations.insert(), rows)
+                if beside is not None:
+                    beside(connection)
 
         def write_unless_there() -> None:
-            known = self.evaluations(name).get(trial, [])
-            if not any(other.checkpoint == progress.checkpoint for other in known):
+            trial, progress = made[0]  # all were committed, or none
+            if self.checkpoint_of(name, trial, progress.evaluation) != progress.checkpoint:
                 write()
 
         patiently(write, again=write_unless_there)
+
+    def checkpoint_of(self, name: str, trial: int, evaluation: int) -> str | None:
+        """Return the checkpoint of an acknowledged evaluation; None where there is no such evaluation."""
+        query = select(evaluations.c.checkpoint).where(
+            evaluations.c.sweep == name, evaluations.c.trial == trial, evaluations.c.evaluation == evaluation
+        )
+        found: str | None = self.read(lambda connection: connection.execute(query).scalar())
+        return found
 
     def repoint(self, name: str, trial: int, progress: Progress, *, owner: str) -> None:
         """Give an acknowledged evaluation the checkpoint of `progress`, its own being lost; what was measured stays."""
@@ -317,7 +348,7 @@ class Ledger:
         query = query.order_by(evaluations.c.trial, evaluations.c.evaluation)
         found: dict[int, list[Progress]] = {}
         for row in self.read(lambda connection: connection.execute(query).all()):
-            metrics = json.loads(row.metrics)
+            metrics = {sys.intern(name): value for name, value in json.loads(row.metrics).items()}
             progress = Progress(row.evaluation, row.sequence_steps, metrics, row.checkpoint, row.time)
             found.setdefault(row.trial, []).append(progress)
         return found

@@ -23,7 +23,9 @@ class FirstObjective:
     def __init__(self, spec: SweepSpec) -> None:
         import optuna
 
-        self._storage = optuna.storages.InMemoryStorage()
+        from orchestrator.memory import StudyInMemory
+
+        self._storage = StudyInMemory()
         self._study = optuna.create_study(
             study_name=spec.name,
             storage=self._storage,

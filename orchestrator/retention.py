@@ -63,12 +63,13 @@ class Retention:
     spec: SweepSpec
     checkpoints: CheckpointStorage
     keep: Keep = "best"
-    _held: set[int] = field(default_factory=set)
-    """Ended trials whose last checkpoint is still there."""
+    _held: dict[int, TrialRecord] = field(default_factory=dict)
+    """Ended trials, by number, whose last checkpoint is still there and may have to go."""
 
     def begin(self, trials: Sequence[TrialRecord]) -> None:
         """Take a sweep up: delete what a driver before this one was killed before it deleted."""
-        self._held = worth_keeping(self.spec, trials, self.keep)
+        kept = worth_keeping(self.spec, trials, self.keep)
+        self._held = {trial.number: trial for trial in trials if trial.number in kept}
         if not trials:
             return
         with contextlib.suppress(OSError):  # a storage that is away or broken is told of by the worker that needs it
@@ -77,16 +78,19 @@ class Retention:
                 if self.checkpoints.name_of(uri) in there:
                     self._delete(uri)
 
-    def ended(self, trials: Sequence[TrialRecord], trial: TrialRecord) -> None:
+    def ended(self, trial: TrialRecord) -> None:
         """Delete what a trial that has ended, in the database too, leaves behind or makes needless of others."""
         for progress in trial.evaluations[-1 - CHECKPOINTS_KEPT : -1]:  # one more than that was there until now
             self.checkpoints.delete(progress.checkpoint)
-        self._held.add(trial.number)
-        kept = worth_keeping(self.spec, trials, self.keep)
-        for other in trials:
-            if other.number in self._held - kept and other.last is not None:
-                self._delete(other.last.checkpoint)
-        self._held &= kept
+        if self.keep == "all":
+            return
+        # What none of these was worth keeping for is not worth it now either.
+        self._held[trial.number] = trial
+        kept = worth_keeping(self.spec, [*self._held.values()], self.keep)
+        for number in self._held.keys() - kept:
+            last = self._held.pop(number).last
+            if last is not None:
+                self._delete(last.checkpoint)
 
     def _delete(self, uri: str) -> None:
         self.checkpoints.delete(uri)

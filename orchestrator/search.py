@@ -13,10 +13,17 @@ if TYPE_CHECKING:
     from optuna.pruners import BasePruner
     from optuna.samplers import BaseSampler
 
+    from orchestrator.parzen import Points
 
-def make_sampler(spec: SweepSpec, number: int) -> BaseSampler:
-    """Return the sampler that `search.sampler` names, for the trial of that number."""
+
+def make_sampler(spec: SweepSpec, number: int, *, points: Points | None = None) -> BaseSampler:
+    """Return the sampler that `search.sampler` names, for the trial of that number.
+
+    `points` are what TPE computed for the trials before, and will for this one.
+    """
     from optuna import samplers
+
+    from orchestrator.parzen import Points, SwiftTPESampler
 
     name, seed = spec.search.sampler, spec.search.seed
     # Samplers that walk a sequence kept in the database keep their seed; the others draw anew for each trial.
@@ -31,7 +38,7 @@ def make_sampler(spec: SweepSpec, number: int) -> BaseSampler:
         return samplers.CmaEsSampler(seed=drawn, warn_independent_sampling=False)
     if name == "grid":
         return make_grid_sampler({key: parameter.grid() or [] for key, parameter in spec.space.items()}, seed)
-    return samplers.TPESampler(seed=drawn, multivariate=True, group=True, constant_liar=True)
+    return SwiftTPESampler(points or Points(), seed=drawn)
 
 
 def make_grid_sampler(space: dict[str, Sequence[Any]], seed: int) -> BaseSampler:
@@ -49,16 +56,18 @@ def make_pruner(spec: SweepSpec) -> BasePruner:
     """Return the pruner that `search.pruner` names; its resource is the evaluation, counted from 1."""
     from optuna import pruners
 
+    from orchestrator.judging import KeptHyperbandPruner, KeptPercentilePruner
+
     evaluations = spec.budget.evaluations
     warmup = max(evaluations // 10, 1)
     made: dict[str, Any] = {
         "none": pruners.NopPruner,
         "promotion": pruners.NopPruner,  # pauses trials instead of ending them: `orchestrator/promotion.py`
-        "median": lambda: pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=warmup),
-        "percentile": lambda: pruners.PercentilePruner(25.0, n_startup_trials=4, n_warmup_steps=warmup),
+        "median": lambda: KeptPercentilePruner(50.0, n_startup_trials=4, n_warmup_steps=warmup),
+        "percentile": lambda: KeptPercentilePruner(25.0, n_startup_trials=4, n_warmup_steps=warmup),
         "successive_halving": lambda: pruners.SuccessiveHalvingPruner(min_resource=warmup, reduction_factor=3),
-        "hyperband": lambda: pruners.HyperbandPruner(min_resource=warmup, max_resource=evaluations, reduction_factor=3),
-        "patient": lambda: pruners.PatientPruner(pruners.MedianPruner(n_startup_trials=4), patience=2),
+        "hyperband": lambda: KeptHyperbandPruner(min_resource=warmup, max_resource=evaluations, reduction_factor=3),
+        "patient": lambda: pruners.PatientPruner(KeptPercentilePruner(50.0, n_startup_trials=4), patience=2),
     }
     pruner: BasePruner = made[spec.search.pruner]()
     return pruner

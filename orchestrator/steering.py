@@ -123,6 +123,7 @@ class Steering:
                 self._answer(wish, WishState.REFUSED, str(error))
                 continue
             trial = study.ask(setting, wish=wish.number)
+            study.writes.flush()  # a wish that is done has its trial
             self._answer(wish, WishState.DONE, begun(trial.number))
             return trial
         return None

@@ -9,10 +9,11 @@ import time
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
+from sqlalchemy.engine import Connection
 
 from orchestrator.ledger import Ledger, stints
-from orchestrator.patience import patiently
+from orchestrator.writes import Writes
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +35,13 @@ class Stint:
 class Stints:
     """Writes the stints of one sweep; LeaseLost where another driver holds it."""
 
-    def __init__(self, ledger: Ledger, sweep: str, owner: str) -> None:
-        self._ledger, self._sweep, self._owner = ledger, sweep, owner
+    def __init__(self, writes: Writes) -> None:
+        self._writes, self._sweep, self._owner = writes, writes.name, writes.owner
         self._open: dict[int, int] = {}
         self.latest: dict[str, Stint] = {}
         """The latest of each worker under this driver, for whoever shows the sweep while it is driven."""
-        latest = select(func.max(stints.c.number)).where(stints.c.sweep == sweep)
-        known = ledger.read(lambda connection: connection.execute(latest).scalar())
+        latest = select(func.max(stints.c.number)).where(stints.c.sweep == self._sweep)
+        known = writes.ledger.read(lambda connection: connection.execute(latest).scalar())
         self._next = 0 if known is None else int(known) + 1
 
     def begin(self, trial: int, worker: str) -> None:
@@ -50,7 +51,12 @@ class Stints:
         stint = Stint(trial, worker[:200], self._owner, began=time.time(), ended=None, how="")
         self.latest[stint.worker] = stint
         row = {key: value for key, value in asdict(stint).items() if key != "ended"}
-        self._write(stints.insert().values(sweep=self._sweep, number=number, **row), number=number)
+        there = select(stints.c.number).where(stints.c.sweep == self._sweep, stints.c.number == number)
+        self._writes.put(
+            insert_stints,
+            {"sweep": self._sweep, "number": number, **row},
+            is_there=lambda connection: connection.execute(there).first() is not None,
+        )
 
     def end(self, trial: int, how: str) -> None:
         """Note that a worker trains a trial no more, and why."""
@@ -58,23 +64,19 @@ class Stints:
             now = time.time()
             for stint in [stint for stint in self.latest.values() if stint.trial == trial and stint.ended is None]:
                 self.latest[stint.worker] = replace(stint, ended=now, how=str(how))
-            mine = (stints.c.sweep == self._sweep) & (stints.c.number == number)
-            self._write(stints.update().where(mine).values(ended=now, how=str(how)))
+            ended = {"of_sweep": self._sweep, "of_number": number, "at": now, "as": str(how)}
+            self._writes.put(end_stints, ended)
 
-    def _write(self, statement: Any, *, number: int | None = None) -> None:
-        def write() -> None:
-            with self._ledger.held(self._sweep, self._owner) as connection:
-                connection.execute(statement)
 
-        def write_unless_there() -> None:
-            if number is None or number not in {row.number for row in self._rows()}:
-                write()
+def insert_stints(connection: Connection, begun: list[dict[str, Any]]) -> None:
+    """Write stints down as they begin."""
+    connection.execute(stints.insert(), begun)
 
-        patiently(write, again=write_unless_there)
 
-    def _rows(self) -> Any:
-        query = select(stints.c.number).where(stints.c.sweep == self._sweep)
-        return self._ledger.read(lambda connection: connection.execute(query).all())
+def end_stints(connection: Connection, ended: list[dict[str, Any]]) -> None:
+    """Write down that stints have ended."""
+    mine = (stints.c.sweep == bindparam("of_sweep")) & (stints.c.number == bindparam("of_number"))
+    connection.execute(stints.update().where(mine).values(ended=bindparam("at"), how=bindparam("as")), ended)
 
 
 def read_stints(ledger: Ledger, sweep: str, *, owner: str | None = None) -> list[Stint]:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from sqlalchemy.engine import Connection
+
+from orchestrator import rows
 from orchestrator.durable import Direction, DurableStudy, open_storage
 from orchestrator.errors import SweepNotFound, masked
 from orchestrator.ledger import Ledger
@@ -18,6 +22,7 @@ from orchestrator.space import suggest
 from orchestrator.spec import SweepSpec, stored_spec, trials_allowed
 from orchestrator.trial import COSTS, TrialRecord, TrialState
 from orchestrator.verdict import verdict
+from orchestrator.writes import Writes
 
 if TYPE_CHECKING:
     import optuna
@@ -59,18 +64,22 @@ class SweepStudy:
     def __init__(self, ledger: Ledger, spec: SweepSpec, owner: str) -> None:
         import optuna
 
-        from orchestrator.seen import SeenBySamplers
+        from orchestrator.parzen import Points
+        from orchestrator.seen import MOST_SEEN, SeenBySamplers
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.ledger, self.spec, self.owner = ledger, spec, owner
+        self.writes = Writes(ledger, spec.name, owner)
         self.metric = str(spec.objective.metric)
         directions: list[Direction] = [spec.objective.direction or "minimize"]
         if spec.objective.cost:
             directions.append("minimize")
-        self._memory = SeenBySamplers()
+        is_limited = spec.search.sampler == "tpe" and len(directions) == 1
+        self._memory = SeenBySamplers(most_seen=MOST_SEEN if is_limited else None)
+        self._points = Points()
         self._memory.space = distributions_of(spec)
         with quietly():
-            self.durable = patiently(lambda: DurableStudy(ledger, spec.name, owner, directions=directions))
+            self.durable = patiently(lambda: DurableStudy(self.writes, directions=directions))
             self.study: Study = optuna.create_study(
                 study_name=spec.name,
                 storage=self._memory,
@@ -101,10 +110,11 @@ class SweepStudy:
 
     def ask(self, wanted: Mapping[str, Any] | None = None, *, wish: int | None = None) -> TrialRecord:
         """Begin a new trial with the sampler's next setting; what is `wanted` by the user's `wish` is not sampled."""
+        number = self._memory.get_n_trials(self._memory_study)
         with quietly(), self._memory.asked():
             # The sampler is not in the database. Seeded by the trial's number, it draws the same
             # settings whether or not the driver was replaced in between.
-            self.study.sampler = make_sampler(self.spec, self._memory.get_n_trials(self._memory_study))
+            self.study.sampler = make_sampler(self.spec, number, points=self._points)
             if wanted is not None:
                 self.study.enqueue_trial(dict(wanted), user_attrs={WISH: wish})
             trial = self.study.ask()
@@ -156,8 +166,10 @@ class SweepStudy:
             asked = optuna.trial.Trial(self.study, memory_id)
             self._under_way[frozen.number], self._reporting[frozen.number] = asked, entered or asked
             for progress in evaluations:  # those acknowledged that a kill kept from being reported
-                if progress.evaluation + 1 not in frozen.intermediate_values:
-                    self._report(frozen.number, progress)
+                step, value = self._reported(progress)
+                if step not in frozen.intermediate_values:
+                    self._reporting[frozen.number].report(value, step)
+                    self.durable.report(frozen.number, step, value)
         return record
 
     def _worst(self) -> list[float] | None:
@@ -180,22 +192,37 @@ class SweepStudy:
         return [value for value in values if value is not None]
 
     def record(self, trial: TrialRecord, progress: Progress) -> None:
-        """Acknowledge an evaluation: from here on it is never trained again."""
-        self.ledger.record(self.spec.name, trial.number, progress, owner=self.owner)
-        trial.evaluations.append(progress)
-        self._report(trial.number, progress)
+        """Acknowledge an evaluation, and let the pruner know of it."""
+        self.acknowledge([(trial, progress)])
+        self.take(trial, progress)
+
+    def acknowledge(self, made: Sequence[tuple[TrialRecord, Progress]]) -> None:
+        """Write down evaluations, the next one of each trial: from here on they are never trained again."""
+        reported = [(trial.number, *self._reported(progress)) for trial, progress in made]
+        self.ledger.record_all(
+            self.spec.name,
+            [(trial.number, progress) for trial, progress in made],
+            owner=self.owner,
+            beside=lambda connection: self.durable.report_all(connection, reported),
+        )
+
+    def take(self, trial: TrialRecord, progress: Progress) -> None:
+        """Count an evaluation that is acknowledged, and let the pruner know of it."""
+        # The names come anew with each evaluation, and would take more memory than the values.
+        metrics = {sys.intern(name): value for name, value in progress.metrics.items()}
+        trial.evaluations.append(replace(progress, metrics=metrics))
+        step, value = self._reported(progress)
+        self._reporting[trial.number].report(value, step)
+
+    def _reported(self, progress: Progress) -> tuple[int, float]:
+        """Return what a pruner is told of an evaluation: a step, which for a resource begins at 1, and a value."""
+        return progress.evaluation + 1, progress.metrics[self.metric]
 
     def repoint(self, trial: TrialRecord, progress: Progress) -> None:
         """Take the checkpoint of an evaluation that was acknowledged before and had to be trained again."""
         self.ledger.repoint(self.spec.name, trial.number, progress, owner=self.owner)
         known = trial.evaluations[progress.evaluation]
         trial.evaluations[progress.evaluation] = replace(known, checkpoint=progress.checkpoint)
-
-    def _report(self, number: int, progress: Progress) -> None:
-        # Optuna's pruners take steps for a resource that begins at 1.
-        value, step = progress.metrics[self.metric], progress.evaluation + 1
-        self._reporting[number].report(value, step)
-        self.durable.report(number, step, value)
 
     def why_prune(self, trial: TrialRecord) -> str:
         """Ask the pruner whether the trial's latest evaluation is worth going on from; say why not, empty where it is.
@@ -210,11 +237,9 @@ class SweepStudy:
         reached = f"{len(trial.evaluations)} of {self.spec.budget.evaluations} evaluations"
         with quietly():
             why = (verdict(asked, reached=reached) or f"{UNPROMISING} after {reached}") if asked.should_prune() else ""
-        if why:
-            # Before anything that the pruner notes: asked again after a kill, successive halving would say otherwise.
-            self.durable.note(trial.number, PRUNED_BECAUSE, why)
-            self.durable.note(trial.number, PRUNED_AT, latest)
-        self._keep_attributes(trial.number)  # successive halving remembers its rungs there
+        # Together with what the pruner notes: asked again after a kill, successive halving would say otherwise.
+        notes = {PRUNED_BECAUSE: why, PRUNED_AT: latest} if why else {}
+        self.durable.note(trial.number, notes, kept=self._new_attributes(trial.number))
         return why
 
     def pause(self, trial: TrialRecord) -> None:
@@ -240,22 +265,18 @@ class SweepStudy:
         return {trial.user_attrs[WISH]: trial.number for trial in trials if WISH in trial.user_attrs}
 
     def _note(self, trial: TrialRecord, key: str, value: Any) -> None:
-        self.durable.note(trial.number, key, value)
+        self.durable.note(trial.number, {key: value})
 
     def tell(self, trial: TrialRecord, state: TrialState, reason: str = "", *, traceback: str = "") -> None:
         """End a trial, with the reason kept beside it."""
         reason, traceback = masked(reason), masked(traceback)
-        # The state in the database comes last, and only beside it do these count: a kill before it leaves the trial
-        # under way, and it may end otherwise the next time.
-        notes = {"state": str(state), "reason": reason, "traceback": traceback}
-        for key, note in notes.items():
-            if note and (key != "state" or state is not TrialState.COMPLETE):
-                self.durable.note(trial.number, key, note)
+        own = "" if state is TrialState.COMPLETE else str(state)
+        notes = {key: note for key, note in (("state", own), ("reason", reason), ("traceback", traceback)) if note}
         told, values = self._tell_samplers(trial, state)
         self._memory.paused.discard(trial.number)
-        self._keep_attributes(trial.number)
         self._keep_study_attributes()
-        self.durable.end(trial.number, told, values)
+        # A kill before this leaves the trial under way, and it may end otherwise the next time.
+        self.durable.end(trial.number, told, values, notes=notes, kept=self._new_attributes(trial.number))
         for known in (self._under_way, self._reporting, self._attributes):
             del known[trial.number]
         trial.state, trial.reason, trial.ended = state, reason, time.time()
@@ -285,16 +306,15 @@ class SweepStudy:
             self.study.tell(asked, worst)
             return told, None
 
-    def _keep_attributes(self, number: int) -> None:
-        """Write what a sampler or pruner noted on a trial through to the database."""
+    def _new_attributes(self, number: int) -> dict[str, Any]:
+        """Return what a sampler or pruner noted on a trial since this was asked last; successive halving its rungs."""
         known = self._attributes[number]
         noted: dict[str, Any] = {}
         for trial in (self._under_way[number], self._reporting[number]):
             noted |= trial.storage.get_trial_system_attrs(trial._trial_id)
-        for key, value in noted.items():
-            if key not in known or known[key] != value:
-                self.durable.keep(number, key, value)
-                known[key] = value
+        new = {key: value for key, value in noted.items() if key not in known or known[key] != value}
+        known |= new
+        return new
 
     def _keep_study_attributes(self) -> None:
         known = self._study_attributes
@@ -333,7 +353,10 @@ def read_sweep(ledger: Ledger, name: str) -> tuple[SweepSpec, list[TrialRecord]]
     """Return the spec and all trials of a sweep, as someone who only looks; SweepNotFound where there is none."""
     spec = stored_spec(ledger.sweep(name).spec)
     try:
-        trials = stored_trials(ledger, name)  # before the evaluations: none of an ended trial may be missing
+        # What was reported is in the evaluations too.
+        trials = stored_trials(
+            ledger, name, with_values=False
+        )  # before the evaluations: none of an ended trial may be missing
     except SweepNotFound:
         return spec, []
     recorded = ledger.evaluations(name)
@@ -342,15 +365,20 @@ def read_sweep(ledger: Ledger, name: str) -> tuple[SweepSpec, list[TrialRecord]]
 
 def has_trials(ledger: Ledger, name: str) -> bool:
     """Tell whether a sweep has begun any trial."""
-    try:
-        return bool(stored_trials(ledger, name))
-    except SweepNotFound:
-        return False
+    return ledger.read(lambda connection: rows.has_trials(connection, name))
 
 
-def stored_trials(ledger: Ledger, name: str) -> list[FrozenTrial]:
-    """Return the trials as Optuna keeps them; SweepNotFound where there is no study yet."""
-    return patiently(lambda: load_study(ledger, name).get_trials(deepcopy=False), patience_s=ledger.patience_s)
+def stored_trials(ledger: Ledger, name: str, *, with_values: bool = True) -> list[FrozenTrial]:
+    """Return the trials as Optuna keeps them, values reported `with_values`; SweepNotFound where there is no study."""
+
+    def read(connection: Connection) -> list[FrozenTrial] | None:
+        study = rows.find_study(connection, name)
+        return None if study is None else rows.read_trials(connection, study, with_values=with_values)
+
+    found = ledger.read(read)
+    if found is None:
+        raise SweepNotFound(f"{name} has no trials yet")
+    return found
 
 
 def environment_of(ledger: Ledger, name: str) -> dict[str, Any]:

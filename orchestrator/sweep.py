@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import chain, starmap
 
 from orchestrator.checkpoints import CheckpointStorage
-from orchestrator.errors import BpttError, Unreachable
+from orchestrator.errors import BpttError, LeaseLost, Unreachable
 from orchestrator.executors.base import Executor
 from orchestrator.lease import LeaseKeeper
 from orchestrator.places import Places
@@ -128,16 +129,30 @@ class Sweep:
         while True:
             self._listen()
             yield from self.steering.listen(self, now=not self.under_way)
-            yield from self._fill_slots()
-            yield from self._end_paused()
+            yield from self._together(chain(self._fill_slots(), self._end_paused()))
             if not self.under_way and (self.stopping or self.is_complete):
                 self.places.drop_part_way()  # nobody else will know of it
                 return
-            for number, reply in self.executor.wait(timeout_s=0.25):
+            answers = [(self.under_way[number], reply) for number, reply in self.executor.wait(timeout_s=0.25)]
+            if answers:
                 self.keeper.check()  # before anything is written
-                yield from self._handle(self.under_way[number], reply)
+                self._acknowledge(answers)
+                yield from self._together(chain.from_iterable(starmap(self._handle, answers)))
             yield from self._tell_of_waiting()
             yield Event(Happening.TICK)
+
+    def _together(self, happening: Iterator[Event]) -> Iterator[Event]:
+        """Let things happen, write down all of them in one transaction, and then tell of them."""
+        happened: list[Event] = []
+        try:
+            with self.study.writes.together():
+                happened.extend(happening)
+        except LeaseLost:
+            raise
+        except BpttError:
+            yield from happened
+            raise
+        yield from happened
 
     def _tell_of_waiting(self) -> Iterator[Event]:
         before, self._waits_for = self._waits_for, self.executor.waits_for
@@ -172,7 +187,7 @@ class Sweep:
             self.under_way[trial.number] = trial
             self.executor.start(Assignment(trial.number, trial.params, resume_from))
             self.stints.begin(trial.number, self.executor.worker_of(trial.number))
-            self.tracker.changed(trial)
+            self._show(trial)
             yield Event(Happening.RESUMED if resume_from else Happening.STARTED, trial)
 
     def _next(self) -> TrialRecord | None:
@@ -238,23 +253,42 @@ class Sweep:
             case Finished():
                 yield self._end(trial, TrialState.FAILED, "the workload ended before its last evaluation")
 
-    def _record(self, trial: TrialRecord, progress: Progress) -> Iterator[Event]:
+    def _acknowledge(self, answers: Sequence[tuple[TrialRecord, Reply]]) -> None:
+        """Write down the evaluations among the answers, all in one transaction, before anything follows from them."""
+        made = [
+            (trial, reply)
+            for trial, reply in answers
+            if isinstance(reply, Progress) and self._fault(trial, reply) is None and not self._is_known(trial, reply)
+        ]
+        self.study.acknowledge(made)
+
+    def _fault(self, trial: TrialRecord, progress: Progress) -> tuple[TrialState, str] | None:
+        """Return how and why a trial ends by an evaluation that cannot count."""
         due = self.places.due(trial)
         if progress.evaluation != due:
             reason = f"the workload gave evaluation {progress.evaluation} where {due} was due"
-            yield self._end(trial, TrialState.FAILED, f"{reason}; does it go on from resume_from?")
-            return
-        if due < len(trial.evaluations):
-            yield from self._catch_up(trial, progress)
-            return
+            return TrialState.FAILED, f"{reason}; does it go on from resume_from?"
+        if self._is_known(trial, progress):
+            return None
         value = progress.metrics.get(self.study.metric)
         if value is None or not math.isfinite(value):
-            yield self._end(trial, TrialState.DIVERGED, f"{self.study.metric} is {value}")
+            return TrialState.DIVERGED, f"{self.study.metric} is {value}"
+        lacking = self.study.lacking(progress)
+        return (TrialState.FAILED, lacking) if lacking else None
+
+    def _is_known(self, trial: TrialRecord, progress: Progress) -> bool:
+        """Tell whether an evaluation was acknowledged before and had to be trained again."""
+        return progress.evaluation < len(trial.evaluations)
+
+    def _record(self, trial: TrialRecord, progress: Progress) -> Iterator[Event]:
+        """Go on from an evaluation, which is acknowledged by now if it counts."""
+        if (fault := self._fault(trial, progress)) is not None:
+            yield self._end(trial, *fault)
             return
-        if lacking := self.study.lacking(progress):
-            yield self._end(trial, TrialState.FAILED, lacking)
+        if self._is_known(trial, progress):
+            yield from self._catch_up(trial, progress)
             return
-        self.study.record(trial, progress)
+        self.study.take(trial, progress)
         self.places.drop_part_way(trial)
         del self.losses[trial.number]
         ended = self._decide(trial)
@@ -262,7 +296,7 @@ class Sweep:
             self.executor.advance(trial.number)
         elif ended is None:
             self._release(trial, "stopped")
-        self.tracker.changed(trial)
+        self._show(trial)
         self.places.drop_old(trial)
         yield Event(Happening.EVALUATED, trial)
         if ended is not None:
@@ -286,10 +320,14 @@ class Sweep:
         self._release(trial, state)
         self.places.drop_part_way(trial)
         self.study.tell(trial, state, reason, traceback=traceback)
-        self.retention.ended(self.trials, trial)
-        self.tracker.changed(trial)
+        self.study.writes.after(lambda: self.retention.ended(trial))
+        self._show(trial)
         self._give_up_if_hopeless(trial)
         return Event(Happening.ENDED, trial, reason)
+
+    def _show(self, trial: TrialRecord) -> None:
+        """Let the tracker show a trial as it stands, once it stands so in the database."""
+        self.study.writes.after(lambda: self.tracker.changed(trial))
 
     def _release(self, trial: TrialRecord, how: str) -> None:
         if self.under_way.pop(trial.number, None) is not None:

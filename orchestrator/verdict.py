@@ -58,10 +58,11 @@ class _Judge:
                 return ""
 
     def of_percentile(self, pruner: PercentilePruner) -> str:
+        from orchestrator.memory import reported_at
+
         step = self.trial.last_step
-        complete = [trial for trial in self.study.get_trials(deepcopy=False) if trial.state.name == "COMPLETE"]
-        values = [trial.intermediate_values[step] for trial in complete if step in trial.intermediate_values]
-        if step is None or not values:
+        values = reported_at(self.study, step)
+        if not values.size:
             return ""
         share = pruner._percentile
         limit = float(np.percentile(values, 100 - share if self.is_maximized else share))

@@ -24,6 +24,7 @@ TRUNCATIONS = ("fixed", "random", "unbiased", "adaptive", "full")
 WITH_K1 = ("fixed", "adaptive")
 """Schemes whose updates can come more often than their windows are long."""
 OPTIMIZERS = ("SGD", "Adam", "AdamW", "NAdam", "RAdam", "RMSprop", "Adagrad", "Adadelta")
+KERNELS = ("auto", "torch")
 SCHEDULES = ("constant", "LinearLR", "CosineAnnealingLR", "ExponentialLR", "StepLR")
 
 
@@ -73,6 +74,11 @@ class Hyperparameters:
 
     precision: str = option("fp32", "arithmetic of the forward and backward pass", choices=("fp32", "tf32", "bf16"))
     device: str = option("auto", "auto takes a GPU when the worker has one", choices=("auto", "cpu", "cuda"))
+    kernel: str = option(
+        "auto",
+        "of gru, rnn and layer_norm_lstm on one CPU thread: auto compiles one, where there is a compiler",
+        choices=KERNELS,
+    )
     seed: int = option(0, "of weights, dropout and generated data; the same for all trials", at_least=0, below=2**31)
 
     sequence_steps: int = option(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -23,15 +24,17 @@ from workloads.device import (
     set_random_state,
 )
 from workloads.hyperparameters import Hyperparameters
+from workloads.models.cells.kernels import TORCH, choose_kernel, set_kernel
+from workloads.optimizers import make_optimizer
 from workloads.protocol import Diverged, Left, Progress, Storage
 from workloads.updates import Task, Update, updates_of
+
+log = logging.getLogger(__name__)
 
 EXPLODED = 10.0
 """Training has diverged when the loss is this many times what it was at the first update, and what guessing gives."""
 CHECK_EVERY = 25
 """Updates between two looks at the loss: a look makes a GPU wait."""
-FUSED = ("Adam", "AdamW", "SGD", "Adagrad")
-"""Optimisers that torch has as one kernel: with large vocabularies Adam's many took a quarter of the time."""
 
 
 def train(
@@ -104,6 +107,7 @@ class TrainingRun:
         self.device = choose_device(h.device, h.precision)
         allow_tf32(h.precision)
         self.network = task.network.to(self.device).train()
+        self.kernel = TORCH if h.kernel == TORCH else choose_kernel(self.network, self.device)
         self.optimizer = make_optimizer(self.network, h)
         self.source = updates_of(task, h, self.device)
         self.evaluation = self.sequence_steps = self.updates = self.looks = 0
@@ -240,15 +244,26 @@ class TrainingRun:
                 "first_loss": self.first_loss,
                 "interval": self.interval.position(),
                 "horizon": None if self.horizon is None else asdict(self.horizon),
+                "kernel": self.kernel,
                 "hyperparameters": plain(self.hyperparameters),
                 "facts": self.task.facts,
             }
         )
 
+    def _go_on_with(self, kernel: str) -> None:
+        """Keep to the kernel that a trial began with: another rounds otherwise."""
+        self.kernel = set_kernel(self.network, kernel)
+        if self.kernel != kernel:
+            log.warning(
+                "the trial began with compiled kernels and this machine has no C compiler: it goes on with torch's, "
+                "and its numbers will differ in their last digits from those of a run in one piece"
+            )
+
     def restore(self, content: bytes) -> None:
         """Go on where `content` was written; UnusableCheckpoint where it is not a whole one."""
         read = checkpoint.unpack(content)
         self.network.load_state_dict(read["network"])
+        self._go_on_with(read.get("kernel", TORCH))
         self.optimizer.load_state_dict(read["optimizer"])
         self.source.go_to(read["position"])
         self.evaluation, self.sequence_steps, self.updates, self.looks = read["counters"]
@@ -262,17 +277,6 @@ class TrainingRun:
 def plain(hyperparameters: Hyperparameters) -> dict[str, Any]:
     """Return the hyperparameters as plain values."""
     return {name: getattr(hyperparameters, name) for name in Hyperparameters.__dataclass_fields__}
-
-
-def make_optimizer(network: nn.Module, h: Hyperparameters) -> torch.optim.Optimizer:
-    """Return the optimiser named by torch's own name."""
-    options: dict[str, Any] = {"lr": h.learning_rate, "weight_decay": h.weight_decay}
-    if h.optimizer in ("SGD", "RMSprop"):
-        options["momentum"] = h.momentum
-    if h.optimizer in FUSED:
-        options["fused"] = True
-    optimizer: torch.optim.Optimizer = getattr(torch.optim, h.optimizer)(network.parameters(), **options)
-    return optimizer
 
 
 def schedule_factor(h: Hyperparameters, part: float) -> float:

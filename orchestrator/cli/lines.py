@@ -23,11 +23,12 @@ class Lines:
         self.sweep, self.write, self.clock = sweep, write, clock
         self.evaluations = sweep.study.spec.budget.evaluations
         self._written: dict[int, float] = {}
+        self._tally = Tally(sweep)
 
     def take(self, event: Event) -> None:
         """Write the event's line, if it is worth one."""
         trial = event.trial
-        line = describe(event, self.sweep)
+        line = describe(event, self.sweep, self._tally)
         if line is None:
             return
         if trial is None:
@@ -41,8 +42,31 @@ class Lines:
             self.write(line)
 
 
-def describe(event: Event, sweep: Sweep) -> str | None:
-    """Return an event as a line; None for one that is none."""
+class Tally:
+    """Which trials of a sweep have ended, known without looking through all of them at each end."""
+
+    def __init__(self, sweep: Sweep) -> None:
+        self.sweep = sweep
+        self.ended = 0
+        self.best: TrialRecord | None = None
+        self._open: list[TrialRecord] = []
+        self._seen = 0
+
+    def count(self) -> None:
+        """Count those that have ended since."""
+        trials = self.sweep.trials
+        looked_at = [*self._open, *trials[self._seen :]]
+        self._seen = len(trials)
+        ended = [trial for trial in looked_at if trial.state.is_final]
+        self._open = [trial for trial in looked_at if not trial.state.is_final]
+        self.ended += len(ended)
+        direction = self.sweep.study.spec.objective.direction
+        rivals = ended if self.best is None else [self.best, *ended]
+        self.best = best_trial(rivals, self.sweep.study.metric, direction)
+
+
+def describe(event: Event, sweep: Sweep, tally: Tally | None = None) -> str | None:
+    """Return an event as a line; None for one that is none. Who describes many of them keeps a tally."""
     trial, evaluations, metric = event.trial, sweep.study.spec.budget.evaluations, sweep.study.metric
     if trial is None:
         return event.message if event.happening is Happening.WAITING else None
@@ -61,8 +85,10 @@ def describe(event: Event, sweep: Sweep) -> str | None:
         case Happening.EVALUATED:
             return f"trial {trial.number}, {reached}: {metric} {number(trial.value(metric))}"
         case Happening.ENDED:
-            ended = sum(other.state.is_final for other in sweep.trials)
-            return f"[{ended}/{sweep.study.trials_allowed}] {describe_end(trial, sweep)}"
+            tally = tally or Tally(sweep)
+            tally.count()
+            how = f"trial {trial.number} {ending(trial, metric, tally.best)}"
+            return f"[{tally.ended}/{sweep.study.trials_allowed}] {how}"
         case _:
             return None
 

@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.text import Text
 
 from orchestrator.cli.drawing import Drawing, style_of
-from orchestrator.cli.lines import describe, describe_end
+from orchestrator.cli.lines import Tally, describe, describe_end
 from orchestrator.cli.pace import Pace
 from orchestrator.cli.steady import SteadyLive
 from orchestrator.spec import SweepSpec
@@ -35,6 +35,7 @@ class Screen:
         self.sweep, self.console, self.watch = sweep, console, watch
         self.pace = pace or Pace()
         self.slots = 0
+        self._tally = Tally(sweep)
         self._above: deque[Text] = deque(maxlen=50)
 
     @property
@@ -51,7 +52,7 @@ class Screen:
     def take(self, event: Event) -> None:
         """Count what happened, and write above the view what should stay readable."""
         self.pace.take(event)
-        line = describe(event, self.sweep) if event.happening in ABOVE_THE_VIEW else None
+        line = describe(event, self.sweep, self._tally) if event.happening in ABOVE_THE_VIEW else None
         if line is not None:
             self._leave(line, event.trial if event.happening is Happening.ENDED else None)
 

@@ -12,6 +12,9 @@ from orchestrator.trial import Assignment, Job, Reply
 class Executor(Protocol):
     """Trains trials in slots. The loop counts slots and asks; it never sees a process or an actor."""
 
+    def warm_up(self, within_s: float = 0.0) -> None:
+        """Begin to get ready behind the caller's back, in so many seconds or now; what goes wrong is told later."""
+
     def machine(self, memory_gb: float | None = None) -> Machine:
         """Return what the smallest machine has that trials would be trained on; `memory_gb` limits their memory."""
 

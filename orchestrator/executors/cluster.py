@@ -10,7 +10,7 @@ import signal
 import socket
 import threading
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,14 +66,54 @@ def connect(address: str) -> None:
     in_main_thread = threading.current_thread() is threading.main_thread()
     on_terminate = signal.getsignal(signal.SIGTERM)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            ray.init(**options)
+        with contextlib.nullcontext() if address else bare():
+            if in_main_thread:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    ray.init(**options)
+            else:
+                # What filters there are is the whole process's. Ray warns that it puts no handler on SIGTERM here.
+                warnings.filterwarnings("ignore", module=r"ray(\.|$)")
+                logging.getLogger("ray._private.utils").setLevel(logging.ERROR)
+                ray.init(**options)
         if in_main_thread:
             signal.signal(signal.SIGTERM, on_terminate)
     except Exception as error:
         where = f"Ray at {address} cannot be reached" if address else "Ray cannot be started here"
         raise BpttError(f"{where}: {' '.join(str(error).split())[:300].rstrip('.')}; see `bptt doctor`") from error
+
+
+@contextlib.contextmanager
+def bare() -> Iterator[None]:
+    """Start Ray without what serves nobody here: the dashboard's server, the log monitor and the autoscaler.
+
+    They take a second of waiting and two of a CPU, just when workers start. Nobody but Ray itself is offered this;
+    where a version of Ray does not have it, they are started.
+    """
+    import ray
+
+    try:
+        place = ray._private.node
+        whole = place.Node
+    except AttributeError:
+        yield
+        return
+
+    class Bare(whole):  # type: ignore[misc, valid-type]
+        def start_monitor(self) -> None:
+            pass
+
+        def start_log_monitor(self) -> None:
+            pass
+
+        def start_api_server(self, **_: Any) -> None:
+            self._webui_url = ""  # as it is where the dashboard is left out
+
+    place.Node = Bare
+    try:
+        yield
+    finally:
+        place.Node = whole
 
 
 def nodes() -> list[Node]:

@@ -25,6 +25,9 @@ class LocalExecutor:
         self._host = socket.gethostname()
         self._places: dict[int, int] = {}
 
+    def warm_up(self, within_s: float = 0.0) -> None:
+        """Do nothing: this process is there."""
+
     def machine(self, memory_gb: float | None = None) -> Machine:
         """Return what this machine has."""
         return this_machine(memory_gb)

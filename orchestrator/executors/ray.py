@@ -13,7 +13,6 @@ from orchestrator.errors import BpttError, Unreachable, UserError
 from orchestrator.executors.base import first_free
 from orchestrator.executors.cluster import (
     Node,
-    connect,
     demand_of,
     fitting,
     grows_by_itself,
@@ -22,6 +21,7 @@ from orchestrator.executors.cluster import (
     options_of,
     refusal,
 )
+from orchestrator.executors.connection import Connection
 from orchestrator.executors.measuring import least_machine, measure
 from orchestrator.executors.ray_worker import RemoteWorker
 from orchestrator.executors.share import Claim, exchange, fair_shares, withdraw
@@ -74,7 +74,7 @@ class RayExecutor:
         self._asked: dict[Any, int] = {}
         self._left: list[tuple[int, Reply]] = []
         self._stillborn = 0
-        self._is_connected = False
+        self._connection: Connection | None = None
         self._room = self._target = 0
         """Workers that fit on the cluster, and that this sweep is to have of them."""
         self._looked_s = -math.inf
@@ -83,10 +83,16 @@ class RayExecutor:
         self._is_sated = False
         """Whether the sweep left a worker idle for a while: it has nothing more to begin."""
 
+    def warm_up(self, within_s: float = 0.0) -> None:
+        """Begin to reach or to start Ray; what goes wrong is told by whatever needs it first."""
+        if self._connection is None:
+            self._connection = Connection(self._address)
+        self._connection.begin(within_s)
+
     def _connect(self) -> None:
-        if not self._is_connected:
-            connect(self._address)
-            self._is_connected = True
+        self.warm_up()
+        if self._connection is not None:
+            self._connection.make()
 
     def machine(self, memory_gb: float | None = None) -> Machine:
         """Return the least that any machine of the cluster has: trials may come to any of them."""
@@ -346,16 +352,16 @@ class RayExecutor:
 
     def close(self) -> None:
         """Stop the workers, and Ray itself where it was started here."""
-        if not self._is_connected:
+        if self._connection is None:
             return
         import ray
 
-        self._is_connected = False
-        if self._address:
+        if self._address and self._connection.is_made:
             with contextlib.suppress(ray.exceptions.RayError, RuntimeError, OSError):
                 withdraw(ray.get_runtime_context().get_job_id())
         for slot in list(self._slots):
             self._drop(slot)
         self._asked.clear()
         self._left.clear()
-        ray.shutdown()
+        self._connection.end()
+        self._connection = None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from orchestrator.ledger import Ledger
@@ -29,6 +30,8 @@ FEWEST_FOR_IMPORTANCE = 4
 """Complete trials below which no importance is told."""
 MANY, TREES, FEW_TREES = 100, 64, 16
 """Above so many complete trials a tree takes long, and fewer of them come to the same."""
+MOST_JUDGED = 1000
+"""Complete trials by which an importance is judged at most."""
 
 
 def make_report(ledger: Ledger, name: str) -> Report:
@@ -105,12 +108,21 @@ def find_importance(seen: Standing) -> Importance:
     with quietly():
         evaluator = FanovaImportanceEvaluator(n_trees=TREES if len(values) <= MANY else FEW_TREES, seed=0)
         try:
-            parts = get_param_importances(study_of(seen), evaluator=evaluator, params=judged)
+            parts = get_param_importances(study_of(thinned(seen, values)), evaluator=evaluator, params=judged)
         except RuntimeError:  # no tree found any variance
             return Importance({}, len(values), "the complete trials' values differ too little to be told apart")
     left_out = sorted(set(seen.spec.space) - set(judged))
     note = f"not judged, for it has one value or some trials lack it: {', '.join(left_out)}" if left_out else ""
     return Importance({name: float(part) for name, part in parts.items()}, len(values), note)
+
+
+def thinned(seen: Standing, numbers: Collection[int]) -> Standing:
+    """Return a sweep with at most MOST_JUDGED of its trials, evenly spread: trees of many thousands take minutes."""
+    step = -(-len(numbers) // MOST_JUDGED)
+    if step <= 1:
+        return seen
+    kept = set(sorted(numbers)[::step])
+    return replace(seen, trials=[trial for trial in seen.trials if trial.number in kept])
 
 
 def differing(settings: Iterable[Mapping[str, Any]]) -> list[str]:

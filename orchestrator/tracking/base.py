@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import workloads
 from orchestrator.settings import Settings
 from orchestrator.spec import SweepSpec
 from orchestrator.trial import TrialRecord
@@ -14,13 +15,17 @@ from workloads.protocol import Dataset, Predictor
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """The winner, ready to be logged: what it is made of, and where it comes from."""
+    """The winner, ready to be logged: what it is made of, and where it comes from; plain values."""
 
     trial: TrialRecord
     checkpoint: bytes
-    predictor: Predictor
     kind: str
     options: Mapping[str, Any]
+
+    @property
+    def predictor(self) -> Predictor:
+        """Rebuild the network, which loads torch."""
+        return workloads.load(self.kind, self.options).predictor(self.checkpoint)
 
 
 Illustrate = Callable[[Settings, str, Mapping[str, Any] | None], Mapping[str, bytes]]

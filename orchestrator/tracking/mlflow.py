@@ -25,6 +25,9 @@ from workloads.protocol import Dataset
 
 GATHER_S = 0.3
 """Evaluations that come within this time of each other are written in one call."""
+AT_LATEST_S = 5.0
+"""Until a new sweep is shown. Before its first trial begins workers start, and MLflow would take a core from them for
+seconds."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 10.0
 """Between two tries to reach a server that is away."""
 REGISTER_WITHIN_S = 180.0
@@ -46,6 +49,9 @@ class Runs(Protocol):
 
     def write(self, trial: TrialRecord) -> None:
         """Show a trial; its evaluations may be only those not written before."""
+
+    def try_out(self, model: Model) -> Winner | str:
+        """Return the model with its example answered, or in a line why it does not answer."""
 
     def register(self, winner: Winner) -> str:
         """Register the winner's model and return its URI."""
@@ -87,7 +93,7 @@ class MlflowTracker:
         self._changed: dict[int, None] = {}  # numbers, those that have waited longest first
         self._written: dict[int, int] = {}  # evaluations by trial
         self._finished: set[int] = set()  # trials whose runs are ended
-        self._winner: tuple[Winner, Future[str]] | None = None
+        self._winner: tuple[Model, Future[str]] | None = None
         self._summary: Mapping[str, Any] | None = None
         self._lock = threading.Lock()
         self._work, self._closing, self._given_up = threading.Event(), threading.Event(), threading.Event()
@@ -98,8 +104,9 @@ class MlflowTracker:
         self._view = SweepView.of(spec, dataset)
         for trial in trials:
             self._mark(trial)
+        if trials:
+            self._work.set()
         self._thread.start()
-        self._work.set()
 
     def changed(self, trial: TrialRecord) -> None:
         """Mark a trial to be shown as it stands. Returns at once."""
@@ -117,7 +124,7 @@ class MlflowTracker:
         Raises BpttError where MLflow could not be reached for minutes; taking the sweep up again registers it.
         """
         registered: Future[str] = Future()
-        self._winner = (Winner.of(model, str(self._view.spec.objective.metric)), registered)
+        self._winner = (model, registered)
         self._work.set()
         try:
             return registered.result(REGISTER_WITHIN_S)
@@ -151,6 +158,8 @@ class MlflowTracker:
 
     def _keep_up(self) -> None:
         pause = FIRST_PAUSE_S
+        self._work.wait(AT_LATEST_S)
+        self._work.set()
         while not self._given_up.is_set() and not self._is_ended:
             self._work.wait()
             self._closing.wait(GATHER_S if self._winner is None else 0.0)
@@ -192,9 +201,14 @@ class MlflowTracker:
             runs.attach()
             self._is_attached = True
         if (order := self._winner) is not None and not self._changed:
-            uri = runs.register(order[0])
+            # There, so that torch need not be loaded here as well.
+            winner = runs.try_out(order[0])
+            uri = winner if isinstance(winner, str) else runs.register(winner)
             self._winner = None
-            order[1].set_result(uri)
+            if isinstance(winner, str):
+                order[1].set_exception(BpttError(f"the model is not registered, since it does not predict: {winner}"))
+            else:
+                order[1].set_result(uri)
         if self._summary is not None and not self._changed:
             runs.end(self._summary)
             if self._illustrate is not None and self._has_time:

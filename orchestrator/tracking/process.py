@@ -7,6 +7,7 @@ longer than its driver: it dies when the pipe to it closes, in the middle of a c
 
 from __future__ import annotations
 
+import importlib
 import os
 import pickle
 import queue
@@ -17,15 +18,21 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.settings import Settings
-from orchestrator.tracking.base import Illustrate
+from orchestrator.tracking.base import Illustrate, Model
 from orchestrator.tracking.client import QUIET
 from orchestrator.tracking.register import Winner
 from orchestrator.tracking.runs import SweepRuns
 from orchestrator.tracking.view import SweepView
 from orchestrator.trial import TrialRecord
+from workloads import KINDS
 
 PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
 """The tracker tries again by itself; MLflow alone would take minutes to say that a server is away."""
+
+
+AHEAD = ("torch", "mlflow.pyfunc", "matplotlib.figure")
+IDLE_S = 0.2
+"""Without a call, once a trial was evaluated: time to load what is needed at the end, when everybody waits for it."""
 
 
 class RemoteRuns:
@@ -73,6 +80,11 @@ class RemoteRuns:
         """See SweepRuns."""
         self._call("write", trial)
 
+    def try_out(self, model: Model) -> Winner | str:
+        """See SweepRuns."""
+        found: Winner | str = self._call("try_out", model)
+        return found
+
     def register(self, winner: Winner) -> str:
         """See SweepRuns."""
         uri: str = self._call("register", winner)
@@ -104,14 +116,33 @@ def serve() -> None:
     calls: queue.SimpleQueue[Any] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(calls,), daemon=True).start()
     runs = SweepRuns(calls.get())
+    waits_s: float | None = None
     while True:
-        method, arguments = calls.get()
+        try:
+            method, arguments = calls.get(timeout=waits_s)
+        except queue.Empty:
+            load_ahead()
+            waits_s = None
+            continue
+        if method == "write" and arguments[0].evaluations and not is_ahead() and runs.view.spec.workload.kind in KINDS:
+            waits_s = IDLE_S
         try:
             reply = ("", getattr(runs, method)(*arguments))
         except Exception as error:  # noqa: BLE001 - the process's boundary
             reply = (f"{type(error).__name__}: {' '.join(str(error).split())[:500]}", None)
         pickle.dump(reply, replies)
         replies.flush()
+
+
+def load_ahead() -> None:
+    """Load what the end of a sweep takes, for its model and its figures, while trials are still trained."""
+    for name in AHEAD:
+        importlib.import_module(name)
+
+
+def is_ahead() -> bool:
+    """Tell whether all that is there."""
+    return all(name in sys.modules for name in AHEAD)
 
 
 def _listen(calls: queue.SimpleQueue[Any]) -> None:

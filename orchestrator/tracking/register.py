@@ -54,13 +54,13 @@ class Winner:
     @classmethod
     def of(cls, model: Model, metric: str) -> Winner:
         """Return the winner with its example answered."""
-        trial = model.trial
-        columns, defaults = model.predictor.example()
-        answers = model.predictor.predict(columns, defaults)
+        trial, predictor = model.trial, model.predictor
+        columns, defaults = predictor.example()
+        answers = predictor.predict(columns, defaults)
         tags = {"bptt.trial": str(trial.number), "bptt.metric": metric, "bptt.value": repr(trial.value(metric))}
         fields = (trial.number, model.kind, dict(model.options), dict(trial.params), model.checkpoint, tags)
-        optional = tuple(getattr(model.predictor, "optional_columns", ()))
-        packages = tuple(getattr(model.predictor, "packages", ()))
+        optional = tuple(getattr(predictor, "optional_columns", ()))
+        packages = tuple(getattr(predictor, "packages", ()))
         metrics = dict(trial.last.metrics) if trial.last else {}
         return cls(*fields, columns, defaults, answers, metrics, optional, packages)
 
@@ -206,8 +206,8 @@ def code_paths(winner: Winner) -> list[Path]:
 
 def own_distributions(winner: Winner) -> list[str]:
     """Return the installed packages that the user's own classes come from, pinned: they are required, not carried."""
-    by_module = metadata.packages_distributions()
     installed = [module for module in own_modules(winner) if _is_installed(_source_of(module))]
+    by_module = metadata.packages_distributions() if installed else {}  # a look at every file that is installed
     names = dict.fromkeys(name for module in installed for name in by_module.get(module, []))
     return [f"{name}=={_version(name)}" for name in names if name not in REQUIREMENTS]
 

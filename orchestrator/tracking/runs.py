@@ -20,7 +20,7 @@ from orchestrator.errors import masked, presentable
 from orchestrator.horizon import draw, read_horizon
 from orchestrator.settings import Settings
 from orchestrator.spec import is_of_resources
-from orchestrator.tracking.base import Illustrate
+from orchestrator.tracking.base import Illustrate, Model
 from orchestrator.tracking.client import is_database, open_client, talking_to
 from orchestrator.tracking.register import Winner, register_model
 from orchestrator.tracking.versions import ui_paths
@@ -238,6 +238,13 @@ class SweepRuns:
             return False
         self._best = value
         return True
+
+    def try_out(self, model: Model) -> Winner | str:
+        """Return the model with its example answered, or in a line why it does not answer."""
+        try:
+            return Winner.of(model, self._metric)
+        except Exception as error:  # noqa: BLE001 - a workload of the user's own may fail in any way
+            return presentable(str(error)) or type(error).__name__
 
     def register(self, winner: Winner) -> str:
         """Log, register and crown the winner's model; return its URI. A trial is registered once."""

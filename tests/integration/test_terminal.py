@@ -21,6 +21,7 @@ from orchestrator.spec import spec_from
 from orchestrator.stints import Stints
 from orchestrator.study import SweepStudy
 from orchestrator.trial import TrialState
+from orchestrator.writes import Writes
 from tests.fakes import KIND
 from tests.orchestrator.conftest import make_spec
 from tests.orchestrator.recorded import SPEC, Recorded, record_sweep, spec_with
@@ -53,7 +54,7 @@ class Driven:
         self.lease = Lease(self.ledger, "recorded")
         self.lease.take()
         self.ledger.update("recorded", expires=time.time() + 600)
-        self.stints = Stints(self.ledger, "recorded", self.lease.owner)
+        self.stints = Stints(Writes(self.ledger, "recorded", self.lease.owner))
         self.stints.begin(6, f"host/{WORKERS + 1}")
         self.stints.end(6, TrialState.PRUNED)
         for place in range(WORKERS):

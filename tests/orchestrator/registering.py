@@ -32,7 +32,7 @@ def train_and_register_all(settings: Settings, spec: SweepSpec, *settings_of_tri
         trial.state, trial.ended = TrialState.COMPLETE, 1_700_000_100.0
         runs.write(trial)
         checkpoint = storage.read(trial.last.checkpoint)
-        model = Model(trial, checkpoint, workload.predictor(checkpoint), spec.workload.kind, spec.workload.options)
+        model = Model(trial, checkpoint, spec.workload.kind, spec.workload.options)
         runs.register(Winner.of(model, str(spec.objective.metric)))
     return runs
 

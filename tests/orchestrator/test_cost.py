@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.cost import Costs, cell_types, expect, extremes, measured, tops
+from orchestrator.cost import Costs, cell_types, expect, extremes, measure_here, measure_torchs_here, measured, tops
 from orchestrator.driver import Driver
 from orchestrator.errors import BpttError, UserError
 from orchestrator.executors.local import LocalExecutor
@@ -43,12 +43,12 @@ class Measure:
 
     def __init__(self, unknown: dict[str, str] | None = None) -> None:
         self.asked: list[list[str]] = []
+        self.functions: list[Any] = []
         self.unknown = unknown or {}
 
-    def __call__(
-        self, _function: Any, cells: Sequence[str], gpus: float = 0.0
-    ) -> tuple[dict[str, Any], dict[str, str]]:
+    def __call__(self, function: Any, cells: Sequence[str], gpus: float = 0.0) -> tuple[dict[str, Any], dict[str, str]]:
         self.asked.append(list(cells))
+        self.functions.append(function)
         line = ROUGH.plain()["cells"]["gru"]
         found = {cell: line for cell in cells if cell not in self.unknown}
         return {"device": "cpu", "base_bytes": 3e8, "cells": found}, self.unknown
@@ -68,6 +68,21 @@ def test_cells_are_measured_once_for_a_machine_and_only_those_of_the_sweep(tmp_p
         assert costs.memory(spec.params({"cell_type": given[0]})) is not None
     measured(spec_of(), WORDS, measure=measure, remembered=remembered, place="elsewhere")
     assert measure.asked[-1] == ["gru"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"train": {"cell_type": "gru", "kernel": "torch"}},
+        {"resources": {"cpus": 2}},
+        {"space": {"kernel": ["auto", "torch"], "hidden_size": [16, 4096]}},
+    ],
+)
+def test_torchs_kernels_are_measured_where_trials_may_run_them(changes: dict[str, Any], tmp_path: Path) -> None:
+    measure = Measure()
+    for spec in (spec_of(), spec_of(**changes)):
+        measured(spec, WORDS, measure=measure, remembered=tmp_path / "costs.json", place="here")
+    assert measure.functions == [measure_here, measure_torchs_here]
 
 
 def test_a_cell_of_the_users_own_is_measured_again_when_its_file_changes(

@@ -10,6 +10,7 @@ from typing import Any
 import optuna
 import pytest
 
+from orchestrator import rows
 from orchestrator.driver import claim
 from orchestrator.errors import BpttError, SpecChanged, SpecError
 from orchestrator.lease import Lease
@@ -210,8 +211,8 @@ def test_a_trial_under_way_when_its_driver_was_killed_goes_on_and_a_verdict_on_i
     for trial, loss in ((second, 9.0), (third, 0.0)):
         study.record(trial, Progress(0, 100, {"valid_loss": loss, "sequence_steps_per_second": 10.0}, "x", 1.0))
     assert (bool(study.why_prune(second)), study.why_prune(third)) == (True, "")
-    monkeypatch.setattr(study.durable.storage, "set_trial_state_values", lambda *_: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
+    with monkeypatch.context() as killed, pytest.raises(ZeroDivisionError):  # noqa: PT012 - killed within
+        killed.setattr(rows, "end_trials", lambda *_: 1 / 0)
         study.tell(second, TrialState.PRUNED, "not promising")
     again = SweepStudy(ledger, spec, lease.owner)
     _, second, third = again.records()

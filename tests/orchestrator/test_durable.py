@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +20,8 @@ from orchestrator.lease import Lease
 from orchestrator.ledger import Ledger
 from orchestrator.patience import patiently
 from orchestrator.settings import Settings
-from orchestrator.study import SweepStudy, read_sweep
+from orchestrator.stints import Stints, read_stints
+from orchestrator.study import SweepStudy, read_sweep, stored_trials
 from orchestrator.trial import TrialRecord, TrialState
 from tests.orchestrator.conftest import make_spec
 from workloads.protocol import Progress
@@ -59,7 +63,7 @@ def everything(ledger: Ledger) -> Any:
 WRITES: dict[str, Callable[[SweepStudy, TrialRecord], object]] = {
     "ask": lambda study, _: study.ask(),
     "record": lambda study, trial: study.record(trial, evaluation(1)),
-    "prune": lambda study, trial: study.durable.note(trial.number, "pruned_at", 3),
+    "prune": lambda study, trial: study.durable.note(trial.number, {"pruned_at": 3}),
     "report": lambda study, trial: study.durable.report(trial.number, 2, 0.3),
     "tell": lambda study, trial: study.tell(trial, TrialState.FAILED, "it did"),
     "complete": lambda study, trial: study.durable.end(trial.number, *complete()),
@@ -87,48 +91,107 @@ def test_a_driver_that_wakes_behind_its_lease_writes_nothing(
     assert everything(ledger) == before
 
 
-@pytest.mark.parametrize("method", ["create_new_trial", "set_trial_intermediate_value", "set_trial_state_values"])
+class BreaksAtTheEnd:
+    """A transaction whose connection breaks at the commit, behind it or before it."""
+
+    def __init__(self, whole: AbstractContextManager[Any], *, is_committed: bool) -> None:
+        self.whole, self.is_committed = whole, is_committed
+
+    def __enter__(self) -> Any:
+        return self.whole.__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        if not self.is_committed:
+            self.whole.__exit__(OperationalError, AWAY, None)  # rolls back, and raises
+        self.whole.__exit__(*error)
+        raise AWAY
+
+
+def break_off(ledger: Ledger, monkeypatch: pytest.MonkeyPatch, *, nth: int, is_committed: bool) -> None:
+    """Let the nth transaction from now on break, counted from 0, and the one after it."""
+    held, count = ledger.held, itertools.count()
+
+    def breaking(*arguments: str) -> Any:
+        whole = held(*arguments)
+        return BreaksAtTheEnd(whole, is_committed=is_committed) if next(count) in (nth, nth + 1) else whole
+
+    monkeypatch.setattr(ledger, "held", breaking)
+
+
+@pytest.mark.parametrize("nth", range(3), ids=["ask", "record", "tell"])
 @pytest.mark.parametrize("is_committed", [False, True])
 def test_what_was_committed_before_a_connection_broke_is_not_written_twice(
-    method: str, is_committed: bool, ledger: Ledger, lease: Lease, monkeypatch: pytest.MonkeyPatch
+    nth: int, is_committed: bool, ledger: Ledger, lease: Lease, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study = SweepStudy(ledger, make_spec(), lease.owner)
-    work, breaks = getattr(study.durable.storage, method), iter([True, True, False])
-
-    def break_off(*arguments: Any, **options: Any) -> Any:
-        if next(breaks, False):
-            if is_committed:
-                work(*arguments, **options)
-            raise AWAY
-        return work(*arguments, **options)
-
-    monkeypatch.setattr(study.durable.storage, method, break_off)
+    break_off(ledger, monkeypatch, nth=nth, is_committed=is_committed)
     trial = study.ask()
     study.record(trial, evaluation(0))
     study.tell(trial, TrialState.PRUNED, "enough")
     _, [read] = read_sweep(ledger, "test")
     assert (read.number, read.state, read.reason) == (0, TrialState.PRUNED, "enough")
     assert [progress.evaluation for progress in read.evaluations] == [0]
+    [stored] = stored_trials(ledger, "test")
+    assert stored.intermediate_values == {1: 0.5}
+
+
+@pytest.mark.parametrize("is_committed", [False, True])
+def test_what_happens_together_is_written_once_or_not_at_all(
+    is_committed: bool, ledger: Ledger, lease: Lease, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = SweepStudy(ledger, make_spec(), lease.owner)
+    stints = Stints(study.writes)
+    ended, going = study.ask(), study.ask()
+    study.acknowledge([(ended, evaluation(0)), (going, evaluation(0))])
+    before = everything(ledger)
+    break_off(ledger, monkeypatch, nth=0, is_committed=is_committed)
+    told: list[int] = []
+    with study.writes.together():
+        study.tell(ended, TrialState.FAILED, "it did")
+        study.writes.after(lambda: told.append(ended.number))
+        study.pin(going)
+        stints.begin(study.ask().number, "host/1")
+        assert everything(ledger) == before
+        assert not told
+    assert told == [ended.number]
+    _, trials = read_sweep(ledger, "test")
+    assert [(trial.state, trial.pinned) for trial in trials] == [
+        (TrialState.FAILED, False),
+        (TrialState.RUNNING, True),
+        (TrialState.RUNNING, False),
+    ]
+    assert [stint.trial for stint in read_stints(ledger, "test")] == [2]
+
+
+def test_what_is_written_in_bulk_is_what_optuna_would_have_written(ledger: Ledger, lease: Lease) -> None:
+    import optuna
+
+    spec = make_spec(space={"quality": {"float": [0.1, 1.0]}, "fate": ["none", "nan"], "at": {"int": [1, 4]}})
+    study = SweepStudy(ledger, spec, lease.owner)
+    trial = study.ask()
+    for number in range(2):
+        study.record(trial, evaluation(number))
+    study.tell(trial, TrialState.COMPLETE)
+    [ours] = stored_trials(ledger, "test")
+    ledger.create("other", {})
+    ledger.update("other", owner=lease.owner)
+    theirs = optuna.create_study(study_name="other", storage=study.durable.storage.url)
+    theirs.add_trial(ours)
+    [copy] = theirs.get_trials()
+    assert copy == replace_id(ours, copy._trial_id)
+    assert ours.datetime_start is not None
+    assert abs((datetime.now() - ours.datetime_start).total_seconds()) < 3600
+
+
+def replace_id(trial: Any, known: int) -> Any:
+    trial._trial_id = known
+    return trial
 
 
 def test_an_evaluation_whose_acknowledgement_was_cut_off_is_there_once(
     ledger: Ledger, lease: Lease, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    held, breaks = ledger.held, iter([True])
-
-    class BreaksAtTheEnd:
-        def __init__(self, *arguments: str) -> None:
-            self.whole = held(*arguments)
-
-        def __enter__(self) -> Any:
-            return self.whole.__enter__()
-
-        def __exit__(self, *error: Any) -> None:
-            self.whole.__exit__(*error)
-            if next(breaks, False):
-                raise AWAY
-
-    monkeypatch.setattr(ledger, "held", BreaksAtTheEnd)
+    break_off(ledger, monkeypatch, nth=0, is_committed=True)
     ledger.record("test", 0, evaluation(0), owner=lease.owner)
     assert ledger.evaluations("test") == {0: [evaluation(0)]}
 

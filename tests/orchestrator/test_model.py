@@ -102,7 +102,7 @@ def train_and_register(settings: Settings, spec: SweepSpec, **chosen: Any) -> tu
     assert trial.last is not None
     trial.state, trial.ended = TrialState.COMPLETE, 1_700_000_100.0
     checkpoint = storage.read(trial.last.checkpoint)
-    model = Model(trial, checkpoint, workload.predictor(checkpoint), spec.workload.kind, spec.workload.options)
+    model = Model(trial, checkpoint, spec.workload.kind, spec.workload.options)
     runs = SweepRuns(settings)
     runs.open(SweepView.of(spec, dataset), {0: chosen})
     runs.write(trial)

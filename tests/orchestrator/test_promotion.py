@@ -196,13 +196,13 @@ def drive_through_kills(spec: SweepSpec, folder: Path, lives: list[int], workers
     order: list[tuple[int, int]] = []
     for life in [*lives, 10**9]:
         driver = Driver(settings_, spec, executor=Mortal(workers, life), tracker=NoTracker())
-        record = driver.ledger.record
+        record = driver.ledger.record_all
 
-        def noting(name: str, trial: int, progress: Progress, *, owner: str, write: Any = record) -> None:
-            write(name, trial, progress, owner=owner)
-            order.append((trial, progress.evaluation))
+        def noting(name: str, made: Any, *, write: Any = record, **names: Any) -> None:
+            write(name, made, **names)
+            order.extend((trial, progress.evaluation) for trial, progress in made)
 
-        driver.ledger.record = noting  # type: ignore[method-assign]
+        driver.ledger.record_all = noting  # type: ignore[method-assign]
         try:
             with driver:
                 for _ in driver.run():

@@ -12,6 +12,7 @@ from orchestrator.ledger import Ledger
 from orchestrator.settings import Settings
 from orchestrator.stints import Stints, read_stints
 from orchestrator.trial import TrialState
+from orchestrator.writes import Writes
 from tests.orchestrator.conftest import Drive, make_spec, swept
 from tests.orchestrator.test_sweep import DyingExecutor
 
@@ -25,7 +26,7 @@ def ledger(sweep_settings: Settings) -> Ledger:
 
 
 def test_a_stint_is_open_until_its_trial_leaves_the_worker(ledger: Ledger) -> None:
-    stints = Stints(ledger, "test", "me")
+    stints = Stints(Writes(ledger, "test", "me"))
     stints.begin(7, "host/1")
     [under_way] = read_stints(ledger, "test")
     assert (under_way.trial, under_way.worker, under_way.ended, under_way.how) == (7, "host/1", None, "")
@@ -37,13 +38,13 @@ def test_a_stint_is_open_until_its_trial_leaves_the_worker(ledger: Ledger) -> No
 
 
 def test_a_driver_that_follows_another_goes_on_after_its_stints(ledger: Ledger) -> None:
-    Stints(ledger, "test", "me").begin(0, "host/1")
-    Stints(ledger, "test", "me").begin(0, "host/2")
+    Stints(Writes(ledger, "test", "me")).begin(0, "host/1")
+    Stints(Writes(ledger, "test", "me")).begin(0, "host/2")
     assert [stint.worker for stint in read_stints(ledger, "test")] == ["host/1", "host/2"]
 
 
 def test_a_driver_that_lost_its_sweep_notes_nothing(ledger: Ledger) -> None:
-    stints = Stints(ledger, "test", "someone else")
+    stints = Stints(Writes(ledger, "test", "someone else"))
     with pytest.raises(LeaseLost):
         stints.begin(0, "host/1")
     assert read_stints(ledger, "test") == []

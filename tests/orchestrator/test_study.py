@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator import rows
 from orchestrator.driver import claim
 from orchestrator.lease import Lease
 from orchestrator.ledger import Ledger
@@ -35,11 +36,9 @@ def test_a_kill_before_a_trial_was_written_leaves_nothing_of_it_and_the_next_dri
         study = SweepStudy(ledger, spec, lease.owner)
         assert study.records() == []
         if kill:
-            wrote = study.durable.storage.create_new_trial
-            monkeypatch.setattr(study.durable.storage, "create_new_trial", lambda *_, **__: 1 / 0)
-            with pytest.raises(ZeroDivisionError):
+            with monkeypatch.context() as killed, pytest.raises(ZeroDivisionError):  # noqa: PT012 - killed within
+                killed.setattr(rows, "put_notes", lambda *_, **__: 1 / 0)  # the last of what is written of it
                 study.ask()
-            monkeypatch.setattr(study.durable.storage, "create_new_trial", wrote)
             asked.append(study._memory.get_all_trials(0)[0].params)
         else:
             asked.append(dict(study.ask().chosen))
@@ -97,8 +96,8 @@ def test_a_trial_killed_in_the_middle_of_being_told_may_end_otherwise(
     claim(ledger, spec, lease)
     study = SweepStudy(ledger, spec, lease.owner)
     trial = study.ask()
-    monkeypatch.setattr(study.durable.storage, "set_trial_state_values", lambda *_: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
+    with monkeypatch.context() as killed, pytest.raises(ZeroDivisionError):  # noqa: PT012 - killed within
+        killed.setattr(rows, "end_trials", lambda *_: 1 / 0)
         study.tell(trial, TrialState.OUT_OF_MEMORY, "a terabyte was asked for")
     again = SweepStudy(ledger, spec, lease.owner)
     [trial] = again.records()

@@ -8,6 +8,7 @@ from orchestrator.standing import standing
 from orchestrator.stints import Stint, Stints
 from orchestrator.trial import TrialRecord, TrialState
 from orchestrator.workers import Doing, find_workers
+from orchestrator.writes import Writes
 from tests.orchestrator.recorded import Recorded, record_sweep
 from workloads.protocol import Progress
 
@@ -46,7 +47,7 @@ def test_a_driver_knows_of_its_workers_what_the_database_knows(sweep_settings: S
     ledger = record_sweep(sweep_settings, [Recorded("rnn", 8, [2.0], state=None)] * 2)
     lease = Lease(ledger, "recorded")
     lease.take()
-    stints = Stints(ledger, "recorded", lease.owner)
+    stints = Stints(Writes(ledger, "recorded", lease.owner))
     stints.begin(0, "host/1")
     stints.begin(1, "host/2")
     stints.end(0, TrialState.PRUNED)
@@ -59,7 +60,7 @@ def test_workers_of_a_driver_that_is_gone_are_not_shown(sweep_settings: Settings
     ledger = record_sweep(sweep_settings, [Recorded("rnn", 8, [2.0], state=None)])
     lease = Lease(ledger, "recorded")
     lease.take()
-    Stints(ledger, "recorded", lease.owner).begin(0, "host/1")
+    Stints(Writes(ledger, "recorded", lease.owner)).begin(0, "host/1")
     lease.give_back("interrupted", "")
     assert standing(ledger, ledger.sweep("recorded")).workers == []
     another = Lease(ledger, "recorded")

@@ -20,6 +20,7 @@ from workloads.cost.cells import Calibration, CellMemory, Line
 from workloads.device import choose_device, peak_memory_bytes, reset_peak_memory
 from workloads.hyperparameters import Hyperparameters
 from workloads.models.cells import make_cell
+from workloads.models.cells.kernels import TORCH, choose_kernel
 from workloads.tasks.next_token import NextTokenTask
 from workloads.training import train
 
@@ -72,7 +73,7 @@ def measure_base(device_name: str = "auto") -> Calibration:
     return Calibration(name, 0.0 if device.type == "cuda" else _now(device))
 
 
-def measure_cell(cell_type: str, device_name: str = "auto") -> CellMemory:
+def measure_cell(cell_type: str, device_name: str = "auto", *, kernel: str = "auto") -> CellMemory:
     """Measure one cell type in a few windows: a second on one CPU thread.
 
     Raises Unmeasurable where the system does not say what a process takes, and whatever a user's own cell raises.
@@ -81,6 +82,8 @@ def measure_cell(cell_type: str, device_name: str = "auto") -> CellMemory:
     rows, found = [], []
     for steps, batch, input_size, hidden_size in WINDOWS:
         cell = make_cell(cell_type, input_size, hidden_size).to(device)
+        if kernel != TORCH:
+            choose_kernel(cell, device)
         weights = sum(parameter.numel() for parameter in cell.parameters())
         inputs = torch.zeros(steps, batch, input_size, device=device, requires_grad=True)  # (time, batch, features)
         inputs.data.normal_()

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 
-def measure_all(cell_types: Sequence[str]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Measure cell types on this process's device.
+def measure_all(cell_types: Sequence[str], kernel: str = "auto") -> tuple[dict[str, Any], dict[str, str]]:
+    """Measure cell types on this process's device, run with `kernel`: see `Hyperparameters.kernel`.
 
     Returns a Calibration's plain values, without `base_bytes` where the system does not say what a process takes; and
     by cell type why it could not be measured.
@@ -27,7 +27,7 @@ def measure_all(cell_types: Sequence[str]) -> tuple[dict[str, Any], dict[str, st
             return {"device": "", "cells": {}}, dict.fromkeys(cell_types, str(error))
         for cell_type in cell_types:
             try:
-                cells[cell_type] = measure_cell(cell_type)
+                cells[cell_type] = measure_cell(cell_type, kernel=kernel)
             except Exception as error:  # noqa: BLE001 - a user's own cell may fail in any way
                 unknown[cell_type] = f"{type(error).__name__}: {error}".splitlines()[0][:300]
     return Calibration(base.device, base.base_bytes, cells).plain(), unknown

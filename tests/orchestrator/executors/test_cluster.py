@@ -18,6 +18,7 @@ import yaml
 
 from orchestrator.driver import Driver
 from orchestrator.errors import UserError
+from orchestrator.executors import connection
 from orchestrator.executors import ray as ray_executor
 from orchestrator.executors.cluster import Node, demand_of, fitting, options_of
 from orchestrator.executors.local import LocalExecutor
@@ -136,7 +137,7 @@ def drain(cluster: Any, node: str) -> None:
 
 def test_a_cluster_of_which_only_the_head_has_come_up_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     there = [Node("head", {"memory": 1e9})]
-    monkeypatch.setattr(ray_executor, "connect", lambda _: None)
+    monkeypatch.setattr(connection, "connect", lambda _: None)
     monkeypatch.setattr(ray_executor, "nodes", lambda: there)
     monkeypatch.setattr(ray_executor, "grows_by_itself", lambda: False)
     monkeypatch.setattr(ray_executor, "exchange", lambda claim: [claim])

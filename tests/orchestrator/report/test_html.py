@@ -27,6 +27,7 @@ from orchestrator.stints import Stints
 from orchestrator.sweep_file import StrictLoader
 from orchestrator.tracking.base import NoTracker
 from orchestrator.trial import TrialState
+from orchestrator.writes import Writes
 from tests.orchestrator.recorded import DATASET, Recorded, record_sweep, spec_with
 from tests.orchestrator.report.conftest import ALL
 
@@ -82,7 +83,7 @@ def ledger(sweep_settings: Settings) -> Ledger:
     trials = [Recorded(**{**fields(each), "metrics": HORIZON}) for each in ALL] + ENDED
     ledger = record_sweep(sweep_settings, trials, spec=spec_with(train={"batch_size": 4}))
     ledger.update("recorded", owner="me", dataset={**DATASET, "source": NASTY})
-    stints = Stints(ledger, "recorded", "me")
+    stints = Stints(Writes(ledger, "recorded", "me"))
     for trial in range(len(trials)):
         stints.begin(trial, f"host-{trial % 2}/{trial % 3}")
         stints.end(trial, "lost" if trial == 5 else "complete")

@@ -16,6 +16,7 @@ from orchestrator.settings import Settings
 from orchestrator.standing import Standing, standing
 from orchestrator.stints import Stint, Stints
 from orchestrator.workers import shown_workers
+from orchestrator.writes import Writes
 from tests.orchestrator.recorded import Recorded, record_sweep
 
 A = Stint(0, "host/1", "first", 100.0, 110.0, "complete")
@@ -67,7 +68,7 @@ def test_workers_are_named_by_host_only_where_there_are_several() -> None:
 def test_the_report_says_how_long_workers_were_idle_and_what_was_lost(sweep_settings: Settings) -> None:
     ledger: Ledger = record_sweep(sweep_settings, [Recorded("gru", 8, [2.0])])
     ledger.update("recorded", owner="me")
-    stints = Stints(ledger, "recorded", "me")
+    stints = Stints(Writes(ledger, "recorded", "me"))
     for worker, how in (("a/1", "lost"), ("b/1", "complete")):
         stints.begin(0, worker)
         stints.end(0, how)

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.errors import BpttError
 from orchestrator.settings import Settings
 from orchestrator.tracking import open_tracker
-from orchestrator.tracking.base import NoTracker
+from orchestrator.tracking.base import Model, NoTracker
 from orchestrator.tracking.client import open_client
 from orchestrator.tracking.mlflow import MlflowTracker
 from orchestrator.trial import TrialRecord, TrialState
@@ -336,6 +337,18 @@ def test_evaluations_that_come_fast_are_written_together(
     finish(tracker)
     assert sum(sizes) == 100
     assert len(sizes) <= 10
+
+
+def test_a_model_that_does_not_predict_is_told_at_once(track: Callable[..., MlflowTracker]) -> None:
+    spec = make_spec()
+    trial = make_trial(spec, evaluations=1)
+    tracker = track(spec, trial)
+    for kind, why in (("language_model", "not a whole checkpoint"), ("no_such_module:Workload", "cannot be imported")):
+        with pytest.raises(BpttError, match=f"does not predict: .*{why}"):
+            tracker.register(Model(trial, b"", kind, {}))
+    end(trial)
+    tracker.changed(trial)
+    finish(tracker)
 
 
 def test_importing_the_tracker_loads_no_mlflow() -> None:

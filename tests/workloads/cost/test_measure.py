@@ -8,22 +8,26 @@ import sys
 
 import pytest
 import torch
-from torch import nn
 
 from tests.workloads.cost.cells import BROKEN, MEAN
 from workloads.cost import measure
 from workloads.cost.cells import CellMemory, Layer
 from workloads.cost.measure import Unmeasurable
 from workloads.cost.remote import measure_all
+from workloads.models.cells import make_cell
+from workloads.models.cells.compiled import kernels
+from workloads.models.cells.kernels import COMPILED, set_kernel
 
 FRESH = """
 import json, torch
 from dataclasses import asdict
-from torch import nn
 from workloads.cost import measure
+from workloads.models.cells import make_cell
+from workloads.models.cells.kernels import choose_kernel
 torch.set_num_threads(1)
 gru = measure.measure_cell("gru", "cpu")
-cell, inputs = nn.GRU(96, 192), torch.randn(300, 24, 96, requires_grad=True)
+cell, inputs = make_cell("gru", 96, 192), torch.randn(300, 24, 96, requires_grad=True)
+choose_kernel(cell, torch.device("cpu"))
 measure._measure(cell, inputs[:2], torch.device("cpu"))
 print(json.dumps([asdict(gru), measure._measure(cell, inputs, torch.device("cpu"))]))
 """
@@ -52,7 +56,8 @@ def test_windows_of_other_sizes_are_foretold(measured: tuple[CellMemory, list[fl
 
 
 def test_a_layer_keeps_no_less_than_the_tensors_of_its_graph(gru: CellMemory) -> None:
-    cell, inputs = nn.GRU(48, 96), torch.randn(200, 24, 48, requires_grad=True)
+    cell, inputs = make_cell("gru", 48, 96), torch.randn(200, 24, 48, requires_grad=True)
+    set_kernel(cell, COMPILED)
     others = {weight.data_ptr() for weight in (*cell.parameters(), inputs)}
     held: dict[int, int] = {}
 
@@ -89,6 +94,13 @@ def test_a_cell_that_cannot_be_run_is_unknown_with_its_reason_and_the_others_are
     assert unknown == {BROKEN: "RuntimeError: no such kernel"}
     assert list(found["cells"]) == ["rnn"]
     assert found["base_bytes"] > 100e6
+
+
+@pytest.mark.skipif(kernels() is None, reason="there is no C compiler")
+def test_torchs_own_kernel_is_measured_where_it_is_asked_for() -> None:
+    torch.set_num_threads(1)
+    compiled, torchs = (measure.measure_cell("gru", "cpu", kernel=kernel) for kernel in ("auto", "torch"))
+    assert Layer(torchs, 128, 128).bytes("kept", 128, 32) > 1.3 * Layer(compiled, 128, 128).bytes("kept", 128, 32)
 
 
 def test_where_the_system_says_nothing_nothing_is_predicted(monkeypatch: pytest.MonkeyPatch) -> None:

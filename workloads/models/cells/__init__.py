@@ -13,6 +13,7 @@ from collections.abc import Callable
 from torch import nn
 
 from workloads import import_name
+from workloads.models.cells.gru_and_rnn import GRU, RNN
 from workloads.models.cells.ind_rnn import IndRNN
 from workloads.models.cells.layer_norm_lstm import LayerNormLSTM
 from workloads.models.cells.lru import LRU
@@ -20,10 +21,10 @@ from workloads.models.cells.min_rnn import MinGRU, MinLSTM
 from workloads.models.cells.slstm import SLSTM
 
 BUILTIN: dict[str, Callable[[int, int], nn.Module]] = {
-    "rnn": lambda inputs, hidden: nn.RNN(inputs, hidden, nonlinearity="tanh"),
-    "rnn_relu": lambda inputs, hidden: nn.RNN(inputs, hidden, nonlinearity="relu"),
+    "rnn": lambda inputs, hidden: RNN(inputs, hidden, nonlinearity="tanh"),
+    "rnn_relu": lambda inputs, hidden: RNN(inputs, hidden, nonlinearity="relu"),
     "lstm": nn.LSTM,
-    "gru": nn.GRU,
+    "gru": GRU,
     "layer_norm_lstm": LayerNormLSTM,
     "ind_rnn": IndRNN,
     "min_gru": MinGRU,

@@ -7,15 +7,21 @@ another thing: it normalises what a layer of any cell type puts out, behind the 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from workloads.models.cells.compiled import LayerNormKept, LayerNormWeights, Sizes
+from workloads.models.cells.kernels import TORCH, Choosable, covers, loaded, pointers
+
+STEPS_AT_ONCE = 32
 CellAndOutput = tuple[Tensor, Tensor]
 
 
-class LayerNormLSTM(nn.Module):
+class LayerNormLSTM(Choosable, nn.Module):
     """(f, i, o, g) = LN(W_h h(t-1)) + LN(W_x x(t)) + b, all four gates normalised together; then
 
     c(t) = sigmoid(f) c(t-1) + sigmoid(i) tanh(g), h(t) = sigmoid(o) tanh(LN(c(t))).
@@ -45,6 +51,9 @@ class LayerNormLSTM(nn.Module):
         # weight gets a gradient through it: it is multiplied by zero.
         hidden = torch.where((hidden == 0).all(-1, keepdim=True), hidden.detach(), hidden)
         drives = self.input_norm(self.from_input(inputs)).to(weight.dtype)  # (time, batch, 4 hidden)
+        watched = [hidden, cell, weight, gain, cell_norm.weight, cell_norm.bias]
+        if self.kernel != TORCH and covers(drives, *watched):
+            return _run(drives, *watched)
         outputs = []
         for drive in drives.unbind():
             recurrent = functional.linear(hidden, weight).to(weight.dtype)
@@ -55,3 +64,49 @@ class LayerNormLSTM(nn.Module):
             hidden = release * normed.tanh()
             outputs.append(hidden)
         return torch.stack(outputs), (hidden[None], cell[None])
+
+
+def _run(drives: Tensor, hidden: Tensor, cell: Tensor, *weights: Tensor) -> tuple[Tensor, CellAndOutput]:
+    """Run the compiled steps; where nothing is kept for a way back, some at a time, so that little is held."""
+    outputs = []
+    for part in [drives] if torch.is_grad_enabled() else torch.split(drives, STEPS_AT_ONCE):
+        output, hidden, cell = _Recurrence.apply(part, hidden, cell, *weights)  # type: ignore[no-untyped-call]
+        outputs.append(output)
+    return outputs[0] if len(outputs) == 1 else torch.cat(outputs), (hidden[None], cell[None])
+
+
+class _Recurrence(torch.autograd.Function):
+    """All steps behind the inputs' side, compiled; its arguments and results are contiguous or made so."""
+
+    @staticmethod
+    def forward(ctx: Any, *given: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        drives, before, cell_before, *weights = (tensor.contiguous() for tensor in given)
+        steps, batch, hidden = *drives.shape[:2], before.shape[1]
+        widths = (4 * hidden, 4 * hidden, hidden, hidden, hidden, 2)
+        kept = [drives.new_empty(steps, batch, width) for width in widths]
+        outputs = drives.new_empty(steps, batch, hidden)
+        sizes = Sizes(steps, batch, 0, hidden)
+        work = drives.new_empty(loaded().layer_norm_lstm_work_size(sizes))
+        with_weights, to = LayerNormWeights(*pointers(weights)), LayerNormKept(*pointers(kept))
+        first, last = pointers([drives, before, cell_before]), pointers([outputs, work])
+        loaded().layer_norm_lstm_forward(sizes, *first, with_weights, to, *last)
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(before, cell_before, *weights, *kept, outputs)
+        return outputs, outputs[-1].clone(), kept[2][-1].clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, to_outputs: Tensor | None, *to_after: Tensor | None) -> tuple[Tensor, ...]:
+        before, cell_before, *others, outputs = ctx.saved_tensors
+        weights, kept = others[:4], others[4:]
+        to_outputs = torch.zeros_like(outputs) if to_outputs is None else to_outputs.contiguous()
+        carried = [torch.zeros_like(before) if each is None else each.contiguous().clone() for each in to_after]
+        to_drives, to_weights = torch.empty_like(kept[0]), [torch.zeros_like(weight) for weight in weights]
+        sizes = Sizes(*outputs.shape[:2], 0, outputs.shape[2])
+        work = outputs.new_empty(loaded().layer_norm_lstm_work_size(sizes))
+        with_weights, kept_there = LayerNormWeights(*pointers(weights)), LayerNormKept(*pointers(kept))
+        arrays = pointers([outputs, to_outputs, *carried, to_drives])
+        to = LayerNormWeights(*pointers(to_weights))
+        places = pointers([before, cell_before])
+        loaded().layer_norm_lstm_backward(sizes, *places, with_weights, kept_there, *arrays, to, work.data_ptr())
+        return to_drives, *carried, *to_weights

@@ -14,7 +14,9 @@ from workloads.bptt.horizon_measurement import measure_horizon
 from workloads.bptt.state import state_tensors
 from workloads.hyperparameters import CELL_TYPES, Hyperparameters
 from workloads.models.cells import BUILTIN
+from workloads.models.cells.compiled import kernels
 from workloads.models.cells.ind_rnn import IndRNN
+from workloads.models.cells.kernels import COMPILED, FEWEST_STEPS, TORCH, set_kernel
 from workloads.models.cells.layer_norm_lstm import LayerNormLSTM
 from workloads.models.cells.lru import LARGEST_RADIUS, LEAST_RADIUS, LRU
 from workloads.models.cells.slstm import SLSTM
@@ -133,6 +135,38 @@ def test_an_slstms_gates_may_be_as_extreme_as_they_like(admit: float, forget: fl
     assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in cell.parameters())
     assert float(outputs.detach().abs().max()) < 1
     assert float(state[2].detach().min()) >= 1
+
+
+@pytest.mark.skipif(kernels() is None, reason="there is no C compiler")
+@settings(deadline=None, max_examples=40)
+@given(
+    sizes=st.tuples(st.integers(FEWEST_STEPS, 40), st.integers(1, 40), st.integers(1, 40)),
+    begins=st.sampled_from(["from nothing", "from a state"]),
+    seed=st.integers(0, 9),
+)
+def test_a_layer_norm_lstms_compiled_steps_are_those_it_takes_in_torch(
+    sizes: tuple[int, int, int], begins: str, seed: int
+) -> None:
+    torch.manual_seed(seed)
+    steps, batch, hidden = sizes
+    cell = LayerNormLSTM(FEATURES, hidden)
+    for parameter in cell.parameters():  # norms' gains and biases too
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    state = [torch.randn(1, batch, hidden) for _ in range(2)]
+    inputs, weights = torch.randn(steps, batch, FEATURES), torch.randn(steps + 2, batch, hidden)
+    found = []
+    for kernel, dtype in ((COMPILED, torch.float32), (TORCH, torch.float32), (TORCH, torch.float64)):
+        set_kernel(cell.to(dtype), kernel)
+        start = [tensor.to(dtype).requires_grad_() for tensor in state] if begins == "from a state" else []
+        watched = [inputs.to(dtype).requires_grad_(), *start, *cell.parameters()]
+        outputs, after = cell(watched[0], (start[0], start[1]) if start else None)
+        joined = torch.cat([outputs, *after])
+        found.append([joined, *torch.autograd.grad((joined * weights).sum(), watched)])
+    compiled, theirs, exact = found
+    for own, other, right in zip(compiled, theirs, exact, strict=True):
+        apart = [float((each - right).detach().norm()) for each in (own, other)]
+        # A norm over few units can blow rounding up as far as it likes, here as in torch.
+        assert apart[0] <= max(1e-4 * float(right.detach().norm()), 10 * apart[1], 1e-6)
 
 
 def test_a_layer_norm_lstm_reads_zeros_without_exploding() -> None:

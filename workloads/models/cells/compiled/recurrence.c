@@ -1,0 +1,195 @@
+/* GRU, and RNN with tanh or relu: all steps of a window forward, and all the way back through it.
+
+   Sizes are of time, batch, input and hidden units. Weights and biases are laid out as torch's: gates of a GRU are r
+   (reset), z (update) and n (candidate), behind one another. For the way back a GRU keeps r, z, n and what h(t-1) gave
+   n, with its bias, (time, batch, 4 hidden); an RNN keeps its outputs alone. */
+
+#include "activations.h"
+#include "products.h"
+
+enum kind { TANH, RELU, GRU };
+
+typedef struct {
+    long steps, batch, inputs, hidden;
+} sizes;
+
+INLINE long greater(long a, long b) { return a > b ? a : b; }
+
+/* Steps that are run through all products before the next: then what they made is still near. */
+INLINE long steps_at_once(sizes of) { return greater(DEPTH / of.batch, 1); }
+
+/* Distance between two streams in the gradients of gates: rows a power of 2 apart would share few cache lines. */
+INLINE long gradient_row(int kind, sizes of) { return (kind == GRU ? 4 : 1) * of.hidden + 16; }
+
+/* Floats that both ways work in. */
+long work_size(int kind, sizes of) {
+    const long gates = kind == GRU ? 3 : 1;
+    const long ahead = packed_size(of.inputs + of.hidden, gates * of.hidden) + PANEL * of.hidden; /* n is apart */
+    const long from_hidden = packed_size(gates * of.hidden, of.hidden);
+    const long from_input = packed_size(gates * of.hidden, of.inputs);
+    const long gradients = steps_at_once(of) * of.batch * gradient_row(kind, of);
+    return greater(ahead, from_hidden + from_input + gradients + transposed_size(greater(of.inputs, of.hidden)));
+}
+
+/* One step of a GRU behind its products: gates (batch, 4 hidden) hold x's part of r, z, n and h's of r, z, n. */
+OUTLINE void gru_step(sizes of, const float *input_bias, const float *hidden_bias, const float *before, float *gates,
+                      float *outputs) {
+    const long hidden = of.hidden;
+    const float *r_bias = input_bias, *z_bias = r_bias + hidden, *n_bias = z_bias + hidden;
+    const float *r_other = hidden_bias, *z_other = r_other + hidden, *h_bias = z_other + hidden;
+    for (long i = 0; i < of.batch; i++) {
+        float *restrict r = gates + i * 4 * hidden, *restrict z = r + hidden, *restrict n = z + hidden,
+                        *restrict h = n + hidden, *restrict output = outputs + i * hidden;
+        const float *restrict past = before + i * hidden;
+#pragma GCC ivdep
+        for (long j = 0; j < hidden; j++) {
+            r[j] = sigmoid(r[j] + (r_bias[j] + r_other[j]));
+            z[j] = sigmoid(z[j] + (z_bias[j] + z_other[j]));
+            h[j] += h_bias[j];
+            n[j] = hyperbolic_tangent(n[j] + n_bias[j] + r[j] * h[j]);
+            output[j] = n[j] + z[j] * (past[j] - n[j]);
+        }
+    }
+}
+
+/* Back through that; `carried` is what reaches the step's h from behind, and becomes what goes past its gates.
+
+   to_gates (batch, row): of n as x sees it, r, z, and n as h(t-1) sees it. */
+OUTLINE void gru_step_back(sizes of, const float *before, const float *gates, const float *to_outputs, float *carried,
+                           float *to_gates, long row) {
+    const long hidden = of.hidden;
+    for (long i = 0; i < of.batch; i++) {
+        const float *restrict r = gates + i * 4 * hidden, *restrict z = r + hidden, *restrict n = z + hidden,
+                              *restrict h = n + hidden, *restrict past = before + i * hidden,
+                              *restrict own = to_outputs + i * hidden;
+        float *restrict to_n = to_gates + i * row, *restrict to_r = to_n + hidden, *restrict to_z = to_r + hidden,
+                        *restrict to_h = to_z + hidden, *restrict back = carried + i * hidden;
+#pragma GCC ivdep
+        for (long j = 0; j < hidden; j++) {
+            const float reaching = back[j] + own[j];
+            const float candidate = reaching * (1.0f - z[j]) * (1.0f - n[j] * n[j]);
+            to_n[j] = candidate;
+            to_r[j] = candidate * h[j] * r[j] * (1.0f - r[j]);
+            to_z[j] = reaching * (past[j] - n[j]) * z[j] * (1.0f - z[j]);
+            to_h[j] = candidate * r[j];
+            back[j] = reaching * z[j];
+        }
+    }
+}
+
+/* One step of an RNN behind its products, in place. */
+OUTLINE void rnn_step(int kind, sizes of, const float *input_bias, const float *hidden_bias, float *outputs) {
+    for (long i = 0; i < of.batch; i++) {
+        float *restrict output = outputs + i * of.hidden;
+        if (kind == TANH) {
+            for (long j = 0; j < of.hidden; j++)
+                output[j] = hyperbolic_tangent(output[j] + (input_bias[j] + hidden_bias[j]));
+        } else {
+            for (long j = 0; j < of.hidden; j++) output[j] = rectified(output[j] + (input_bias[j] + hidden_bias[j]));
+        }
+    }
+}
+
+/* Back through that; nothing goes past the nonlinearity. */
+OUTLINE void rnn_step_back(int kind, sizes of, const float *restrict outputs, const float *restrict to_outputs,
+                           const float *restrict carried, float *restrict to_gates, long row) {
+    for (long i = 0; i < of.batch; i++, outputs += of.hidden, to_outputs += of.hidden, carried += of.hidden)
+        for (long j = 0; j < of.hidden; j++) {
+            const float slope = kind == TANH ? 1.0f - outputs[j] * outputs[j] : outputs[j] > 0.0f ? 1.0f : 0.0f;
+            to_gates[i * row + j] = (carried[j] + to_outputs[j]) * slope;
+        }
+}
+
+/* x (time, batch, inputs) and the state before it to outputs (time, batch, hidden); gates: NULL for an RNN. */
+void forward(int kind, sizes of, const float *x, const float *before, const float *from_input,
+             const float *from_hidden, const float *input_bias, const float *hidden_bias, float *gates, float *outputs,
+             float *work) {
+    const long hidden = of.hidden, row = kind == GRU ? 4 * hidden : hidden, summed = kind == GRU ? 2 * hidden : hidden;
+    const long of_input = kind == GRU ? 3 * hidden : hidden;
+    float *from_past = pack_transposed(of.inputs, of_input, from_input, work);
+    float *apart = pack_transposed(hidden, summed, from_hidden, from_past);
+    if (kind == GRU) pack_transposed(hidden, hidden, from_hidden + summed * hidden, apart);
+    float *here = kind == GRU ? gates : outputs;
+    for (long step = 0; step < of.steps; step++) {
+        if (step % steps_at_once(of) == 0) {
+            const long rows = LEAST(steps_at_once(of), of.steps - step) * of.batch;
+            product(rows, of_input, of.inputs, x + step * of.batch * of.inputs, of.inputs, work, here, row, 0);
+        }
+        product(of.batch, summed, hidden, before, hidden, from_past, here, row, 1);
+        if (kind == GRU) {
+            product(of.batch, hidden, hidden, before, hidden, apart, here + 3 * hidden, row, 0);
+            gru_step(of, input_bias, hidden_bias, before, here, outputs);
+        } else {
+            rnn_step(kind, of, input_bias, hidden_bias, outputs);
+        }
+        before = outputs;
+        outputs += of.batch * hidden;
+        here += of.batch * row;
+    }
+}
+
+/* Where the gradients of weights go. */
+typedef struct {
+    float *from_input, *from_hidden, *input_bias, *hidden_bias;
+} weights;
+
+OUTLINE void add_rows(long count, long width, const float *rows, long row, float *sums) {
+    for (long i = 0; i < count; i++)
+        for (long j = 0; j < width; j++) sums[j] += rows[i * row + j];
+}
+
+/* Add what some steps give the weights, all of them at once, from the gradients of their gates. */
+OUTLINE void add_to_weights(int kind, sizes of, const float *x, const float *before, const float *outputs,
+                            const float *to_gates, weights to, float *work) {
+    const long hidden = of.hidden, all = of.steps * of.batch, row = gradient_row(kind, of);
+    const long apart = before + of.batch * hidden == outputs ? 0 : of.batch; /* rows before the first step's, if any */
+    const long rows = kind == GRU ? 3 * hidden : hidden, shared = kind == GRU ? 2 * hidden : hidden;
+    /* What h(t-1) sees lies in the order of the weights; of what x sees n comes first. */
+    const float *seen = kind == GRU ? to_gates + hidden : to_gates;
+    transposed_product(rows, hidden, apart, seen, row, before, to.from_hidden, 1, work);
+    transposed_product(rows, hidden, all - apart, seen + apart * row, row, apart ? outputs : before, to.from_hidden, 1,
+                       work);
+    transposed_product(shared, of.inputs, all, seen, row, x, to.from_input, 1, work);
+    add_rows(all, rows, seen, row, to.hidden_bias);
+    add_rows(all, shared, seen, row, to.input_bias);
+    if (kind == GRU) {
+        transposed_product(hidden, of.inputs, all, to_gates, row, x, to.from_input + shared * of.inputs, 1, work);
+        add_rows(all, hidden, to_gates, row, to.input_bias + shared);
+    }
+}
+
+/* Back through `forward`. `carried` (batch, hidden) holds the gradient of the state behind the window, beside what its
+   outputs get, and then that of the state before it; to_x may be NULL. Those of weights are added to. */
+void backward(int kind, sizes of, const float *x, const float *before, const float *from_input,
+              const float *from_hidden, const float *gates, const float *outputs, const float *to_outputs,
+              float *carried, float *to_x, weights to, float *work) {
+    const long hidden = of.hidden, layer = of.batch * hidden, row = gradient_row(kind, of);
+    const long rows = kind == GRU ? 3 * hidden : hidden, shared = kind == GRU ? 2 * hidden : hidden;
+    float *to_past = pack(rows, hidden, from_hidden, hidden, work);
+    float *apart = pack(shared, of.inputs, from_input, of.inputs, to_past), *to_gates = apart;
+    if (kind == GRU) to_gates = pack(hidden, of.inputs, from_input + shared * of.inputs, of.inputs, apart);
+    for (long stop = of.steps; stop > 0;) {
+        const long start = greater(stop - steps_at_once(of), 0), count = (stop - start) * of.batch;
+        for (long step = stop - 1; step >= start; step--) {
+            float *here = to_gates + (step - start) * of.batch * row;
+            if (kind == GRU) {
+                const float *past = step ? outputs + (step - 1) * layer : before;
+                gru_step_back(of, past, gates + step * 4 * layer, to_outputs + step * layer, carried, here, row);
+            } else {
+                rnn_step_back(kind, of, outputs + step * layer, to_outputs + step * layer, carried, here, row);
+            }
+            const float *seen = kind == GRU ? here + hidden : here;
+            product(of.batch, hidden, rows, seen, row, work, carried, hidden, kind == GRU);
+        }
+        const float *seen = kind == GRU ? to_gates + hidden : to_gates;
+        if (to_x) {
+            float *to = to_x + start * of.batch * of.inputs;
+            product(count, of.inputs, shared, seen, row, to_past, to, of.inputs, 0);
+            if (kind == GRU) product(count, of.inputs, hidden, to_gates, row, apart, to, of.inputs, 1);
+        }
+        const sizes part = {stop - start, of.batch, of.inputs, hidden};
+        add_to_weights(kind, part, x + start * of.batch * of.inputs, start ? outputs + (start - 1) * layer : before,
+                       outputs + start * layer, to_gates, to, to_gates + steps_at_once(of) * of.batch * row);
+        stop = start;
+    }
+}
