@@ -59,5 +59,5 @@ def test_every_target_of_make_and_every_file_is_there(page: Path) -> None:
 
 
 def test_there_are_pages() -> None:
-    assert [page.name for page in PAGES] == ["operations.md", "threats.md"]
+    assert [page.name for page in PAGES] == ["limits.md", "operations.md", "threats.md"]
     assert sum(len(called(page, "bptt")) for page in PAGES) > 10

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from orchestrator.driver import Driver
 from orchestrator.executors.local import LocalExecutor
@@ -97,7 +96,7 @@ def write(cluster: Cluster, name: str, content: Any) -> str:
     """Write a file where drivers run, and return its path."""
     path = f"/home/bptt/{name}"
     podman.inside(
-        head(cluster), "sh", "-c", f"mkdir -p $(dirname {path}); cat > {path} <<'END'\n{yaml.safe_dump(content)}END"
+        head(cluster), "sh", "-c", f"mkdir -p $(dirname {path}); cat > {path} <<'END'\n{json.dumps(content)}\nEND"
     )
     return path
 
