@@ -43,13 +43,19 @@ WARM = "cost_aware, curves, from"
 def main(arguments: Sequence[str]) -> None:
     """Print a table for each workload."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.quality")
-    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--seeds", type=int, default=10, help="how many")
+    parser.add_argument("--first-seed", type=int, default=0, help="those that searches were made with are 0 to 9")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--nearest", action="store_true", help="answer from the nearest recording, not from between")
     parser.add_argument("--workload", choices=WORKLOADS, action="append", help="only this one")
     given = parser.parse_args(arguments)
     for name in given.workload or WORKLOADS:
-        compare(name, Table.load(name, is_nearest=given.nearest), seeds=range(given.seeds), workers=given.workers)
+        compare(
+            name,
+            Table.load(name, is_nearest=given.nearest),
+            seeds=range(given.first_seed, given.first_seed + given.seeds),
+            workers=given.workers,
+        )
 
 
 def compare(name: str, table: Table, *, seeds: Sequence[int], workers: int) -> None:
