@@ -65,7 +65,7 @@ def test_what_needs_trials_waits_until_a_sweep_that_nobody_runs_goes_on(
     answer = bptt("enqueue", "test", "--set", "quality=0.5")
     assert answer.status == 0
     assert answer.out == "nobody runs test now: it will be done when the sweep goes on, with `bptt resume test`\n"
-    assert "enqueue setting" in bptt("status", "test").out
+    assert "enqueue quality=0.5" in bptt("status", "test").out
     assert bptt("resume", "test", "--in-process").status == 0
     _, trials = read_sweep(Ledger(sweep_settings.study_url), "test")
     assert [trial.number for trial in trials if trial.chosen["quality"] == 0.5] != []
