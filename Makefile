@@ -52,7 +52,7 @@ check-deploy: .venv/.installed-dev ## Render the manifests and look for what a c
 	$(BIN)/python -m pytest tests/deploy -rs
 
 test-slow: .venv/.installed-dev ## Run the tests that take minutes: killed drivers, clean environments, the memory tasks
-	$(BIN)/python -m pytest -m slow --timeout 1500
+	$(BIN)/python -m pytest -m slow --timeout 1500 -n auto --maxprocesses 2 --dist loadfile
 
 test-serving: .venv/.installed-dev ## Ask served models of all workloads over HTTP, in an environment of their own too (10 minutes)
 	$(BIN)/python -m pytest -m serving tests/integration/test_serving.py

@@ -66,7 +66,7 @@ def test_a_server_that_comes_up_late_shows_everything(tmp_path: Path) -> None:
         last = trials[0].last
         assert last is not None
         checkpoint = storage.read(last.checkpoint)
-        model = Model(trials[0], checkpoint, workload.predictor(checkpoint), "language_model", spec.workload.options)
+        model = Model(trials[0], checkpoint, "language_model", spec.workload.options)
         assert tracker.register(model) == "models:/late/1"
         assert tracker.close({"state": "finished"}, 60)
         client = open_client(settings)
