@@ -356,10 +356,8 @@ def read_sweep(ledger: Ledger, name: str) -> tuple[SweepSpec, list[TrialRecord]]
     """Return the spec and all trials of a sweep, as someone who only looks; SweepNotFound where there is none."""
     spec = stored_spec(ledger.sweep(name).spec)
     try:
-        # What was reported is in the evaluations too.
-        trials = stored_trials(
-            ledger, name, with_values=False
-        )  # before the evaluations: none of an ended trial may be missing
+        # What was reported is in the evaluations, which are read last: none of an ended trial may be missing.
+        trials = stored_trials(ledger, name, with_values=False)
     except SweepNotFound:
         return spec, []
     recorded = ledger.evaluations(name)
