@@ -14,7 +14,7 @@ from orchestrator.ledger import Ledger, SweepRow
 from orchestrator.retention import superseded
 from orchestrator.settings import Keep
 from orchestrator.standing import state_of
-from orchestrator.study import environment_of, read_sweep
+from orchestrator.stored import environment_of, read_sweep
 
 OURS = re.compile(r"(?P<sweep>[^/]+)/(?P<trial>trial-\d{5,})/[^/]+")
 """The place of a checkpoint under the checkpoints' folder; nothing that lies elsewhere there is looked at."""

@@ -23,7 +23,8 @@ from orchestrator.settings import Settings
 from orchestrator.spec import Resources, SweepSpec, difference, is_of_resources, spec_from
 from orchestrator.steering import Steering
 from orchestrator.stints import Stints
-from orchestrator.study import ENVIRONMENT, SweepStudy, has_trials
+from orchestrator.stored import ENVIRONMENT, has_trials
+from orchestrator.study import SweepStudy
 from orchestrator.sweep import Event, Sweep
 from orchestrator.tracking.base import Model, Tracker
 from orchestrator.trial import Job, TrialRecord, best_trial

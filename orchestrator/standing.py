@@ -11,7 +11,7 @@ from typing import Any
 from orchestrator.ledger import DriverRow, Ledger, SweepRow
 from orchestrator.spec import SweepSpec, trials_allowed
 from orchestrator.stints import read_stints
-from orchestrator.study import read_sweep
+from orchestrator.stored import read_sweep
 from orchestrator.trial import TrialRecord, best_trial
 from orchestrator.wishes import Wish, open_wishes
 from orchestrator.wording import count_states

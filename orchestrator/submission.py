@@ -18,7 +18,7 @@ from orchestrator.jobs import ClusterJob, DuplicateJob, JobsServer, without_user
 from orchestrator.ledger import Ledger
 from orchestrator.parcel import Submission, holds_secret, pack
 from orchestrator.spec import SweepSpec
-from orchestrator.study import has_trials
+from orchestrator.stored import has_trials
 
 DRIVEN_BY = "driven by"
 """Words of the line by which a driver says in its job that it has the sweep."""

@@ -15,7 +15,7 @@ from orchestrator.errors import UserError
 from orchestrator.ledger import Ledger
 from orchestrator.space import in_order, is_active
 from orchestrator.spec import SweepSpec, trials_allowed
-from orchestrator.study import read_sweep
+from orchestrator.stored import read_sweep
 from orchestrator.trial import TrialState
 from orchestrator.wishes import WishKind, add_wish, all_wishes
 

@@ -55,7 +55,7 @@ def check(ledger: Ledger, name: str, kind: WishKind, content: Mapping[str, Any])
     if kind in OF_THE_SPEC:
         check_wish(spec_from(ledger.sweep(name).spec), [], kind, content)
         return
-    from orchestrator.study import read_sweep  # Optuna, which takes a moment to load
+    from orchestrator.stored import read_sweep  # Optuna, which takes a moment to load
 
     check_wish(*read_sweep(ledger, name), kind, content)
 

@@ -16,7 +16,7 @@ import yaml
 from orchestrator.errors import SweepNotFound
 from orchestrator.ledger import Ledger
 from orchestrator.patience import patiently
-from orchestrator.study import read_sweep
+from orchestrator.stored import read_sweep
 from orchestrator.trial import TrialRecord
 from tests import s3
 from tests.cluster.deployment import Deployment, deployed

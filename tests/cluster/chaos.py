@@ -24,7 +24,7 @@ from orchestrator.executors.local import LocalExecutor
 from orchestrator.ledger import Ledger
 from orchestrator.settings import Settings
 from orchestrator.spec import spec_from
-from orchestrator.study import load_study, read_sweep
+from orchestrator.stored import load_study, read_sweep
 from orchestrator.tracking.base import NoTracker
 from orchestrator.tracking.client import open_client
 from orchestrator.trial import TrialRecord

@@ -14,7 +14,7 @@ import yaml
 
 from orchestrator.ledger import Ledger
 from orchestrator.settings import Settings
-from orchestrator.study import read_sweep
+from orchestrator.stored import read_sweep
 from tests.fakes import KIND
 
 pytestmark = pytest.mark.slow

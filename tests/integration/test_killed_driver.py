@@ -16,7 +16,7 @@ import yaml
 
 from orchestrator.ledger import Ledger
 from orchestrator.settings import Settings
-from orchestrator.study import load_study, read_sweep
+from orchestrator.stored import load_study, read_sweep
 from orchestrator.trial import TrialState
 
 pytestmark = pytest.mark.slow

@@ -22,7 +22,7 @@ import yaml
 
 from orchestrator.ledger import Ledger
 from orchestrator.standing import standing
-from orchestrator.study import read_sweep
+from orchestrator.stored import read_sweep
 from tests import fakes, kubernetes
 
 pytestmark = pytest.mark.slow

@@ -18,7 +18,8 @@ from orchestrator.ledger import Ledger
 from orchestrator.report import make_report
 from orchestrator.settings import Settings
 from orchestrator.spec import ONE_OBJECTIVE_SAMPLERS, PRUNERS, SAMPLERS, SweepSpec
-from orchestrator.study import SweepStudy, load_study, read_sweep
+from orchestrator.stored import load_study, read_sweep
+from orchestrator.study import SweepStudy
 from orchestrator.sweep import Happening
 from orchestrator.trial import TrialRecord, TrialState, best_trial
 from tests.fakes import Scripted

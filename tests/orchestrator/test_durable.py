@@ -21,7 +21,8 @@ from orchestrator.ledger import Ledger
 from orchestrator.patience import patiently
 from orchestrator.settings import Settings
 from orchestrator.stints import Stints, read_stints
-from orchestrator.study import SweepStudy, read_sweep, stored_trials
+from orchestrator.stored import read_sweep, stored_trials
+from orchestrator.study import SweepStudy
 from orchestrator.trial import TrialRecord, TrialState
 from tests.orchestrator.conftest import make_spec
 from workloads.protocol import Progress

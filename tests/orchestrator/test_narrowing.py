@@ -11,7 +11,8 @@ from orchestrator.lease import Lease
 from orchestrator.ledger import Ledger
 from orchestrator.settings import Settings
 from orchestrator.spec import spec_from
-from orchestrator.study import SweepStudy, load_study
+from orchestrator.stored import load_study
+from orchestrator.study import SweepStudy
 from orchestrator.sweep import Happening
 from orchestrator.trial import TrialRecord, TrialState
 from orchestrator.wishes import WishState

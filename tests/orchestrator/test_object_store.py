@@ -15,7 +15,7 @@ from orchestrator.errors import BpttError
 from orchestrator.executors.local import LocalExecutor
 from orchestrator.settings import Settings
 from orchestrator.spec import SweepSpec
-from orchestrator.study import read_sweep
+from orchestrator.stored import read_sweep
 from orchestrator.sweep import Happening
 from orchestrator.tracking.base import NoTracker
 from orchestrator.trial import TrialState

@@ -21,7 +21,7 @@ from orchestrator.lease import Lease
 from orchestrator.ledger import Ledger
 from orchestrator.patience import is_away
 from orchestrator.settings import Settings
-from orchestrator.study import read_sweep
+from orchestrator.stored import read_sweep
 from orchestrator.sweep import Happening
 from orchestrator.tracking import open_tracker
 from orchestrator.tracking.base import NoTracker

@@ -21,7 +21,7 @@ from orchestrator.promotion import REDUCTION, Promotion, rungs_of
 from orchestrator.settings import Settings
 from orchestrator.spec import SweepSpec
 from orchestrator.standing import standing
-from orchestrator.study import load_study, read_sweep
+from orchestrator.stored import load_study, read_sweep
 from orchestrator.sweep import Event, Happening
 from orchestrator.tracking.base import NoTracker
 from orchestrator.trial import Assignment, Reply, TrialRecord, TrialState

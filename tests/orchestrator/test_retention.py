@@ -12,7 +12,7 @@ from orchestrator.driver import Driver
 from orchestrator.executors.local import LocalExecutor
 from orchestrator.retention import superseded, worth_keeping
 from orchestrator.settings import Settings
-from orchestrator.study import read_sweep
+from orchestrator.stored import read_sweep
 from orchestrator.sweep import Event, Happening
 from orchestrator.tracking.base import NoTracker
 from orchestrator.trial import TrialState, best_trial

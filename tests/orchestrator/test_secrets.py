@@ -19,7 +19,7 @@ from orchestrator import secrets
 from orchestrator.errors import UserError, masked
 from orchestrator.ledger import Ledger
 from orchestrator.settings import Settings
-from orchestrator.study import read_sweep
+from orchestrator.stored import read_sweep
 from orchestrator.trial import Failure, TrialState
 from tests.fakes import KIND
 from tests.postgres import PASSWORD, PostgresServer

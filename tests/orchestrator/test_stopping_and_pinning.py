@@ -7,7 +7,7 @@ import pytest
 from orchestrator.executors.local import LocalExecutor
 from orchestrator.ledger import Ledger
 from orchestrator.settings import Settings
-from orchestrator.study import read_sweep
+from orchestrator.stored import read_sweep
 from orchestrator.sweep import Event, Happening
 from orchestrator.trial import Assignment, Reply, TrialState
 from orchestrator.wishes import WishKind, WishState, add_wish

@@ -11,7 +11,8 @@ from orchestrator.driver import claim
 from orchestrator.lease import Lease
 from orchestrator.ledger import Ledger
 from orchestrator.settings import Settings
-from orchestrator.study import SweepStudy, load_study, read_sweep
+from orchestrator.stored import load_study, read_sweep
+from orchestrator.study import SweepStudy
 from orchestrator.sweep import Happening
 from orchestrator.trial import TrialState
 from tests.orchestrator.conftest import Drive, make_spec, swept

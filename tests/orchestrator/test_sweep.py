@@ -13,7 +13,7 @@ from orchestrator.errors import BpttError
 from orchestrator.executors.local import LocalExecutor
 from orchestrator.ledger import Ledger
 from orchestrator.settings import Settings
-from orchestrator.study import load_study, read_sweep
+from orchestrator.stored import load_study, read_sweep
 from orchestrator.sweep import Event, Happening
 from orchestrator.trial import Assignment, Failure, Reply, TrialState
 from tests.fakes import KIND, Scripted

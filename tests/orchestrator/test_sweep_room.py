@@ -8,7 +8,7 @@ from orchestrator.ledger import Ledger
 from orchestrator.room import Room
 from orchestrator.settings import Settings
 from orchestrator.spec import SweepSpec
-from orchestrator.study import load_study
+from orchestrator.stored import load_study
 from orchestrator.sweep import Happening
 from orchestrator.tracking.base import NoTracker
 from orchestrator.trial import Assignment, TrialState

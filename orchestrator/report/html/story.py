@@ -16,7 +16,7 @@ from orchestrator.report.gather import differing, report_of
 from orchestrator.report.optunas import study_of
 from orchestrator.report.values import complete_values, hyperparameter, sign
 from orchestrator.standing import Standing, standing
-from orchestrator.study import environment_of
+from orchestrator.stored import environment_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

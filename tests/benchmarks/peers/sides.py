@@ -18,7 +18,7 @@ from typing import Any
 
 from orchestrator.ledger import Ledger
 from orchestrator.stints import read_stints
-from orchestrator.study import read_sweep
+from orchestrator.stored import read_sweep
 from tests.benchmarks.peers.bare_loop import PLAN
 from tests.benchmarks.peers.figures import Run, TrainedTrial, run_of
 from tests.benchmarks.peers.scenarios import (

@@ -16,7 +16,7 @@ from orchestrator.executors.local import LocalExecutor
 from orchestrator.ledger import Ledger
 from orchestrator.settings import Settings
 from orchestrator.spec import spec_from
-from orchestrator.study import read_sweep
+from orchestrator.stored import read_sweep
 from orchestrator.tracking.base import NoTracker
 from orchestrator.trial import TrialRecord
 from tests.cluster.chaos import make_spec, results
@@ -30,7 +30,7 @@ LOOK = """
 import base64, pickle, sys
 from orchestrator.errors import SweepNotFound
 from orchestrator.ledger import Ledger
-from orchestrator.study import read_sweep
+from orchestrator.stored import read_sweep
 try:
     trials = read_sweep(Ledger(sys.argv[1]), sys.argv[2])[1]
 except SweepNotFound:

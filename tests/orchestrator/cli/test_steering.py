@@ -12,7 +12,7 @@ import pytest
 from orchestrator.ledger import Ledger
 from orchestrator.settings import Settings
 from orchestrator.spec import SweepSpec, spec_from
-from orchestrator.study import read_sweep
+from orchestrator.stored import read_sweep
 from orchestrator.trial import TrialState
 from tests.fakes import KIND
 from tests.orchestrator.cli.conftest import Bptt
