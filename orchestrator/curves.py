@@ -66,13 +66,17 @@ class Curves:
         """Return the rule of a sweep."""
         return cls(str(spec.objective.metric), spec.objective.direction == "maximize", spec.budget.evaluations)
 
+    @property
+    def _sign(self) -> float:
+        """What makes lower values the better ones."""
+        return -1.0 if self.is_maximized else 1.0
+
     def forecasts(self, trials: Sequence[TrialRecord]) -> dict[int, Forecast]:
         """Return what is expected of every unfinished trial that was evaluated, by its number."""
         seen = [trial for trial in trials if trial.evaluations and trial.state is not TrialState.FAILED]
         if not seen:
             return {}
-        sign = -1.0 if self.is_maximized else 1.0
-        curves = [[sign * progress.metrics[self.metric] for progress in trial.evaluations] for trial in seen]
+        curves = [[self._sign * progress.metrics[self.metric] for progress in trial.evaluations] for trial in seen]
         means, deviations = ends(curves, self.evaluations)
         complete = np.array([len(trial.evaluations) == self.evaluations for trial in seen])
         found = {}
@@ -93,10 +97,9 @@ class Curves:
         forecast = self.forecasts(trials)[trial.number]
         if forecast.is_worth_it:
             return ""
-        sign = -1.0 if self.is_maximized else 1.0
         return (
-            f"{number(sign * forecast.mean)} +- {number(forecast.deviation)} expected at the end: "
-            f"{percent(forecast.chance)} likely to beat {number(sign * forecast.best)}"
+            f"{number(self._sign * forecast.mean)} +- {number(forecast.deviation)} expected at the end: "
+            f"{percent(forecast.chance)} likely to beat {number(self._sign * forecast.best)}"
         )
 
     def leaves(self, trial: TrialRecord, trials: Sequence[TrialRecord]) -> str:

@@ -27,7 +27,7 @@ Point = tuple[float, ...]
 
 
 @dataclass(slots=True)
-class Points:
+class KnownPoints:
     """Where trials lie in a space, as the estimator has it: kept from one ask to the next."""
 
     _known: dict[tuple[str, ...], tuple[Space, dict[int, Point]]] = field(default_factory=dict)
@@ -47,7 +47,7 @@ class Points:
 class SwiftTPESampler(TPESampler):
     """The same draws in a fraction of the time. Trials keep their parameters once they have been asked."""
 
-    def __init__(self, points: Points, *, seed: int) -> None:
+    def __init__(self, points: KnownPoints, *, seed: int) -> None:
         super().__init__(seed=seed, multivariate=True, group=True, constant_liar=True)
         self._points = points
         self._group_decomposed_search_space = _Groups(include_pruned=True)

@@ -10,14 +10,20 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.spec import SweepSpec
 
 if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
     from optuna.pruners import BasePruner
     from optuna.samplers import BaseSampler
 
-    from orchestrator.parzen import Points
+    from orchestrator.parzen import KnownPoints
+
+
+def distributions_of(spec: SweepSpec) -> dict[str, BaseDistribution]:
+    """Return the space as Optuna has it."""
+    return {name: parameter.distribution() for name, parameter in spec.space.items()}
 
 
 def make_sampler(
-    spec: SweepSpec, number: int, *, points: Points | None = None, seconds: Mapping[int, float] | None = None
+    spec: SweepSpec, number: int, *, points: KnownPoints | None = None, seconds: Mapping[int, float] | None = None
 ) -> BaseSampler:
     """Return the sampler that `search.sampler` names, for the trial of that number.
 
@@ -26,7 +32,7 @@ def make_sampler(
     """
     from optuna import samplers
 
-    from orchestrator.parzen import Points, SwiftTPESampler
+    from orchestrator.parzen import KnownPoints, SwiftTPESampler
 
     name, seed = spec.search.sampler, spec.search.seed
     # Samplers that walk a sequence kept in the database keep their seed; the others draw anew for each trial.
@@ -38,15 +44,16 @@ def make_sampler(
     if name == "cost_aware":
         from orchestrator.cost_aware import CostAwareSampler
 
-        space = {key: parameter.distribution() for key, parameter in spec.space.items()}
-        return CostAwareSampler(drawn, space, evaluations=spec.budget.evaluations, seconds=seconds or {})
+        return CostAwareSampler(
+            drawn, distributions_of(spec), evaluations=spec.budget.evaluations, seconds=seconds or {}
+        )
     if name == "qmc":
         return samplers.QMCSampler(seed=seed, scramble=True, independent_sampler=samplers.RandomSampler(seed=drawn))
     if name == "cmaes":
         return samplers.CmaEsSampler(seed=drawn, warn_independent_sampling=False)
     if name == "grid":
         return make_grid_sampler({key: parameter.grid() or [] for key, parameter in spec.space.items()}, seed)
-    return SwiftTPESampler(points or Points(), seed=drawn)
+    return SwiftTPESampler(points or KnownPoints(), seed=drawn)
 
 
 def make_grid_sampler(space: dict[str, Sequence[Any]], seed: int) -> BaseSampler:

@@ -14,7 +14,7 @@ from orchestrator.errors import masked
 from orchestrator.ledger import Ledger
 from orchestrator.patience import patiently
 from orchestrator.pruning import FirstObjective
-from orchestrator.search import make_pruner, make_sampler, quietly
+from orchestrator.search import distributions_of, make_pruner, make_sampler, quietly
 from orchestrator.space import suggest
 from orchestrator.spec import SweepSpec, trials_allowed
 from orchestrator.stored import PAUSED_AT, PINNED, record_of
@@ -57,7 +57,7 @@ class SweepStudy:
     def __init__(self, ledger: Ledger, spec: SweepSpec, owner: str) -> None:
         import optuna
 
-        from orchestrator.parzen import Points
+        from orchestrator.parzen import KnownPoints
         from orchestrator.seen import MOST_SEEN, SeenBySamplers
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -69,7 +69,7 @@ class SweepStudy:
             directions.append("minimize")
         is_limited = spec.search.sampler == "tpe" and len(directions) == 1
         self._memory = SeenBySamplers(most_seen=MOST_SEEN if is_limited else None)
-        self._points = Points()
+        self._points = KnownPoints()
         self._memory.space = distributions_of(spec)
         with quietly():
             self.durable = patiently(lambda: DurableStudy(self.writes, directions=directions))
@@ -318,8 +318,3 @@ class SweepStudy:
             if key not in known or known[key] != value:
                 self.durable.keep_for_study(key, value)
                 known[key] = value
-
-
-def distributions_of(spec: SweepSpec) -> dict[str, BaseDistribution]:
-    """Return the space as Optuna has it."""
-    return {name: parameter.distribution() for name, parameter in spec.space.items()}

@@ -6,7 +6,7 @@ import logging
 import os
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,6 +59,18 @@ def open_to_look(settings: Settings) -> MlflowClient:
     """Return a client for a command that looks and does not wait: BpttError where a server is away or refuses."""
     check_server(settings.tracking_uri)
     return open_client(settings)
+
+
+def all_pages(search: Callable[[str | None], Any]) -> list[Any]:
+    """Return what a search finds on all of its pages; it is given the token of a page, None for the first."""
+    found: list[Any] = []
+    token = None
+    while True:
+        page = search(token)
+        found.extend(page)
+        token = page.token
+        if not token:
+            return found
 
 
 def _make_tables(file: Path) -> None:

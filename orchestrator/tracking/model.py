@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import UserError
 from orchestrator.settings import Settings
-from orchestrator.tracking.client import import_mlflow, open_to_look, sqlite_file, talking_to
+from orchestrator.tracking.client import all_pages, import_mlflow, open_to_look, sqlite_file, talking_to
 from orchestrator.tracking.contest import CHAMPION
 from orchestrator.tracking.versions import RegisteredModel, as_registered
 
 if TYPE_CHECKING:
     import pandas as pd
-    from mlflow import MlflowClient
-    from mlflow.entities.model_registry import ModelVersion
     from mlflow.models import ModelSignature
 
     from workloads.protocol import Predictor
@@ -78,29 +76,14 @@ def registered(settings: Settings) -> list[RegisteredModel]:
     if not may_exist(settings):
         return []
     client = open_to_look(settings)
-    aliases: dict[str, dict[str, str]] = {}
-    token = None
-    while True:
-        page = client.search_registered_models(page_token=token)
-        aliases |= {model.name: dict(model.aliases) for model in page}
-        token = page.token
-        if not token:
-            break
+    models = all_pages(lambda token: client.search_registered_models(page_token=token))
+    aliases = {model.name: dict(model.aliases) for model in models}
     # Not by name: a model of another program may have one that no filter can hold.
-    versions = [version for version in _versions_of_sweeps(client) if version.name in aliases]
+    of_sweeps = "tags.`bptt.trial` LIKE '%'"
+    found = all_pages(lambda token: client.search_model_versions(of_sweeps, page_token=token))
+    versions = [version for version in found if version.name in aliases]
     versions.sort(key=lambda version: (version.name, -int(version.version)))
     return [as_registered(version, aliases[version.name]) for version in versions]
-
-
-def _versions_of_sweeps(client: MlflowClient) -> list[ModelVersion]:
-    found: list[ModelVersion] = []
-    token = None
-    while True:
-        page = client.search_model_versions("tags.`bptt.trial` LIKE '%'", page_token=token)
-        found.extend(page)
-        token = page.token
-        if not token:
-            return found
 
 
 def may_exist(settings: Settings) -> bool:

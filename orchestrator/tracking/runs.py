@@ -21,7 +21,7 @@ from orchestrator.horizon import draw, read_horizon
 from orchestrator.settings import Settings
 from orchestrator.spec import is_of_resources
 from orchestrator.tracking.base import Illustrate, Model
-from orchestrator.tracking.client import is_database, open_client, talking_to
+from orchestrator.tracking.client import all_pages, is_database, open_client, talking_to
 from orchestrator.tracking.register import Winner, register_model
 from orchestrator.tracking.versions import ui_paths
 from orchestrator.tracking.view import (
@@ -130,14 +130,7 @@ class SweepRuns:
         return made.info.run_id, []
 
     def _search(self, client: MlflowClient, query: str) -> list[Run]:
-        found: list[Run] = []
-        token = None
-        while True:
-            page = client.search_runs([self.experiment], query, max_results=1000, page_token=token)
-            found.extend(page)
-            token = page.token
-            if not token:
-                return found
+        return all_pages(lambda token: client.search_runs([self.experiment], query, max_results=1000, page_token=token))
 
     def _params(self) -> dict[str, Any]:
         flat = flatten(self.view.spec.plain())

@@ -16,7 +16,7 @@ from orchestrator.judging import KeptHyperbandPruner, KeptPercentilePruner
 from orchestrator.lease import Lease
 from orchestrator.ledger import Ledger
 from orchestrator.memory import StudyInMemory
-from orchestrator.parzen import Points, SwiftTPESampler
+from orchestrator.parzen import KnownPoints, SwiftTPESampler
 from orchestrator.report.gather import thinned
 from orchestrator.seen import BEST_SEEN, SeenBySamplers
 from orchestrator.space import suggest
@@ -77,7 +77,7 @@ def drawn(spec: SweepSpec, make: Callable[[int], optuna.samplers.BaseSampler], s
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
 def test_tpe_draws_what_optunas_own_draws(space: dict[str, Any]) -> None:
-    spec, points = make_spec(space=space), Points()
+    spec, points = make_spec(space=space), KnownPoints()
 
     def own(number: int) -> optuna.samplers.BaseSampler:
         return optuna.samplers.TPESampler(seed=number, multivariate=True, group=True, constant_liar=True)
