@@ -185,10 +185,17 @@ class Ledger:
                 connection.execute(CreateTable(table, if_not_exists=True))
 
     def read(self, question: Callable[[Connection], Answer]) -> Answer:
-        """Return what a question to the database is answered; Unreachable where it is away for too long."""
+        """Return what a question to the database is answered; Unreachable where it is away for too long.
+
+        A question of several queries sees the database as it was at the first, whatever a driver writes meanwhile.
+        """
 
         def ask() -> Answer:
             with self.engine.connect() as connection:
+                if connection.dialect.name == "sqlite":
+                    connection.exec_driver_sql("BEGIN")  # SQLite's driver would begin none before something is written
+                else:
+                    connection.execution_options(isolation_level="REPEATABLE READ")
                 return question(connection)
 
         return patiently(ask, patience_s=self.patience_s)

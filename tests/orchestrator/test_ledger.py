@@ -16,13 +16,14 @@ from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Barrier
 
 import pytest
+from sqlalchemy import func, select
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from orchestrator import lease as lease_module
 from orchestrator.errors import BpttError, LeaseLost, SpecChanged, SweepHeld, SweepNotFound, Unreachable, UserError
 from orchestrator.lease import Lease, LeaseKeeper
-from orchestrator.ledger import DriverRow, Ledger
+from orchestrator.ledger import DriverRow, Ledger, sweeps
 from orchestrator.settings import LEASE_S
 from workloads.protocol import Progress
 
@@ -281,6 +282,19 @@ def test_who_drives_is_noted_by_the_holder_alone(ledger: Ledger) -> None:
     found = ledger.driver("test")
     assert found is not None
     assert found.job == "bptt-test-2"
+
+
+def test_a_question_of_several_queries_sees_one_moment(ledger: Ledger) -> None:
+    other = Ledger(ledger.url)
+
+    def ask(connection: Connection) -> list[int]:
+        count = select(func.count()).select_from(sweeps)
+        found = [connection.execute(count).scalar_one()]
+        other.create(f"begun after {found[0]}", {})
+        return [*found, connection.execute(count).scalar_one()]
+
+    assert ledger.read(ask) == [1, 1]
+    assert ledger.read(ask) == [2, 2]
 
 
 def test_evaluations_are_counted(ledger: Ledger) -> None:
