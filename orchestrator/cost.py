@@ -199,7 +199,7 @@ def may_run_torchs_kernels(spec: SweepSpec) -> bool:
 
 def measure_here(cell_types: Sequence[str], kernel: str = "auto") -> tuple[dict[str, Any], dict[str, str]]:
     """Measure in a process that has loaded what a worker has; see `workloads.cost.remote.measure_all`."""
-    import orchestrator.checkpoints  # noqa: F401 - it loads pyarrow, which takes memory too
+    import orchestrator.checkpoints.storage  # noqa: F401 - it loads pyarrow, which takes memory too
     from workloads.cost.remote import measure_all
 
     return measure_all(cell_types, kernel)

@@ -20,7 +20,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from orchestrator.checkpoints import CheckpointStorage
+from orchestrator.checkpoints.storage import CheckpointStorage
 from orchestrator.errors import BpttError, masked, presentable
 from orchestrator.presence import presence
 from orchestrator.settings import Settings

@@ -11,26 +11,26 @@ from dataclasses import dataclass
 from threading import Thread
 from typing import Any
 
-from orchestrator.checkpoints import CheckpointStorage
+from orchestrator.checkpoints.retention import Retention
+from orchestrator.checkpoints.storage import CheckpointStorage
 from orchestrator.cost import REMEMBERED, Expectation, expect, sizes_of
+from orchestrator.database.lease import Lease, LeaseKeeper
+from orchestrator.database.ledger import DriverRow, Ledger, SweepRow
+from orchestrator.database.patience import OPENING_S, PATIENCE_S
+from orchestrator.database.stints import Stints
+from orchestrator.database.stored import ENVIRONMENT, has_trials
+from orchestrator.database.wishes import specs_before
 from orchestrator.errors import BpttError, LeaseLost, SpecChanged, SweepNotFound, Unreachable, UserError, presentable
 from orchestrator.executors.base import Executor
-from orchestrator.lease import Lease, LeaseKeeper
-from orchestrator.ledger import DriverRow, Ledger, SweepRow
-from orchestrator.patience import OPENING_S, PATIENCE_S
-from orchestrator.retention import Retention
+from orchestrator.search.study import SweepStudy
+from orchestrator.search.warm_start import begin_warm
 from orchestrator.settings import Settings
 from orchestrator.spec import Resources, SweepSpec, difference, is_of_resources, spec_from
 from orchestrator.steering import Steering
-from orchestrator.stints import Stints
-from orchestrator.stored import ENVIRONMENT, has_trials
-from orchestrator.study import SweepStudy
 from orchestrator.sweep import Event, Sweep
 from orchestrator.tracking.base import Model, Tracker
 from orchestrator.trial import Job, TrialRecord, best_trial
 from orchestrator.versions import versions
-from orchestrator.warm_start import begin_warm
-from orchestrator.wishes import specs_before
 from orchestrator.wording import setting as setting_in_words
 from workloads.protocol import Dataset, Workload
 

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.ledger import DriverRow, Ledger, SweepRow
+from orchestrator.database.ledger import DriverRow, Ledger, SweepRow
+from orchestrator.database.stints import read_stints
+from orchestrator.database.stored import read_sweep
+from orchestrator.database.wishes import Wish, open_wishes
 from orchestrator.spec import SweepSpec, trials_allowed
-from orchestrator.stints import read_stints
-from orchestrator.stored import read_sweep
 from orchestrator.trial import TrialRecord, best_trial
-from orchestrator.wishes import Wish, open_wishes
 from orchestrator.wording import count_states
 from orchestrator.workers import WorkerState, find_workers
 

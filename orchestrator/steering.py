@@ -9,16 +9,16 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.changes import check_wanted, larger, narrower
+from orchestrator.database.ledger import Ledger
+from orchestrator.database.wishes import Wish, WishKind, WishState, answer_wish, open_wishes
 from orchestrator.errors import UserError
-from orchestrator.ledger import Ledger
 from orchestrator.spec import SweepSpec, trials_allowed
 from orchestrator.trial import TrialRecord, TrialState
-from orchestrator.wishes import Wish, WishKind, WishState, answer_wish, open_wishes
 from orchestrator.wording import count
 from orchestrator.wording import setting as in_words
 
 if TYPE_CHECKING:
-    from orchestrator.study import SweepStudy
+    from orchestrator.search.study import SweepStudy
     from orchestrator.sweep import Event, Sweep
 
 LOOK_EVERY_S = 2.0

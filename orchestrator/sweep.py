@@ -16,18 +16,18 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import chain, starmap
 
-from orchestrator.checkpoints import CheckpointStorage
-from orchestrator.curves import Curves
+from orchestrator.checkpoints.places import Places
+from orchestrator.checkpoints.retention import Retention
+from orchestrator.checkpoints.storage import CheckpointStorage
+from orchestrator.database.lease import LeaseKeeper
+from orchestrator.database.stints import Stints
 from orchestrator.errors import BpttError, LeaseLost, Unreachable
 from orchestrator.executors.base import Executor
-from orchestrator.lease import LeaseKeeper
-from orchestrator.places import Places
-from orchestrator.promotion import Promotion
-from orchestrator.retention import Retention
 from orchestrator.room import Room
+from orchestrator.search.curves import Curves
+from orchestrator.search.promotion import Promotion
+from orchestrator.search.study import SweepStudy
 from orchestrator.steering import Steering
-from orchestrator.stints import Stints
-from orchestrator.study import SweepStudy
 from orchestrator.tracking.base import Tracker
 from orchestrator.trial import (
     Assignment,

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import workloads
-from orchestrator.checkpoints import CheckpointStorage
+from orchestrator.checkpoints.storage import CheckpointStorage
 from orchestrator.machine import own_memory_here
 from orchestrator.secrets import remember_url
 from orchestrator.trial import (

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from orchestrator.stints import Stint
+from orchestrator.database.stints import Stint
 from orchestrator.trial import TrialRecord
 
 

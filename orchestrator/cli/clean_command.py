@@ -16,8 +16,8 @@ from orchestrator.settings import Keep, Settings
 from orchestrator.wording import count
 
 if TYPE_CHECKING:
-    from orchestrator.checkpoints import StoredFile
-    from orchestrator.cleaning import Heap
+    from orchestrator.checkpoints.cleaning import Heap
+    from orchestrator.checkpoints.storage import StoredFile
 
 EPILOG = """\b
 Examples:
@@ -66,8 +66,8 @@ def command(
     as_json: bool,
 ) -> None:
     """Remove the checkpoints that no sweep needs, of all sweeps or of those named."""
-    from orchestrator.checkpoints import CheckpointStorage
-    from orchestrator.cleaning import Rules, remove, sort_out
+    from orchestrator.checkpoints.cleaning import Rules, remove, sort_out
+    from orchestrator.checkpoints.storage import CheckpointStorage
 
     ledger, storage = existing_ledger(settings), CheckpointStorage(settings.checkpoints)
     try:
@@ -86,7 +86,7 @@ def command(
 
 def removed(heap: Heap, gone: Sequence[StoredFile]) -> dict[str, int]:
     """Return number and bytes of what was removed of a sweep."""
-    from orchestrator.cleaning import measured
+    from orchestrator.checkpoints.cleaning import measured
 
     return measured([file for file in gone if file.name.partition("/")[0] == heap.sweep])
 

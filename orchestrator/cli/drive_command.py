@@ -13,7 +13,7 @@ import click
 
 from orchestrator.cli.run_command import drive
 from orchestrator.errors import BpttError, SweepHeld, SweepNotFound, UserError
-from orchestrator.parcel import SPEC_FILE, SUBMISSION_FILE, Submission
+from orchestrator.jobs.parcel import SPEC_FILE, SUBMISSION_FILE, Submission
 from orchestrator.settings import Settings
 from orchestrator.spec import SweepSpec, spec_from
 from orchestrator.sweep_file import find_spec
@@ -41,8 +41,8 @@ def command(supervise: bool, again: bool, retried: bool) -> int:
         click.echo(f"bptt: {error}", err=True)
         return refuse()
     if supervise:
-        from orchestrator.supervisor import INSIST_AFTER_S, REFUSED, can_go_on, looking
-        from orchestrator.supervisor import supervise as keep_driven
+        from orchestrator.jobs.supervisor import INSIST_AFTER_S, REFUSED, can_go_on, looking
+        from orchestrator.jobs.supervisor import supervise as keep_driven
 
         if retried and is_to_stay_stopped(settings.study_url, spec.name):
             click.echo(f"{spec.name} was asked to stop before its driver was lost; go on with it by another job")
@@ -73,7 +73,7 @@ def refuse() -> int:
 
     Why has been said. Returns the exit status for where the job cannot be stopped: no failure either.
     """
-    from orchestrator.jobs import ON_THE_HEAD, JobsServer
+    from orchestrator.jobs.server import ON_THE_HEAD, JobsServer
 
     click.echo("refused: running this job again would not help", err=True)
     try:
@@ -88,8 +88,8 @@ def refuse() -> int:
 
 def is_to_stay_stopped(study_url: str, name: str) -> bool:
     """Tell whether the sweep's driver was lost with a request to stop; it is stopped then."""
-    from orchestrator.lease import lay_down
-    from orchestrator.ledger import Ledger
+    from orchestrator.database.lease import lay_down
+    from orchestrator.database.ledger import Ledger
 
     ledger = Ledger(study_url)
     try:
@@ -110,7 +110,7 @@ def received(folder: Path) -> tuple[Submission, SweepSpec]:
 
 def as_known(settings: Settings, spec: SweepSpec) -> SweepSpec:
     """Return the sweep as the database has it: it may have been extended since it was submitted."""
-    from orchestrator.ledger import Ledger
+    from orchestrator.database.ledger import Ledger
 
     try:
         return spec_from(Ledger(settings.study_url).sweep(spec.name).spec)

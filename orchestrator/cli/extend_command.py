@@ -10,10 +10,10 @@ import click
 from orchestrator.cli.options import existing_ledger, find_sweep, flags_given, with_settings
 from orchestrator.cli.run_command import drive, driving_options
 from orchestrator.cli.wishing import want
+from orchestrator.database.wishes import WishKind, WishState
 from orchestrator.errors import SweepHeld, UserError
 from orchestrator.settings import Settings
 from orchestrator.spec import spec_from
-from orchestrator.wishes import WishKind, WishState
 
 EPILOG = """\b
 Examples:

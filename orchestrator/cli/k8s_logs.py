@@ -6,7 +6,7 @@ import click
 
 from orchestrator.cli.k8s_options import cluster_flags, with_cluster
 from orchestrator.errors import UserError
-from orchestrator.jobs import ON_THE_HEAD
+from orchestrator.jobs.server import ON_THE_HEAD
 from orchestrator.kubernetes.kubectl import Kubectl, name_of, within
 
 EPILOG = """\b

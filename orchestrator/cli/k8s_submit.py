@@ -144,8 +144,8 @@ def what_travels(
 ) -> tuple[SweepSpec, dict[str, bytes]]:
     """Return a sweep and its files: from a file, else as its last RayJob had them, else by its name."""
     from orchestrator.cli.submit_command import spec_of
+    from orchestrator.jobs.parcel import SPEC_FILE, SUBMISSION_FILE, Submission
     from orchestrator.kubernetes.rayjob import files_of, most_trials, parcel_of
-    from orchestrator.parcel import SPEC_FILE, SUBMISSION_FILE, Submission
     from orchestrator.spec import stored_spec
 
     files = {} if Path(sweep).is_file() else files_of(kubectl, sweep)
@@ -160,7 +160,7 @@ def what_travels(
 def is_driven(settings: Settings, sweep: str) -> bool:
     """Tell whether the sweeps' database is to be seen from here, and says that somebody drives the sweep."""
     from orchestrator.cli.submit_command import visible_ledger
-    from orchestrator.parcel import is_of_one_machine
+    from orchestrator.jobs.parcel import is_of_one_machine
 
     if is_of_one_machine(settings, "study_url"):
         return False  # of sweeps run here, not of those on the cluster

@@ -11,8 +11,8 @@ import threading
 import click
 
 from orchestrator.cli.options import with_settings
+from orchestrator.database.ledger import SweepRow
 from orchestrator.errors import BpttError, Unreachable, masked, presentable
-from orchestrator.ledger import SweepRow
 from orchestrator.settings import IN_FILE, Settings
 
 EPILOG = """\b
@@ -37,9 +37,9 @@ def command(
     settings: Settings, address: str | None, once: bool, every_s: float, allow_local: bool, python: str
 ) -> None:
     """Watch the sweeps' database, and go on with every sweep that should be running and is not."""
-    from orchestrator.jobs import is_jobs_address
-    from orchestrator.keep import Keeper
-    from orchestrator.ledger import Ledger
+    from orchestrator.database.ledger import Ledger
+    from orchestrator.jobs.keep import Keeper
+    from orchestrator.jobs.server import is_jobs_address
 
     address = address or (settings.ray_address if is_jobs_address(settings.ray_address) else None)
     hands = Submitter(settings, address, allow_local=allow_local, python=python) if address else Starter(settings)
@@ -69,7 +69,7 @@ class Submitter:
     """Has sweeps taken up by submitting them to a cluster."""
 
     def __init__(self, settings: Settings, address: str, *, allow_local: bool, python: str) -> None:
-        from orchestrator.jobs import jobs_address
+        from orchestrator.jobs.server import jobs_address
 
         self.settings, self.address = settings, jobs_address(address)
         self.allow_local, self.python = allow_local, python
@@ -77,7 +77,7 @@ class Submitter:
     def take_up(self, row: SweepRow) -> None:
         """Submit the sweep; what goes wrong is said, and tried again later."""
         from orchestrator.cli.submit_command import submit_quietly
-        from orchestrator.jobs import JobsServer
+        from orchestrator.jobs.server import JobsServer
         from orchestrator.spec import spec_from
 
         try:

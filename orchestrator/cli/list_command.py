@@ -9,8 +9,8 @@ import click
 
 from orchestrator.cli.options import as_json, existing_ledger, shown_url, with_settings
 from orchestrator.cli.terminal import print_page
+from orchestrator.database.ledger import Ledger, SweepRow
 from orchestrator.errors import SpecError, SweepNotFound
-from orchestrator.ledger import Ledger, SweepRow
 from orchestrator.pages import Paragraph, Table
 from orchestrator.settings import Settings
 from orchestrator.wording import duration, number

@@ -13,7 +13,7 @@ from orchestrator.errors import SpecError, SweepNotFound, UserError
 from orchestrator.settings import Settings
 
 if TYPE_CHECKING:
-    from orchestrator.jobs import JobsServer
+    from orchestrator.jobs.server import JobsServer
 
 EPILOG = """\b
 Examples:
@@ -30,8 +30,8 @@ Examples:
 @with_settings
 def command(settings: Settings, sweep: str, follow: bool, address: str | None) -> None:
     """Show the lines of the driver of SWEEP, a name or a sweep file, which runs as a job on a cluster."""
-    from orchestrator.jobs import JobsServer
-    from orchestrator.submission import ON_KUBERNETES
+    from orchestrator.jobs.server import JobsServer
+    from orchestrator.jobs.submission import ON_KUBERNETES
 
     name, known_address, job = whereabouts(settings, sweep)
     if not address and known_address.startswith(ON_KUBERNETES):
@@ -55,7 +55,7 @@ def command(settings: Settings, sweep: str, follow: bool, address: str | None) -
 
 def whereabouts(settings: Settings, sweep: str) -> tuple[str, str, str]:
     """Return a sweep's name, and address and job of its driver, as far as they are known here."""
-    from orchestrator.jobs import is_jobs_address
+    from orchestrator.jobs.server import is_jobs_address
     from orchestrator.spec import NAME
     from orchestrator.sweep_file import find_name
 
@@ -79,7 +79,7 @@ def whereabouts(settings: Settings, sweep: str) -> tuple[str, str, str]:
 
 def find_job(server: JobsServer, name: str, job: str) -> str:
     """Return the sweep's latest job on the cluster; UserError where there is none."""
-    from orchestrator.submission import jobs_of
+    from orchestrator.jobs.submission import jobs_of
 
     found = jobs_of(server, name)
     if job and job in {each.name for each in found.values()}:

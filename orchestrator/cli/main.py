@@ -121,7 +121,7 @@ def run(arguments: list[str] | None = None) -> int:
         if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
             complain(f"{str(error.filename)[:60]}...: too long for the name of a file or a sweep; give a shorter one")
             return 2
-        from orchestrator.patience import is_away
+        from orchestrator.database.patience import is_away
 
         if is_away(error):
             complain(f"a database is away: {str(error.__cause__ or error)[:300]}; nothing is lost, try again later")

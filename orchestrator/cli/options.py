@@ -14,7 +14,7 @@ from orchestrator.errors import SweepNotFound, UserError, masked
 from orchestrator.settings import Settings
 
 if TYPE_CHECKING:
-    from orchestrator.ledger import Ledger, SweepRow
+    from orchestrator.database.ledger import Ledger, SweepRow
 
 Command = Callable[..., Any]
 
@@ -54,7 +54,7 @@ def existing_ledger(settings: Settings, *, patience_s: float = 0.0) -> Ledger:
     from sqlalchemy import make_url
     from sqlalchemy.exc import SQLAlchemyError
 
-    from orchestrator.ledger import Ledger
+    from orchestrator.database.ledger import Ledger
 
     try:
         url = make_url(settings.study_url)

@@ -6,8 +6,8 @@ import click
 
 from orchestrator.cli.options import as_json, existing_ledger, find_sweep, with_settings
 from orchestrator.cli.wishing import tell, want
+from orchestrator.database.wishes import WishKind
 from orchestrator.settings import Settings
-from orchestrator.wishes import WishKind
 
 EPILOG = """\b
 Examples:

@@ -134,7 +134,7 @@ def find_model(settings: Settings, name: str, *, trial: int | None = None) -> Us
 
 def of_trial(settings: Settings, sweep: str, number: int) -> TrainedModel:
     """Return the model in a trial's last checkpoint; UserError where there is none, or where it was not kept."""
-    from orchestrator.checkpoints import CheckpointStorage
+    from orchestrator.checkpoints.storage import CheckpointStorage
     from orchestrator.standing import standing
 
     ledger = existing_ledger(settings)

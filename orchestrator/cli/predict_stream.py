@@ -69,7 +69,7 @@ class RunningStream:
 
     def restore(self, file: Path) -> None:
         """Go on from what `save` wrote, if it did; UserError where that is no state, or another model's."""
-        from orchestrator.checkpoints import unseal
+        from orchestrator.checkpoints.storage import unseal
         from workloads.checkpoint import unpack
 
         if not file.parent.is_dir():
@@ -89,7 +89,7 @@ class RunningStream:
 
     def save(self, file: Path) -> None:
         """Put all that is carried into a file, whole or not at all; UserError where it cannot be written."""
-        from orchestrator.checkpoints import seal
+        from orchestrator.checkpoints.storage import seal
         from workloads.checkpoint import pack
 
         partial = file.with_name(f".{file.name}.{os.getpid()}")

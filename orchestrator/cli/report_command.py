@@ -14,7 +14,7 @@ from orchestrator.errors import UserError
 from orchestrator.settings import Settings
 
 if TYPE_CHECKING:
-    from orchestrator.ledger import Ledger
+    from orchestrator.database.ledger import Ledger
 
 EPILOG = """\b
 Examples:

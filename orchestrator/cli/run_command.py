@@ -61,9 +61,9 @@ def drive(
     from orchestrator.cli.live import show
     from orchestrator.driver import Driver
     from orchestrator.executors import make_executor
-    from orchestrator.jobs import is_jobs_address
+    from orchestrator.jobs.server import is_jobs_address
+    from orchestrator.jobs.submission import DRIVEN_BY
     from orchestrator.report.html import figures_and_page
-    from orchestrator.submission import DRIVEN_BY
     from orchestrator.tracking import open_tracker
 
     if in_process and address:

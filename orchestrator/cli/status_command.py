@@ -12,8 +12,8 @@ import click
 
 from orchestrator.cli.options import as_json, existing_ledger, find_sweep, flags_given, with_settings
 from orchestrator.cli.sparkline import best_so_far, sparkline
+from orchestrator.database.patience import PATIENCE_S
 from orchestrator.pages import Block, Facts, Heading, Table, plain
-from orchestrator.patience import PATIENCE_S
 from orchestrator.settings import Settings
 from orchestrator.spec import trials_allowed
 from orchestrator.standing import LAST_ENDED, Standing, driver_of, last_ended, standing

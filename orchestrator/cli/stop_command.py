@@ -8,9 +8,9 @@ import click
 
 from orchestrator.cli.options import as_json, existing_ledger, find_sweep, flags_given, with_settings
 from orchestrator.cli.wishing import tell, want
+from orchestrator.database.wishes import WishKind
 from orchestrator.errors import UserError
 from orchestrator.settings import Settings
-from orchestrator.wishes import WishKind
 
 EPILOG = """\b
 Examples:
@@ -31,7 +31,7 @@ LOOK_EVERY_S = 0.5
 @with_settings
 def command(settings: Settings, sweep: str, wait: bool, trial: int | None, as_json: bool) -> None:
     """Ask the driver of SWEEP, a name or a sweep file, to stop after the evaluations under way; it can go on later."""
-    from orchestrator.lease import lay_down
+    from orchestrator.database.lease import lay_down
     from orchestrator.standing import driver_of, state_of
 
     ledger = existing_ledger(settings)

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestrator.cli.options import as_json, existing_ledger, flags_given, with_settings
+from orchestrator.database.patience import OPENING_S
 from orchestrator.errors import BpttError, SpecError, SweepNotFound, UserError, masked
-from orchestrator.patience import OPENING_S
 from orchestrator.settings import Settings
 from orchestrator.spec import SweepSpec, spec_from
 from orchestrator.sweep_file import find_spec
 
 if TYPE_CHECKING:
-    from orchestrator.jobs import JobsServer
-    from orchestrator.ledger import Ledger
-    from orchestrator.submission import Beginning, Sent
+    from orchestrator.database.ledger import Ledger
+    from orchestrator.jobs.server import JobsServer
+    from orchestrator.jobs.submission import Beginning, Sent
 
 EPILOG = """\b
 Examples:
@@ -57,7 +57,7 @@ def sending_options(command: Any) -> Any:
 @with_settings
 def command(settings: Settings, sweep: str, address: str | None, **options: Any) -> int:
     """Send SWEEP, a sweep file or the name of a sweep, to the Ray cluster whose dashboard is at URL."""
-    from orchestrator.jobs import jobs_address
+    from orchestrator.jobs.server import jobs_address
 
     address = address or settings.ray_address
     if not address:
@@ -95,9 +95,9 @@ def send(
     Where this terminal alone has `address`, the cluster is shown and recorded as `known_as`, and `logs` is the command
     that shows what the driver says.
     """
-    from orchestrator.jobs import JobsServer
-    from orchestrator.parcel import Submission, travelling
-    from orchestrator.submission import Beginning, Sending, await_driver, submit
+    from orchestrator.jobs.parcel import Submission, travelling
+    from orchestrator.jobs.server import JobsServer
+    from orchestrator.jobs.submission import Beginning, Sending, await_driver, submit
 
     submission = Submission(travelling(settings, allow_local=allow_local), workers, allow_local)
     server = JobsServer(address)
@@ -159,8 +159,8 @@ def told(beginning: Beginning, name: str, sent: Sent, logs: str, settings: Setti
 
 def submit_quietly(server: JobsServer, settings: Settings, spec: SweepSpec, *, allow_local: bool, python: str) -> str:
     """Submit without waiting; return what happened in a line."""
-    from orchestrator.parcel import Submission, travelling
-    from orchestrator.submission import Sending, submit
+    from orchestrator.jobs.parcel import Submission, travelling
+    from orchestrator.jobs.submission import Sending, submit
 
     submission = Submission(travelling(settings, allow_local=allow_local), None, allow_local)
     sending = Sending(Path.cwd(), python=python)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import workloads
-from orchestrator.checkpoints import CheckpointStorage, unseal
+from orchestrator.checkpoints.storage import CheckpointStorage, unseal
 from orchestrator.errors import UserError
 from workloads.protocol import Dataset, Predictor, Progress, Workload
 

@@ -11,12 +11,12 @@ from typing import Any
 import click
 
 from orchestrator.cli.options import flags_given
+from orchestrator.database.lease import Lease
+from orchestrator.database.ledger import Ledger
+from orchestrator.database.wishes import Wish, WishKind, WishState, add_wish, answer_wish, read_wish
 from orchestrator.errors import SweepHeld, UserError
-from orchestrator.lease import Lease
-from orchestrator.ledger import Ledger
 from orchestrator.spec import spec_from
 from orchestrator.steering import changed, check_wish
-from orchestrator.wishes import Wish, WishKind, WishState, add_wish, answer_wish, read_wish
 
 PATIENCE_S = 12.0
 """How long a command waits for an answer; a driver looks every two seconds, and in-process between evaluations."""
@@ -55,7 +55,7 @@ def check(ledger: Ledger, name: str, kind: WishKind, content: Mapping[str, Any])
     if kind in OF_THE_SPEC:
         check_wish(spec_from(ledger.sweep(name).spec), [], kind, content)
         return
-    from orchestrator.stored import read_sweep  # Optuna, which takes a moment to load
+    from orchestrator.database.stored import read_sweep  # Optuna, which takes a moment to load
 
     check_wish(*read_sweep(ledger, name), kind, content)
 

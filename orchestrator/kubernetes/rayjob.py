@@ -19,13 +19,13 @@ from typing import Any
 import yaml
 
 from orchestrator.errors import BpttError, SpecChanged, UserError
+from orchestrator.jobs.parcel import Submission, pack
+from orchestrator.jobs.submission import MOST_TRIES, ON_KUBERNETES, digest, job_name
 from orchestrator.kubernetes.credentials import LABELS
 from orchestrator.kubernetes.kubectl import Absent, Exists, Kubectl, Object, name_of, within
 from orchestrator.kubernetes.sizes import Room
 from orchestrator.kubernetes.standing import SWEEP, SweepJob, sweeps
-from orchestrator.parcel import Submission, pack
 from orchestrator.spec import SweepSpec, trials_allowed
-from orchestrator.submission import MOST_TRIES, ON_KUBERNETES, digest, job_name
 
 LONGEST_NAME = 47
 """Of a RayJob: KubeRay makes other names of it."""

@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from orchestrator.ledger import Ledger
+from orchestrator.database.ledger import Ledger
+from orchestrator.database.stints import read_stints
 from orchestrator.report.advice import find_advice
 from orchestrator.report.beside import by_group, compare, losses
 from orchestrator.report.curve import find_curve
@@ -19,10 +20,9 @@ from orchestrator.report.tables import by_label, by_length, find_cost, find_reas
 from orchestrator.report.timeline import find_timeline
 from orchestrator.report.updates import find_updates
 from orchestrator.report.values import NEARLY, at_edge, complete_values, hyperparameter, lead_of
-from orchestrator.search import quietly
+from orchestrator.search.by_name import quietly
 from orchestrator.spec import trials_allowed
 from orchestrator.standing import Standing, plain_trial, standing
-from orchestrator.stints import read_stints
 from orchestrator.trial import TrialRecord
 from orchestrator.wording import count_states
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.report.values import complete_values, sign
-from orchestrator.search import quietly
+from orchestrator.search.by_name import quietly
 from orchestrator.space import Parameter
 from orchestrator.standing import Standing
 

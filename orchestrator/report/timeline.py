@@ -6,9 +6,9 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 
+from orchestrator.database.stints import Stint
 from orchestrator.report.evidence import Fault, Stretch, Timeline
 from orchestrator.standing import Standing
-from orchestrator.stints import Stint
 from orchestrator.trial import TrialRecord
 
 UNDER_WAY, DRIVER_LOST = "under way", "driver lost"

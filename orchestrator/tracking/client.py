@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.databases import tune_connections
+from orchestrator.database.connections import tune_connections
 from orchestrator.settings import Settings
 from orchestrator.tracking.credentials import check_server
 

@@ -106,7 +106,7 @@ def trained(data: dict[str, Any], params: dict[str, Any], folder: str) -> list[d
     """
     import torch
 
-    from orchestrator.checkpoints import CheckpointStorage
+    from orchestrator.checkpoints.storage import CheckpointStorage
     from workloads.cost.timing import time_setting
 
     torch.set_num_threads(1)

@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.ledger import Ledger, evaluations, stints
+from orchestrator.database.ledger import Ledger, evaluations, stints
+from orchestrator.search.study import SweepStudy
 from orchestrator.settings import Settings
 from orchestrator.spec import SweepSpec, spec_from
-from orchestrator.study import SweepStudy
 from tests.orchestrator.recorded import DATASET, SPEC
 
 TRIALS, EVALUATIONS, WORKERS = 500, 100, 4

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import create_engine, text
 
-from orchestrator.ledger import Ledger
+from orchestrator.database.ledger import Ledger
 from orchestrator.report.html import figures_and_page
 from orchestrator.settings import Settings
 from orchestrator.standing import standing

@@ -19,7 +19,7 @@ from tests.browser.served import look_up, serving
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, ViewportSize
 
-    from orchestrator.ledger import Ledger
+    from orchestrator.database.ledger import Ledger
 
 NAME = "demo"
 FOLDER = Path(__file__).with_name("pictures")

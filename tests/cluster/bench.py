@@ -13,10 +13,10 @@ from typing import Any
 
 import yaml
 
+from orchestrator.database.ledger import Ledger
+from orchestrator.database.patience import patiently
+from orchestrator.database.stored import read_sweep
 from orchestrator.errors import SweepNotFound
-from orchestrator.ledger import Ledger
-from orchestrator.patience import patiently
-from orchestrator.stored import read_sweep
 from orchestrator.trial import TrialRecord
 from tests import s3
 from tests.cluster.deployment import Deployment, deployed

@@ -19,12 +19,12 @@ from typing import Any
 
 import click
 
+from orchestrator.database.ledger import Ledger
+from orchestrator.database.stored import load_study, read_sweep
 from orchestrator.driver import Driver
 from orchestrator.executors.local import LocalExecutor
-from orchestrator.ledger import Ledger
 from orchestrator.settings import Settings
 from orchestrator.spec import spec_from
-from orchestrator.stored import load_study, read_sweep
 from orchestrator.tracking.base import NoTracker
 from orchestrator.tracking.client import open_client
 from orchestrator.trial import TrialRecord

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
+from orchestrator.jobs.parcel import SPEC_FILE, SUBMISSION_FILE, Submission
 from orchestrator.kubernetes.install import record
 from orchestrator.kubernetes.manifests import overlay as folder_of
 from orchestrator.kubernetes.rayjob import filled, most_trials
 from orchestrator.kubernetes.render import objects, rendered
 from orchestrator.kubernetes.values import Values, read_values
-from orchestrator.parcel import SPEC_FILE, SUBMISSION_FILE, Submission
 from tests.deploy.checks import findings
 from tests.deploy.rendered import render
 from tests.orchestrator.conftest import make_spec

@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from orchestrator.cli.drive_command import received
+from orchestrator.jobs.parcel import is_of_one_machine
 from orchestrator.kubernetes.sizes import Room
-from orchestrator.parcel import is_of_one_machine
 from tests.deploy import ray_schemas, settings
 from tests.deploy.checks import CHECKS, RAY_SCHEMAS
 from tests.deploy.pods import pods_of

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from orchestrator.ledger import Ledger
+from orchestrator.database.ledger import Ledger
+from orchestrator.database.stored import read_sweep
 from orchestrator.settings import Settings
-from orchestrator.stored import read_sweep
 from tests.fakes import KIND
 
 pytestmark = pytest.mark.slow

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from orchestrator.ledger import Ledger
+from orchestrator.database.ledger import Ledger
+from orchestrator.database.stored import load_study, read_sweep
 from orchestrator.settings import Settings
-from orchestrator.stored import load_study, read_sweep
 from orchestrator.trial import TrialState
 
 pytestmark = pytest.mark.slow

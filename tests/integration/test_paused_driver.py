@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from orchestrator.ledger import Ledger
+from orchestrator.database.ledger import Ledger
 from orchestrator.settings import Settings
 
 pytestmark = pytest.mark.slow

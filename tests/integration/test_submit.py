@@ -20,9 +20,9 @@ from typing import Any
 import pytest
 import yaml
 
-from orchestrator.ledger import Ledger
+from orchestrator.database.ledger import Ledger
+from orchestrator.database.stored import read_sweep
 from orchestrator.standing import standing
-from orchestrator.stored import read_sweep
 from tests import fakes, kubernetes
 
 pytestmark = pytest.mark.slow

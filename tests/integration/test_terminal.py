@@ -14,14 +14,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from orchestrator.lease import Lease
-from orchestrator.ledger import Ledger
+from orchestrator.database.lease import Lease
+from orchestrator.database.ledger import Ledger
+from orchestrator.database.stints import Stints
+from orchestrator.database.writes import Writes
+from orchestrator.search.study import SweepStudy
 from orchestrator.settings import Settings
 from orchestrator.spec import spec_from
-from orchestrator.stints import Stints
-from orchestrator.study import SweepStudy
 from orchestrator.trial import TrialState
-from orchestrator.writes import Writes
 from tests.fakes import KIND
 from tests.orchestrator.conftest import make_spec
 from tests.orchestrator.recorded import SPEC, Recorded, record_sweep, spec_with

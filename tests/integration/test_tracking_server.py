@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.checkpoints import CheckpointStorage
+from orchestrator.checkpoints.storage import CheckpointStorage
 from orchestrator.settings import Settings
 from orchestrator.tracking import open_tracker
 from orchestrator.tracking.base import Model

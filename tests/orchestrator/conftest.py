@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from orchestrator import steering as steering_module
+from orchestrator.database.wishes import WishKind, add_wish
 from orchestrator.driver import Driver
 from orchestrator.executors.base import Executor
 from orchestrator.executors.local import LocalExecutor
@@ -17,7 +18,6 @@ from orchestrator.spec import SweepSpec, spec_from
 from orchestrator.sweep import Event, Sweep
 from orchestrator.tracking.base import NoTracker
 from orchestrator.trial import TrialState
-from orchestrator.wishes import WishKind, add_wish
 from tests.fakes import KIND
 
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from orchestrator.ledger import Ledger
+from orchestrator.database.ledger import Ledger
+from orchestrator.search.study import SweepStudy
 from orchestrator.settings import Settings
 from orchestrator.spec import SweepSpec, spec_from
-from orchestrator.study import SweepStudy
 from orchestrator.trial import TrialState
 from workloads.protocol import Progress
 

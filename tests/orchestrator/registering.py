@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.checkpoints import CheckpointStorage
+from orchestrator.checkpoints.storage import CheckpointStorage
 from orchestrator.settings import Settings
 from orchestrator.spec import SweepSpec
 from orchestrator.tracking.base import Model

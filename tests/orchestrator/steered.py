@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from orchestrator.ledger import Ledger
+from orchestrator.database.ledger import Ledger
+from orchestrator.database.wishes import WishKind, WishState, all_wishes
 from orchestrator.settings import Settings
 from orchestrator.sweep import Event, Happening
-from orchestrator.wishes import WishKind, WishState, all_wishes
 from tests.orchestrator.conftest import Wanted
 
 

@@ -10,16 +10,16 @@ from typing import Any
 import optuna
 import pytest
 
-from orchestrator import rows
+from orchestrator.database import rows
+from orchestrator.database.lease import Lease
+from orchestrator.database.ledger import Ledger
+from orchestrator.database.stored import load_study, read_sweep
 from orchestrator.driver import claim
 from orchestrator.errors import BpttError, SpecChanged, SpecError
-from orchestrator.lease import Lease
-from orchestrator.ledger import Ledger
 from orchestrator.report import make_report
+from orchestrator.search.study import SweepStudy
 from orchestrator.settings import Settings
 from orchestrator.spec import ONE_OBJECTIVE_SAMPLERS, PRUNERS, SAMPLERS, SweepSpec
-from orchestrator.stored import load_study, read_sweep
-from orchestrator.study import SweepStudy
 from orchestrator.sweep import Happening
 from orchestrator.trial import TrialRecord, TrialState, best_trial
 from tests.fakes import Scripted

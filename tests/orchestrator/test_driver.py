@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import lease as lease_module
+from orchestrator.database import lease as lease_module
+from orchestrator.database.ledger import Ledger
 from orchestrator.driver import Driver
 from orchestrator.errors import LeaseLost, SpecChanged, SweepHeld, UserError
 from orchestrator.executors.local import LocalExecutor
-from orchestrator.ledger import Ledger
 from orchestrator.settings import Settings
 from orchestrator.spec import SweepSpec
 from orchestrator.sweep import Happening

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from orchestrator import steering as steering_module
+from orchestrator.database.ledger import Ledger
+from orchestrator.database.wishes import WishState, add_wish
 from orchestrator.executors.local import LocalExecutor
-from orchestrator.ledger import Ledger
 from orchestrator.settings import Settings
 from orchestrator.sweep import Happening
 from orchestrator.trial import TrialState
-from orchestrator.wishes import WishState, add_wish
 from tests.fakes import Scripted
 from tests.orchestrator.conftest import Drive, Steer, make_spec, states, swept
 from tests.orchestrator.steered import SPACE, answers, enqueue, of

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from orchestrator.checkpoints import CheckpointStorage
+from orchestrator.checkpoints.storage import CheckpointStorage
 from orchestrator.cli.predict_model import find_model, open_stream
 from orchestrator.errors import UserError
 from orchestrator.settings import Settings

@@ -5,17 +5,17 @@ from __future__ import annotations
 import pytest
 
 from orchestrator import steering as steering_module
+from orchestrator.database.lease import Lease
+from orchestrator.database.ledger import Ledger
+from orchestrator.database.stored import load_study
+from orchestrator.database.wishes import WishState
 from orchestrator.driver import claim
 from orchestrator.executors.local import LocalExecutor
-from orchestrator.lease import Lease
-from orchestrator.ledger import Ledger
+from orchestrator.search.study import SweepStudy
 from orchestrator.settings import Settings
 from orchestrator.spec import spec_from
-from orchestrator.stored import load_study
-from orchestrator.study import SweepStudy
 from orchestrator.sweep import Happening
 from orchestrator.trial import TrialRecord, TrialState
-from orchestrator.wishes import WishState
 from tests.orchestrator.conftest import Steer, make_spec, swept
 from tests.orchestrator.steered import NARROW, SPACE, answers, narrow, of
 from workloads.protocol import Progress

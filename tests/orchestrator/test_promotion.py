@@ -14,14 +14,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from orchestrator.database.ledger import Ledger
+from orchestrator.database.stored import load_study, read_sweep
 from orchestrator.driver import Driver
 from orchestrator.executors.local import LocalExecutor
-from orchestrator.ledger import Ledger
-from orchestrator.promotion import REDUCTION, Promotion, rungs_of
+from orchestrator.search.promotion import REDUCTION, Promotion, rungs_of
 from orchestrator.settings import Settings
 from orchestrator.spec import SweepSpec
 from orchestrator.standing import standing
-from orchestrator.stored import load_study, read_sweep
 from orchestrator.sweep import Event, Happening
 from orchestrator.tracking.base import NoTracker
 from orchestrator.trial import Assignment, Reply, TrialRecord, TrialState

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from orchestrator.database.ledger import Ledger
 from orchestrator.errors import SweepNotFound
-from orchestrator.ledger import Ledger
 from orchestrator.pages import markdown, plain
 from orchestrator.report import make_report
 from orchestrator.report.findings import Report

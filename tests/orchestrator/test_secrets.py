@@ -16,10 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator import secrets
+from orchestrator.database.ledger import Ledger
+from orchestrator.database.stored import read_sweep
 from orchestrator.errors import UserError, masked
-from orchestrator.ledger import Ledger
 from orchestrator.settings import Settings
-from orchestrator.stored import read_sweep
 from orchestrator.trial import Failure, TrialState
 from tests.fakes import KIND
 from tests.postgres import PASSWORD, PostgresServer

@@ -10,19 +10,28 @@ import pytest
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import OperationalError
 
-from orchestrator import patience
 from orchestrator import steering as steering_module
+from orchestrator.database import patience
+from orchestrator.database.ledger import Ledger
+from orchestrator.database.wishes import (
+    Wish,
+    WishKind,
+    WishState,
+    add_wish,
+    all_wishes,
+    answer_wish,
+    read_wish,
+    specs_before,
+)
 from orchestrator.driver import Driver
 from orchestrator.errors import LeaseLost
 from orchestrator.executors.local import LocalExecutor
-from orchestrator.ledger import Ledger
 from orchestrator.settings import Settings
 from orchestrator.spec import spec_from
 from orchestrator.standing import standing
 from orchestrator.sweep import Happening
 from orchestrator.tracking.base import NoTracker
 from orchestrator.trial import TrialState
-from orchestrator.wishes import Wish, WishKind, WishState, add_wish, all_wishes, answer_wish, read_wish, specs_before
 from tests.orchestrator.conftest import Drive, Steer, Wanted, make_spec, states, swept
 from tests.orchestrator.steered import NARROW, SPACE, answers, enqueue, extend, narrow, of
 

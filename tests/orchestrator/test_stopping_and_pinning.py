@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from orchestrator.database.ledger import Ledger
+from orchestrator.database.stored import read_sweep
+from orchestrator.database.wishes import WishKind, WishState, add_wish
 from orchestrator.executors.local import LocalExecutor
-from orchestrator.ledger import Ledger
 from orchestrator.settings import Settings
-from orchestrator.stored import read_sweep
 from orchestrator.sweep import Event, Happening
 from orchestrator.trial import Assignment, Reply, TrialState
-from orchestrator.wishes import WishKind, WishState, add_wish
 from tests.orchestrator.conftest import Drive, Steer, make_spec, states, swept
 from tests.orchestrator.steered import answers, enqueue, of
 

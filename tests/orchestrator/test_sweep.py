@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from orchestrator.checkpoints import CheckpointStorage
+from orchestrator.checkpoints.storage import CheckpointStorage
+from orchestrator.database.ledger import Ledger
+from orchestrator.database.stored import load_study, read_sweep
 from orchestrator.errors import BpttError
 from orchestrator.executors.local import LocalExecutor
-from orchestrator.ledger import Ledger
 from orchestrator.settings import Settings
-from orchestrator.stored import load_study, read_sweep
 from orchestrator.sweep import Event, Happening
 from orchestrator.trial import Assignment, Failure, Reply, TrialState
 from tests.fakes import KIND, Scripted

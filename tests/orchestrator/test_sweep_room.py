@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from orchestrator.database.ledger import Ledger
+from orchestrator.database.stored import load_study
 from orchestrator.driver import Driver
 from orchestrator.executors.local import LocalExecutor
-from orchestrator.ledger import Ledger
 from orchestrator.room import Room
 from orchestrator.settings import Settings
 from orchestrator.spec import SweepSpec
-from orchestrator.stored import load_study
 from orchestrator.sweep import Happening
 from orchestrator.tracking.base import NoTracker
 from orchestrator.trial import Assignment, TrialState

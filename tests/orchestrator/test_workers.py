@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from orchestrator.lease import Lease
+from orchestrator.database.lease import Lease
+from orchestrator.database.stints import Stint, Stints
+from orchestrator.database.writes import Writes
 from orchestrator.settings import Settings
 from orchestrator.standing import standing
-from orchestrator.stints import Stint, Stints
 from orchestrator.trial import TrialRecord, TrialState
 from orchestrator.workers import Doing, find_workers
-from orchestrator.writes import Writes
 from tests.orchestrator.recorded import Recorded, record_sweep
 from workloads.protocol import Progress
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.database.ledger import Ledger
 from orchestrator.errors import masked
-from orchestrator.ledger import Ledger
 from orchestrator.looks import drawing, png, svg, tidy
 from orchestrator.report.html import quality, trials
 from orchestrator.report.html.page import page

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from orchestrator.ledger import Ledger
+from orchestrator.database.ledger import Ledger
+from orchestrator.database.stored import environment_of
 from orchestrator.looks import Look, looks_of
 from orchestrator.report.findings import Report
 from orchestrator.report.gather import differing, report_of
 from orchestrator.report.optunas import study_of
 from orchestrator.report.values import complete_values, hyperparameter, sign
 from orchestrator.standing import Standing, standing
-from orchestrator.stored import environment_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

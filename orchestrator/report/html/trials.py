@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from orchestrator.looks import GREY, INK, LOOKS, borrowing, grid
 from orchestrator.report.html.story import Story
 from orchestrator.report.values import sign
-from orchestrator.search import quietly
+from orchestrator.search.by_name import quietly
 from orchestrator.trial import TrialRecord, TrialState
 
 if TYPE_CHECKING:

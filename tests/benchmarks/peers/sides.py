@@ -16,9 +16,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from orchestrator.ledger import Ledger
-from orchestrator.stints import read_stints
-from orchestrator.stored import read_sweep
+from orchestrator.database.ledger import Ledger
+from orchestrator.database.stints import read_stints
+from orchestrator.database.stored import read_sweep
 from tests.benchmarks.peers.bare_loop import PLAN
 from tests.benchmarks.peers.figures import Run, TrainedTrial, run_of
 from tests.benchmarks.peers.scenarios import (

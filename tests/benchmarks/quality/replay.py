@@ -15,8 +15,8 @@ from unittest.mock import patch
 
 from orchestrator.executors.base import Executor
 from orchestrator.machine import Machine
+from orchestrator.search.study import SweepStudy
 from orchestrator.spec import SweepSpec, spec_from
-from orchestrator.study import SweepStudy
 from orchestrator.sweep import Happening, Sweep
 from orchestrator.tracking.base import NoTracker
 from orchestrator.trial import Assignment, Failure, Job, Reply, TrialRecord, TrialState
@@ -180,7 +180,7 @@ def replay(
     """Sweep until the trials or the seconds of workers are used up; the settings `wanted` are tried first."""
     executor = Recorded(table, limits.workers)
     replayed = Replayed()
-    with patch("orchestrator.study.DurableStudy", Nothing):
+    with patch("orchestrator.search.study.DurableStudy", Nothing):
         study = SweepStudy(cast("Any", Nothing()), spec_of(table, search, limits.trials), "replay")
         parts = [Nothing(), Nothing(), Wishes(wanted), Nothing(), Nothing()]
         sweep = Sweep(study, cast("Executor", executor), NoTracker(), *cast("Any", parts))

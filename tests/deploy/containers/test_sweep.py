@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
+from orchestrator.database.ledger import Ledger
+from orchestrator.database.stored import read_sweep
 from orchestrator.driver import Driver
 from orchestrator.executors.local import LocalExecutor
-from orchestrator.ledger import Ledger
 from orchestrator.settings import Settings
 from orchestrator.spec import spec_from
-from orchestrator.stored import read_sweep
 from orchestrator.tracking.base import NoTracker
 from orchestrator.trial import TrialRecord
 from tests.cluster.chaos import make_spec, results
@@ -29,8 +29,8 @@ DASHBOARD = "http://127.0.0.1:8265"
 LOOK = """
 import base64, pickle, sys
 from orchestrator.errors import SweepNotFound
-from orchestrator.ledger import Ledger
-from orchestrator.stored import read_sweep
+from orchestrator.database.ledger import Ledger
+from orchestrator.database.stored import read_sweep
 try:
     trials = read_sweep(Ledger(sys.argv[1]), sys.argv[2])[1]
 except SweepNotFound:
@@ -39,7 +39,7 @@ print(base64.b64encode(pickle.dumps(trials)).decode())
 """
 STATE = """
 import sys
-from orchestrator.jobs import ON_THE_HEAD, JobsServer
+from orchestrator.jobs.server import ON_THE_HEAD, JobsServer
 print(JobsServer(ON_THE_HEAD).job(sys.argv[1]).state)
 """
 SHOW = """

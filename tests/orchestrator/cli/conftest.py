@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from orchestrator.checkpoints import seal
+from orchestrator.checkpoints.storage import seal
 from orchestrator.cli.main import run
 from orchestrator.settings import Settings
 from orchestrator.spec import SweepSpec

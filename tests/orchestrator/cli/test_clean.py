@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.checkpoints import CheckpointStorage
+from orchestrator.checkpoints.storage import CheckpointStorage
+from orchestrator.database.ledger import Ledger
+from orchestrator.database.processes import own_name
 from orchestrator.driver import Driver
 from orchestrator.executors.local import LocalExecutor
-from orchestrator.ledger import Ledger
-from orchestrator.processes import own_name
 from orchestrator.settings import Settings
 from orchestrator.sweep import Event
 from orchestrator.tracking.base import NoTracker

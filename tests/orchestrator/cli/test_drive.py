@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import jobs, supervisor
 from orchestrator.cli import drive_command
-from orchestrator.ledger import Ledger
-from orchestrator.parcel import SPEC_FILE, SUBMISSION_FILE, Submission
+from orchestrator.database.ledger import Ledger
+from orchestrator.jobs import server as jobs
+from orchestrator.jobs import supervisor
+from orchestrator.jobs.parcel import SPEC_FILE, SUBMISSION_FILE, Submission
 from orchestrator.settings import Settings
 from tests.orchestrator.cli.conftest import Bptt
 from tests.orchestrator.conftest import make_spec

@@ -15,12 +15,12 @@ from pathlib import Path
 import pytest
 
 from orchestrator.cli.wishing import want
+from orchestrator.database.ledger import Ledger
+from orchestrator.database.wishes import WishKind
 from orchestrator.errors import UserError
-from orchestrator.ledger import Ledger
 from orchestrator.settings import Settings
 from orchestrator.spec import SweepSpec, spec_from
 from orchestrator.standing import standing
-from orchestrator.wishes import WishKind
 from tests.fakes import KIND
 from tests.orchestrator.cli.conftest import Bptt
 from tests.orchestrator.conftest import make_spec

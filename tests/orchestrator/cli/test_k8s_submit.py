@@ -12,10 +12,10 @@ import pytest
 import yaml
 
 from orchestrator.cli.drive_command import received
+from orchestrator.database.lease import Lease
+from orchestrator.database.ledger import DriverRow, Ledger
 from orchestrator.kubernetes.kubectl import Kubectl
 from orchestrator.kubernetes.rayjob import base_name, submit
-from orchestrator.lease import Lease
-from orchestrator.ledger import DriverRow, Ledger
 from orchestrator.settings import Settings
 from orchestrator.spec import SweepSpec
 from tests.kubernetes import Cluster, secret
@@ -340,7 +340,7 @@ def test_the_cluster_that_stands_is_reached_through_a_port_with_its_token(
         def submit(self, name: str, entrypoint: str, *, folder: Path, **details: Any) -> None:
             seen.update(job=name, files={each.name for each in folder.iterdir()}, **details)
 
-    monkeypatch.setattr("orchestrator.jobs.JobsServer", Server)
+    monkeypatch.setattr("orchestrator.jobs.server.JobsServer", Server)
     answer = ask(bptt, sweep_file(make_spec()), "--running", "--no-wait")
     assert answer.status == 0, answer.err
     assert (seen["address"], seen["token"]) == ("http://127.0.0.1:45678", "token-of-the-cluster")

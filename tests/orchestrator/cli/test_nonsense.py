@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.cli.main import COMMANDS, group, run
-from orchestrator.ledger import Ledger
+from orchestrator.database.ledger import Ledger
 from orchestrator.settings import Settings
 from tests.orchestrator.test_spec import GOOD, changed
 

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from orchestrator.checkpoints import seal
+from orchestrator.checkpoints.storage import seal
 from orchestrator.cli.main import run
 from orchestrator.cli.predict_stream import answer_stream
 from orchestrator.errors import UserError

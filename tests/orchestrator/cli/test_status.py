@@ -10,8 +10,8 @@ import pytest
 
 from orchestrator.cli.logs_command import whereabouts
 from orchestrator.cli.status_command import watch_in_lines
-from orchestrator.lease import Lease
-from orchestrator.ledger import Ledger
+from orchestrator.database.lease import Lease
+from orchestrator.database.ledger import Ledger
 from orchestrator.settings import Settings
 from orchestrator.spec import SweepSpec, WorkloadSpec
 from orchestrator.standing import Standing, standing

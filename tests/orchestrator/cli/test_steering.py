@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from orchestrator.ledger import Ledger
+from orchestrator.database.ledger import Ledger
+from orchestrator.database.stored import read_sweep
 from orchestrator.settings import Settings
 from orchestrator.spec import SweepSpec, spec_from
-from orchestrator.stored import read_sweep
 from orchestrator.trial import TrialState
 from tests.fakes import KIND
 from tests.orchestrator.cli.conftest import Bptt

@@ -18,8 +18,8 @@ import pytest
 
 from orchestrator.cli import dashboard, ui_command
 from orchestrator.cli.main import run
+from orchestrator.database.ledger import Ledger
 from orchestrator.errors import BpttError, UserError
-from orchestrator.ledger import Ledger
 from orchestrator.settings import Settings
 from orchestrator.tracking.client import open_client
 from orchestrator.tracking.places import EXPERIMENTS, newest_runs, sweep_run

@@ -14,20 +14,20 @@ from typing import Any
 import pytest
 
 from orchestrator.cli.main import run
+from orchestrator.database.ledger import Ledger
+from orchestrator.database.stints import Stints
+from orchestrator.database.writes import Writes
 from orchestrator.driver import Driver
 from orchestrator.executors.local import LocalExecutor
-from orchestrator.ledger import Ledger
 from orchestrator.report import make_report
 from orchestrator.report.html import figures_and_page, html_report
 from orchestrator.report.html.reproduce import written
 from orchestrator.report.words import answer
 from orchestrator.settings import Settings
 from orchestrator.spec import spec_from
-from orchestrator.stints import Stints
 from orchestrator.sweep_file import StrictLoader
 from orchestrator.tracking.base import NoTracker
 from orchestrator.trial import TrialState
-from orchestrator.writes import Writes
 from tests.orchestrator.recorded import DATASET, Recorded, record_sweep, spec_with
 from tests.orchestrator.report.conftest import ALL
 

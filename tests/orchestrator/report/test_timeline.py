@@ -7,16 +7,16 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.ledger import Ledger
+from orchestrator.database.ledger import Ledger
+from orchestrator.database.stints import Stint, Stints
+from orchestrator.database.writes import Writes
 from orchestrator.pages import plain
 from orchestrator.report import make_report
 from orchestrator.report.timeline import find_timeline
 from orchestrator.report.words import page_of
 from orchestrator.settings import Settings
 from orchestrator.standing import Standing, standing
-from orchestrator.stints import Stint, Stints
 from orchestrator.workers import shown_workers
-from orchestrator.writes import Writes
 from tests.orchestrator.recorded import Recorded, record_sweep
 
 A = Stint(0, "host/1", "first", 100.0, 110.0, "complete")

@@ -1,0 +1,1 @@
+"""The search: which setting is tried next, and which trial goes on."""

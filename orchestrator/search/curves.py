@@ -1,0 +1,123 @@
+"""Early stopping that knows learning curves: `search.pruner: curves`.
+
+After each evaluation a trial's last value is forecast from its own curve and all others (`extrapolation.py`). Where it
+is not likely enough to beat the best so far, the trial is paused and its worker takes another; a paused trial goes on
+from its checkpoint once its chances have risen, as in Swersky, Snoek and Adams (2014), "Freeze-thaw Bayesian
+optimization". Everything follows from the evaluations acknowledged: nothing is to be remembered.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from orchestrator.search.extrapolation import ends
+from orchestrator.spec import SweepSpec
+from orchestrator.trial import TrialRecord, TrialState
+from orchestrator.wording import number, percent
+
+WORTH, MOST = 2.0, 0.2
+"""How much likelier than a new trial one must be to beat the best so far, by evaluation still to be trained.
+
+A new one beats the best of n trials with a probability of 1 / (n + 1), if it is drawn as they were, and may need all
+evaluations for it; but it can be paused soon.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What is expected of one trial at its last evaluation, lower being better."""
+
+    trial: TrialRecord
+    mean: float
+    deviation: float
+    best: float
+    """What there is to beat: of other trials, the best last value, or where none is complete the best expected one."""
+    least: float
+    """The probability of beating it with which the trial is worth what is left of it."""
+
+    @property
+    def chance(self) -> float:
+        """Return the probability that the trial beats it."""
+        if self.deviation == 0:
+            return float(self.mean < self.best)
+        return 0.5 * math.erfc((self.mean - self.best) / self.deviation / math.sqrt(2))
+
+    @property
+    def is_worth_it(self) -> bool:
+        """Tell whether the trial is to go on."""
+        return self.chance >= self.least
+
+
+@dataclass(frozen=True, slots=True)
+class Curves:
+    """Who goes on."""
+
+    metric: str
+    is_maximized: bool
+    evaluations: int
+
+    @classmethod
+    def of(cls, spec: SweepSpec) -> Curves:
+        """Return the rule of a sweep."""
+        return cls(str(spec.objective.metric), spec.objective.direction == "maximize", spec.budget.evaluations)
+
+    @property
+    def _sign(self) -> float:
+        """What makes lower values the better ones."""
+        return -1.0 if self.is_maximized else 1.0
+
+    def forecasts(self, trials: Sequence[TrialRecord]) -> dict[int, Forecast]:
+        """Return what is expected of every unfinished trial that was evaluated, by its number."""
+        seen = [trial for trial in trials if trial.evaluations and trial.state is not TrialState.FAILED]
+        if not seen:
+            return {}
+        curves = [[self._sign * progress.metrics[self.metric] for progress in trial.evaluations] for trial in seen]
+        means, deviations = ends(curves, self.evaluations)
+        complete = np.array([len(trial.evaluations) == self.evaluations for trial in seen])
+        found = {}
+        for index, trial in enumerate(seen):
+            if complete[index] or trial.state.is_final:
+                continue
+            others = complete if complete.any() else np.arange(len(seen)) != index
+            best = float(means[others].min()) if others.any() else math.inf
+            left = 1 - len(trial.evaluations) / self.evaluations
+            least = min(WORTH * left / (len(trials) + 1), MOST)
+            found[trial.number] = Forecast(trial, float(means[index]), float(deviations[index]), best, least)
+        return found
+
+    def pauses(self, trial: TrialRecord, trials: Sequence[TrialRecord]) -> str:
+        """Say why a trial is not to go on now; empty where it is."""
+        if trial.pinned or len(trial.evaluations) == self.evaluations:
+            return ""
+        forecast = self.forecasts(trials)[trial.number]
+        if forecast.is_worth_it:
+            return ""
+        return (
+            f"{number(self._sign * forecast.mean)} +- {number(forecast.deviation)} expected at the end: "
+            f"{percent(forecast.chance)} likely to beat {number(self._sign * forecast.best)}"
+        )
+
+    def leaves(self, trial: TrialRecord, trials: Sequence[TrialRecord]) -> str:
+        """Say why a paused trial is ended, once none goes on any more."""
+        return self.pauses(trial, trials) or "not promoted"
+
+    def next(self, trials: Sequence[TrialRecord]) -> TrialRecord | None:
+        """Return the paused trial that is to go on now, the one with the best chance; None where none is."""
+        paused = self._paused(trials)
+        best = max(paused, key=lambda each: (each.chance / each.least, -each.trial.number), default=None)
+        return best.trial if best is not None and best.is_worth_it else None
+
+    def last_resort(self, trials: Sequence[TrialRecord]) -> TrialRecord | None:
+        """Return the paused trial with the best mean."""
+        paused = self._paused(trials)
+        best = min(paused, key=lambda each: (each.mean, each.trial.number), default=None)
+        return None if best is None else best.trial
+
+    def _paused(self, trials: Sequence[TrialRecord]) -> list[Forecast]:
+        if all(trial.state is not TrialState.PAUSED for trial in trials):
+            return []
+        return [each for each in self.forecasts(trials).values() if each.trial.state is TrialState.PAUSED]

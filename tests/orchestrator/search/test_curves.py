@@ -1,0 +1,130 @@
+"""Early stopping by forecasts: who is paused and why, who goes on again, and what a kill leaves of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orchestrator.executors.local import LocalExecutor
+from orchestrator.search.curves import Curves
+from orchestrator.spec import SweepSpec
+from orchestrator.trial import TrialRecord, TrialState
+from tests.orchestrator.conftest import Drive, make_spec, states, swept
+from tests.orchestrator.test_promotion import Wavering, drive_through_kills
+from workloads.protocol import Progress
+
+EVALUATIONS = 9
+
+
+def trial(number: int, values: Sequence[float], state: TrialState = TrialState.RUNNING) -> TrialRecord:
+    """Return a trial with these losses; their negatives are its scores."""
+    evaluations = [
+        Progress(at, at + 1, {"valid_loss": value, "valid_score": -value}, "", 0.0) for at, value in enumerate(values)
+    ]
+    return TrialRecord(number, {}, {}, 0.0, evaluations, state)
+
+
+def curve(place: float, reached: int = EVALUATIONS) -> list[float]:
+    return [place + 2.0 / (at + 1) for at in range(reached)]
+
+
+def rule(*, is_maximized: bool = False) -> Curves:
+    return Curves("valid_score" if is_maximized else "valid_loss", is_maximized, EVALUATIONS)
+
+
+def curving(**changes: Any) -> SweepSpec:
+    return make_spec(
+        **{
+            "space": {"quality": {"float": [0.1, 100.0]}},
+            "search": {"sampler": "random", "pruner": "curves", "seed": 1},
+            "budget": {"trials": 18, "evaluations": EVALUATIONS},
+            **changes,
+        }
+    )
+
+
+@settings(max_examples=60, deadline=None)
+@given(places=st.lists(st.floats(0, 10), min_size=2, max_size=8, unique=True), data=st.data())
+def test_the_best_of_parallel_curves_is_never_paused(places: list[float], data: st.DataObject) -> None:
+    others = [
+        trial(number, curve(place, data.draw(st.integers(1, EVALUATIONS))))
+        for number, place in enumerate(places)
+        if place != min(places)
+    ]
+    for other in others:
+        other.state = TrialState.COMPLETE if len(other.evaluations) == EVALUATIONS else TrialState.PAUSED
+    best = trial(99, curve(min(places), data.draw(st.integers(1, EVALUATIONS - 1))))
+    furthest = max(len(other.evaluations) for other in others)
+    if furthest == EVALUATIONS:  # so that it is known how curves fall
+        assert rule().pauses(best, [*others, best]) == ""
+
+
+def test_what_is_far_behind_is_paused_and_the_reason_says_what_was_expected() -> None:
+    complete = [trial(number, curve(place), TrialState.COMPLETE) for number, place in enumerate((1.0, 1.1, 1.3, 2.0))]
+    behind = trial(9, curve(6.0, 2))
+    why = rule().pauses(behind, [*complete, behind])
+    assert why.startswith("6.222 +- ")
+    assert why.endswith("likely to beat 1.222")
+
+
+def test_a_metric_that_is_maximized_decides_alike() -> None:
+    complete = [trial(number, curve(place), TrialState.COMPLETE) for number, place in enumerate((1.0, 1.1, 1.3, 2.0))]
+    for place in (0.5, 1.2, 2.0, 6.0):
+        asked = trial(9, curve(place, 2))
+        low, high = (rule(is_maximized=maximized).pauses(asked, [*complete, asked]) for maximized in (False, True))
+        assert bool(low) == bool(high)
+        assert low.partition(":")[2].partition("beat")[0] == high.partition(":")[2].partition("beat")[0]
+
+
+def test_a_pinned_trial_is_never_paused() -> None:
+    complete = [trial(number, curve(place), TrialState.COMPLETE) for number, place in enumerate((1.0, 1.1, 1.3, 2.0))]
+    behind = trial(9, curve(6.0, 2))
+    assert rule().pauses(behind, [*complete, behind])
+    behind.pinned = True
+    assert rule().pauses(behind, [*complete, behind]) == ""
+
+
+def test_a_paused_trial_goes_on_once_curves_turn_out_to_fall_late() -> None:
+    steady = [trial(number, [place] * EVALUATIONS, TrialState.COMPLETE) for number, place in enumerate((1.0, 1.2, 1.4))]
+    paused = trial(9, [2.0, 2.0], TrialState.PAUSED)
+    assert rule().next([*steady, paused]) is None
+    fallen = [trial(20 + number, [2.0, 2.0, 2.0, 0.9, *[0.9] * 5], TrialState.COMPLETE) for number in range(2)]
+    assert rule().next([*steady, *fallen, paused]) is paused
+
+
+def test_a_sweep_trains_its_best_to_the_end_and_few_others(drive: Drive) -> None:
+    driver = drive(curving(), LocalExecutor(1))
+    trials = swept(driver).trials
+    best = min(trials, key=lambda trial: trial.chosen["quality"])
+    assert driver.outcome is not None
+    assert driver.outcome.best is best
+    assert states(driver)[TrialState.COMPLETE] <= 10
+    assert states(driver)[TrialState.COMPLETE] + states(driver)[TrialState.PRUNED] == 18
+    assert all("expected at the end" in trial.reason for trial in trials if trial.state is TrialState.PRUNED)
+
+
+def test_two_objectives_are_judged_by_the_first(drive: Drive) -> None:
+    driver = drive(curving(objective={"cost": "seconds"}))
+    assert states(driver)[TrialState.COMPLETE] >= 1
+    assert states(driver)[TrialState.PAUSED] == 0
+
+
+@pytest.mark.parametrize("lives", [[7], [3, 20], [31, 2, 9]])
+@pytest.mark.parametrize("sampler", ["random", "cost_aware"])
+def test_a_killed_sweep_goes_on_as_if_it_had_not_been(lives: list[int], sampler: str, tmp_path: Path) -> None:
+    spec = curving(
+        workload={"kind": f"{Wavering.__module__}:Wavering"},
+        search={"sampler": sampler, "pruner": "curves", "seed": 5},
+        budget={"trials": 12, "evaluations": EVALUATIONS},
+    )
+    order, driver = drive_through_kills(spec, tmp_path, lives, 1)
+    _, whole = drive_through_kills(spec.model_copy(update={"name": "whole"}), tmp_path, [], 1)
+    assert len(order) == len(set(order))
+    assert [(len(t.evaluations), t.state, t.chosen) for t in swept(driver).trials] == [
+        (len(t.evaluations), t.state, t.chosen) for t in swept(whole).trials
+    ]
