@@ -20,11 +20,12 @@ REDUCTION = 3
 def rungs_of(evaluations: int) -> tuple[int, ...]:
     """Return after how many evaluations trials are compared, the lowest first.
 
-    From the highest of them trials are trained to their end; with fewer than three evaluations there is none.
+    From the highest of them trials are trained to their end. A rung that spares less than a third of the evaluations is
+    none: it would leave trials unfinished for little.
     """
     lowest = max(evaluations // 10, 1)
     found = []
-    while lowest * REDUCTION <= evaluations:
+    while 3 * lowest <= 2 * evaluations:
         found.append(lowest)
         lowest *= REDUCTION
     return tuple(found)

@@ -15,7 +15,7 @@ from orchestrator.search.curves import Curves
 from orchestrator.spec import SweepSpec
 from orchestrator.trial import TrialRecord, TrialState
 from tests.orchestrator.conftest import Drive, make_spec, states, swept
-from tests.orchestrator.test_promotion import Wavering, drive_through_kills
+from tests.orchestrator.search.test_promotion import Wavering, drive_through_kills
 from workloads.protocol import Progress
 
 EVALUATIONS = 9

@@ -52,9 +52,10 @@ def promoting(**changes: Any) -> SweepSpec:
 
 
 @pytest.mark.parametrize(
-    ("evaluations", "rungs"), [(1, ()), (2, ()), (3, (1,)), (9, (1, 3)), (10, (1, 3)), (27, (2, 6)), (100, (10, 30))]
+    ("evaluations", "rungs"),
+    [(1, ()), (2, (1,)), (3, (1,)), (5, (1, 3)), (9, (1, 3)), (10, (1, 3)), (27, (2, 6, 18)), (100, (10, 30))],
 )
-def test_rungs_lie_a_factor_apart_and_the_end_is_the_last(evaluations: int, rungs: tuple[int, ...]) -> None:
+def test_rungs_lie_a_factor_apart_and_spare_a_third_at_least(evaluations: int, rungs: tuple[int, ...]) -> None:
     assert rungs_of(evaluations) == rungs
 
 
