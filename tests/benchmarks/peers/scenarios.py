@@ -33,9 +33,10 @@ class Scenario:
     bars: Mapping[str, float]
     """What part of a peer's time ours may take at most."""
     prunes: bool = False
-    """Whether bad trials are ended early: by ASHA on Ray Tune, by successive halving elsewhere."""
+    """Whether bad trials are ended early: by ASHA on Ray Tune and by Optuna's successive halving, where the first trials
+    on a rung go on uncontested; ours pauses them until others have come there (`pruner: promotion`)."""
     reduction_factor: int = 3
-    """One in so many goes on from a rung; the first rung is the first evaluation."""
+    """One in so many goes on from a rung; the rungs are the first and the third evaluation everywhere."""
 
 
 SCENARIOS = {
@@ -80,6 +81,6 @@ def sweep_file(scenario: Scenario, seed: int) -> dict[str, Any]:
             "sequence_steps": scenario.sequence_steps,
             "evaluations": scenario.evaluations,
         },
-        "search": {"sampler": "tpe", "pruner": "successive_halving" if scenario.prunes else "none", "seed": seed},
+        "search": {"sampler": "tpe", "pruner": "promotion" if scenario.prunes else "none", "seed": seed},
         "resources": {"cpus": 1, "workers": WORKERS},
     }
