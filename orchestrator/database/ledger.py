@@ -251,11 +251,7 @@ class Ledger:
 
         patiently(write)
 
-    def record(self, name: str, trial: int, progress: Progress, *, owner: str) -> None:
-        """Acknowledge one evaluation, if `owner` holds the sweep; else LeaseLost, and nothing is written."""
-        self.record_all(name, [(trial, progress)], owner=owner)
-
-    def record_all(
+    def record(
         self,
         name: str,
         made: Sequence[tuple[int, Progress]],

@@ -186,15 +186,10 @@ class SweepStudy:
         values = [quality] if cost is None else [quality, trial.cost(cost)]
         return [value for value in values if value is not None]
 
-    def record(self, trial: TrialRecord, progress: Progress) -> None:
-        """Acknowledge an evaluation, and let the pruner know of it."""
-        self.acknowledge([(trial, progress)])
-        self.take(trial, progress)
-
     def acknowledge(self, made: Sequence[tuple[TrialRecord, Progress]]) -> None:
         """Write down evaluations, the next one of each trial: from here on they are never trained again."""
         reported = [(trial.number, *self._reported(progress)) for trial, progress in made]
-        self.ledger.record_all(
+        self.ledger.record(
             self.spec.name,
             [(trial.number, progress) for trial, progress in made],
             owner=self.owner,

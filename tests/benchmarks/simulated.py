@@ -10,10 +10,10 @@ import heapq
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.machine import Machine, this_machine
+from orchestrator.executors.local import LocalExecutor
 from orchestrator.trial import Assignment, Job, Reply
 from workloads.protocol import Progress
 
@@ -48,42 +48,25 @@ class Turn:
     """How long the answer that had waited longest for the driver was there already."""
 
 
-@dataclass(slots=True)
-class SimulatedExecutor:
+class SimulatedExecutor(LocalExecutor):
     """Trains nothing, in as many slots as it is told."""
 
-    size: int
-    evaluation_s: float = 0.0
-    """How long an evaluation takes on the average; half as long or half as long again for some trials."""
-    noted: Callable[[Turn], None] = lambda _: None
-    """Told of every turn."""
-    waits_for: str = ""
-    slots: int = 0
-    _folder: str = ""
-    _params: dict[int, Mapping[str, Any]] = field(default_factory=dict)
-    _done: dict[int, int] = field(default_factory=dict)
-    _due: list[tuple[float, int, int]] = field(default_factory=list)
-    _place: dict[int, int] = field(default_factory=dict)
-    _free: list[int] = field(default_factory=list)
-    _asked: int = 0
-    _turn: Turn = field(default_factory=Turn)
-    _since: float = 0.0
-    _cpu_since: float = 0.0
-
-    def warm_up(self, within_s: float = 0.0) -> None:
-        """Do nothing: nobody is to be started."""
-
-    def machine(self, memory_gb: float | None = None) -> Machine:
-        """Return this machine."""
-        return this_machine(memory_gb)
-
-    def measure(self, function: Callable[..., Any], *arguments: Any, gpus: float = 0.0) -> Any:
-        """Call it here."""
-        return function(*arguments)
+    def __init__(self, slots: int, evaluation_s: float = 0.0, noted: Callable[[Turn], None] = lambda _: None) -> None:
+        """An evaluation takes so long on the average, half or half as long again for some trials; turns are noted."""
+        super().__init__(slots)
+        self.evaluation_s, self.noted = evaluation_s, noted
+        self._folder = ""
+        self._params: dict[int, Mapping[str, Any]] = {}
+        self._done: dict[int, int] = {}
+        self._due: list[tuple[float, int, int]] = []
+        self._place: dict[int, int] = {}
+        self._free = list(range(slots, 0, -1))
+        self._count = 0
+        self._turn = Turn()
+        self._since = self._cpu_since = 0.0
 
     def open(self, job: Job) -> None:
-        """Let all workers come at once."""
-        self.slots, self._free = self.size, list(range(self.size, 0, -1))
+        """Get ready for the trials of one sweep."""
         self._folder = job.checkpoints
         self._since, self._cpu_since = time.perf_counter(), time.thread_time()
 
@@ -103,9 +86,9 @@ class SimulatedExecutor:
 
     def advance(self, number: int) -> None:
         """Answer with the next evaluation, when it is time."""
-        self._asked += 1
+        self._count += 1
         takes = self.evaluation_s * (0.5 + (number * 0.618) % 1)
-        heapq.heappush(self._due, (time.perf_counter() + takes, self._asked, number))
+        heapq.heappush(self._due, (time.perf_counter() + takes, self._count, number))
 
     def release(self, number: int) -> None:
         """Free a worker; one that is asked already is not stopped, and its answer is dropped."""
@@ -139,7 +122,3 @@ class SimulatedExecutor:
         metrics = metrics_of(number, self._params[number], evaluation)
         checkpoint = f"{self._folder}/trial-{number:05d}/evaluation-{evaluation}"
         return Progress(evaluation, 10_000 * (evaluation + 1), metrics, checkpoint, time.time())
-
-    def close(self) -> None:
-        """Let all workers go."""
-        self.slots = 0

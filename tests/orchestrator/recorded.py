@@ -12,7 +12,7 @@ from orchestrator.database.ledger import Ledger
 from orchestrator.search.study import SweepStudy
 from orchestrator.settings import Settings
 from orchestrator.spec import SweepSpec, spec_from
-from orchestrator.trial import TrialState
+from orchestrator.trial import TrialRecord, TrialState
 from workloads.protocol import Progress
 
 SPEC: dict[str, Any] = {
@@ -48,6 +48,12 @@ class Recorded:
     metrics: Mapping[str, float] = field(default_factory=dict)
     others: Mapping[str, Any] = field(default_factory=dict)
     """More of what was swept."""
+
+
+def record(study: SweepStudy, trial: TrialRecord, progress: Progress) -> None:
+    """Acknowledge one evaluation and count it, as the sweep's loop does with all that come together."""
+    study.acknowledge([(trial, progress)])
+    study.take(trial, progress)
 
 
 def spec_with(**blocks: Any) -> SweepSpec:
@@ -89,12 +95,12 @@ def record_sweep(
                 **trial.others,
             }
         )
-        record = study.ask()
+        asked = study.ask()
         for index, value in enumerate(trial.values):
             metrics = {"valid_loss": value, "sequence_steps_per_second": 5000.0, "peak_memory_mb": 100.0}
             metrics |= trial.metrics
-            study.record(record, Progress(index, (index + 1) * 10_000, metrics, f"file:///{index}.ckpt", time.time()))
+            record(study, asked, Progress(index, (index + 1) * 10_000, metrics, f"file:///{index}.ckpt", time.time()))
         if trial.state is not None:
-            study.tell(record, trial.state, trial.reason)
+            study.tell(asked, trial.state, trial.reason)
     ledger.update(spec.name, state=state, dataset=DATASET, elapsed_s=60.0, owner=None)
     return ledger

@@ -24,6 +24,7 @@ from orchestrator.sweep import Happening
 from orchestrator.trial import TrialRecord, TrialState, best_trial
 from tests.fakes import Scripted
 from tests.orchestrator.conftest import Drive, make_spec, swept
+from tests.orchestrator.recorded import record
 from workloads.protocol import Progress
 
 COST = {"metric": "valid_loss", "cost": "seconds"}
@@ -127,7 +128,7 @@ def train(study: SweepStudy, trial: TrialRecord, *, infeasible: bool) -> TrialSt
         return trial.state
     for evaluation in range(9):
         metrics = {"valid_loss": trial.chosen["quality"] / (evaluation + 1), "sequence_steps_per_second": 100.0}
-        study.record(trial, Progress(evaluation, (evaluation + 1) * 100, metrics, "x", 1.0))
+        record(study, trial, Progress(evaluation, (evaluation + 1) * 100, metrics, "x", 1.0))
         if evaluation < 8 and study.why_prune(trial):
             study.tell(trial, TrialState.PRUNED, "not promising")
             return trial.state
@@ -210,7 +211,7 @@ def test_a_trial_under_way_when_its_driver_was_killed_goes_on_and_a_verdict_on_i
     assert train(study, first, infeasible=False) is TrialState.COMPLETE
     second, third = study.ask(), study.ask()
     for trial, loss in ((second, 9.0), (third, 0.0)):
-        study.record(trial, Progress(0, 100, {"valid_loss": loss, "sequence_steps_per_second": 10.0}, "x", 1.0))
+        record(study, trial, Progress(0, 100, {"valid_loss": loss, "sequence_steps_per_second": 10.0}, "x", 1.0))
     assert (bool(study.why_prune(second)), study.why_prune(third)) == (True, "")
     with monkeypatch.context() as killed, pytest.raises(ZeroDivisionError):  # noqa: PT012 - killed within
         killed.setattr(rows, "end_trials", lambda *_: 1 / 0)
@@ -222,7 +223,7 @@ def test_a_trial_under_way_when_its_driver_was_killed_goes_on_and_a_verdict_on_i
     again.tell(second, TrialState.PRUNED, "not promising")
     for evaluation in range(1, 9):
         metrics = {"valid_loss": 0.0, "sequence_steps_per_second": 10.0}
-        again.record(third, Progress(evaluation, (evaluation + 1) * 100, metrics, "x", 1.0))
+        record(again, third, Progress(evaluation, (evaluation + 1) * 100, metrics, "x", 1.0))
         assert not again.why_prune(third)
     again.tell(third, TrialState.COMPLETE)
     assert again.ask().number == 3

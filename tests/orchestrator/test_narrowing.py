@@ -17,6 +17,7 @@ from orchestrator.spec import spec_from
 from orchestrator.sweep import Happening
 from orchestrator.trial import TrialRecord, TrialState
 from tests.orchestrator.conftest import Steer, make_spec, swept
+from tests.orchestrator.recorded import record
 from tests.orchestrator.steered import NARROW, SPACE, answers, narrow, of
 from workloads.protocol import Progress
 
@@ -61,14 +62,14 @@ def test_samplers_learn_from_old_trials_inside_a_narrowed_space_together_with_ne
     study = SweepStudy(ledger, spec, lease.owner)
     for _ in range(25):
         trial = study.ask()
-        study.record(trial, Progress(0, 1, {"valid_loss": trial.chosen["quality"]}, "x", 1.0))
+        record(study, trial, Progress(0, 1, {"valid_loss": trial.chosen["quality"]}, "x", 1.0))
         study.tell(trial, TrialState.COMPLETE)
     narrowed, _ = steering_module.changed(spec, *NARROW)
     study.respec(narrowed)
     for _ in range(6):
         trial = study.ask()
         assert is_inside(trial)
-        study.record(trial, Progress(0, 1, {"valid_loss": trial.chosen["quality"]}, "x", 1.0))
+        record(study, trial, Progress(0, 1, {"valid_loss": trial.chosen["quality"]}, "x", 1.0))
         study.tell(trial, TrialState.COMPLETE)
         with study._memory.asked():
             frozen = study._memory.get_all_trials(study._memory_study)[-1]

@@ -33,8 +33,8 @@ class Scenario:
     bars: Mapping[str, float]
     """What part of a peer's time ours may take at most."""
     prunes: bool = False
-    """Whether bad trials are ended early: by ASHA on Ray Tune and by Optuna's successive halving, where the first trials
-    on a rung go on uncontested; ours pauses them until others have come there (`pruner: promotion`)."""
+    """Whether bad trials are ended early: by ASHA on Ray Tune and by Optuna's successive halving, where whoever comes
+    first to a rung goes on uncontested; ours pauses trials until others have come there (`pruner: promotion`)."""
     reduction_factor: int = 3
     """One in so many goes on from a rung; the rungs are the first and the third evaluation everywhere."""
 

@@ -25,6 +25,7 @@ from orchestrator.search.study import SweepStudy
 from orchestrator.settings import Settings
 from orchestrator.trial import TrialRecord, TrialState
 from tests.orchestrator.conftest import make_spec
+from tests.orchestrator.recorded import record
 from workloads.protocol import Progress
 
 AWAY = OperationalError("insert", {}, Exception("server closed the connection unexpectedly"))
@@ -63,7 +64,7 @@ def everything(ledger: Ledger) -> Any:
 
 WRITES: dict[str, Callable[[SweepStudy, TrialRecord], object]] = {
     "ask": lambda study, _: study.ask(),
-    "record": lambda study, trial: study.record(trial, evaluation(1)),
+    "record": lambda study, trial: record(study, trial, evaluation(1)),
     "prune": lambda study, trial: study.durable.note(trial.number, {"pruned_at": 3}),
     "report": lambda study, trial: study.durable.report(trial.number, 2, 0.3),
     "tell": lambda study, trial: study.tell(trial, TrialState.FAILED, "it did"),
@@ -84,7 +85,7 @@ def test_a_driver_that_wakes_behind_its_lease_writes_nothing(
 ) -> None:
     study = SweepStudy(ledger, make_spec(), lease.owner)
     trial = study.ask()
-    study.record(trial, evaluation(0))
+    record(study, trial, evaluation(0))
     ledger.update("test", owner="another:1:2:3:x")
     before = everything(ledger)
     with pytest.raises(LeaseLost, match="taken test over"):
@@ -127,7 +128,7 @@ def test_what_was_committed_before_a_connection_broke_is_not_written_twice(
     study = SweepStudy(ledger, make_spec(), lease.owner)
     break_off(ledger, monkeypatch, nth=nth, is_committed=is_committed)
     trial = study.ask()
-    study.record(trial, evaluation(0))
+    record(study, trial, evaluation(0))
     study.tell(trial, TrialState.PRUNED, "enough")
     _, [read] = read_sweep(ledger, "test")
     assert (read.number, read.state, read.reason) == (0, TrialState.PRUNED, "enough")
@@ -171,7 +172,7 @@ def test_what_is_written_in_bulk_is_what_optuna_would_have_written(ledger: Ledge
     study = SweepStudy(ledger, spec, lease.owner)
     trial = study.ask()
     for number in range(2):
-        study.record(trial, evaluation(number))
+        record(study, trial, evaluation(number))
     study.tell(trial, TrialState.COMPLETE)
     [ours] = stored_trials(ledger, "test")
     ledger.create("other", {})
@@ -193,7 +194,7 @@ def test_an_evaluation_whose_acknowledgement_was_cut_off_is_there_once(
     ledger: Ledger, lease: Lease, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     break_off(ledger, monkeypatch, nth=0, is_committed=True)
-    ledger.record("test", 0, evaluation(0), owner=lease.owner)
+    ledger.record("test", [(0, evaluation(0))], owner=lease.owner)
     assert ledger.evaluations("test") == {0: [evaluation(0)]}
 
 

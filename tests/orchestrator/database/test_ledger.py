@@ -45,9 +45,9 @@ def progress(evaluation: int) -> Progress:
 
 def test_an_evaluation_is_acknowledged_once(ledger: Ledger) -> None:
     for evaluation in (0, 1):
-        ledger.record("test", 4, progress(evaluation), owner="me")
+        ledger.record("test", [(4, progress(evaluation))], owner="me")
     with pytest.raises(IntegrityError):
-        ledger.record("test", 4, progress(1), owner="me")
+        ledger.record("test", [(4, progress(1))], owner="me")
     assert ledger.evaluations("test") == {4: [progress(0), progress(1)]}
     assert ledger.evaluations("other") == {}
 
@@ -298,6 +298,6 @@ def test_a_question_of_several_queries_sees_one_moment(ledger: Ledger) -> None:
 
 
 def test_evaluations_are_counted(ledger: Ledger) -> None:
-    ledger.record("test", 4, progress(0), owner="me")
-    ledger.record("test", 5, progress(0), owner="me")
+    ledger.record("test", [(4, progress(0))], owner="me")
+    ledger.record("test", [(5, progress(0))], owner="me")
     assert (ledger.count_evaluations("test"), ledger.count_evaluations("other")) == (2, 0)

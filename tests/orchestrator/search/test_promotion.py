@@ -197,13 +197,13 @@ def drive_through_kills(spec: SweepSpec, folder: Path, lives: list[int], workers
     order: list[tuple[int, int]] = []
     for life in [*lives, 10**9]:
         driver = Driver(settings_, spec, executor=Mortal(workers, life), tracker=NoTracker())
-        record = driver.ledger.record_all
+        record = driver.ledger.record
 
         def noting(name: str, made: Any, *, write: Any = record, **names: Any) -> None:
             write(name, made, **names)
             order.extend((trial, progress.evaluation) for trial, progress in made)
 
-        driver.ledger.record_all = noting  # type: ignore[method-assign]
+        driver.ledger.record = noting  # type: ignore[method-assign]
         try:
             with driver:
                 for _ in driver.run():

@@ -16,6 +16,7 @@ from orchestrator.settings import Settings
 from orchestrator.sweep import Happening
 from orchestrator.trial import TrialState
 from tests.orchestrator.conftest import Drive, make_spec, swept
+from tests.orchestrator.recorded import record
 from workloads.protocol import Progress
 
 
@@ -80,7 +81,7 @@ def test_an_evaluation_acknowledged_but_not_reported_is_not_trained_again(
     checkpoint = swept(stopped).checkpoints.within("trial-00000").write("lost", str(last.evaluation + 2).encode())
     lost = Progress(last.evaluation + 1, last.sequence_steps + 1000, last.metrics, checkpoint, last.time)
     ledger.update("test", owner="me")
-    ledger.record("test", 0, lost, owner="me")
+    ledger.record("test", [(0, lost)], owner="me")
     ledger.update("test", owner=None)
     finished = drive(spec)
     [trial] = swept(finished).trials
@@ -103,7 +104,7 @@ def test_a_trial_killed_in_the_middle_of_being_told_may_end_otherwise(
     again = SweepStudy(ledger, spec, lease.owner)
     [trial] = again.records()
     assert trial.state is TrialState.RUNNING
-    again.record(trial, Progress(0, 1000, {"valid_loss": 0.5}, "file:///x", 1.0))
+    record(again, trial, Progress(0, 1000, {"valid_loss": 0.5}, "file:///x", 1.0))
     again.tell(trial, TrialState.COMPLETE)
     _, [read] = read_sweep(ledger, "test")
     assert (read.state, read.reason) == (TrialState.COMPLETE, "")
@@ -130,7 +131,7 @@ def test_samplers_stay_away_from_settings_that_diverge(sampler: str, sweep_setti
         if diverged[-1]:
             study.tell(trial, TrialState.DIVERGED, "the loss became nan")
         else:
-            study.record(trial, Progress(0, 1, {"valid_loss": trial.chosen["quality"]}, "x", 1.0))
+            record(study, trial, Progress(0, 1, {"valid_loss": trial.chosen["quality"]}, "x", 1.0))
             study.tell(trial, TrialState.COMPLETE)
     assert sum(diverged[15:]) <= 10
     _, trials = read_sweep(ledger, "test")
@@ -159,7 +160,7 @@ def test_a_decision_to_prune_outlives_the_driver_that_made_it(sweep_settings: Se
     for loss in (0.1, 0.2, 0.9):
         trial = study.ask()
         for evaluation in range(2):
-            study.record(trial, Progress(evaluation, evaluation + 1, {"valid_loss": loss}, "x", 1.0))
+            record(study, trial, Progress(evaluation, evaluation + 1, {"valid_loss": loss}, "x", 1.0))
             why = study.why_prune(trial)
             if why:
                 break

@@ -16,6 +16,7 @@ from orchestrator.search.study import SweepStudy
 from orchestrator.settings import Settings
 from orchestrator.trial import TrialRecord, TrialState
 from tests.orchestrator.conftest import Drive, make_spec, swept
+from tests.orchestrator.recorded import record
 from workloads.protocol import Progress
 
 
@@ -36,7 +37,7 @@ def train(study: SweepStudy, values: Sequence[float], *, to_the_end: bool = Fals
     trial = study.ask()
     for evaluation, value in enumerate(values):
         metrics = {study.metric: value, "sequence_steps_per_second": 1000.0}
-        study.record(trial, Progress(evaluation, (evaluation + 1) * 100, metrics, "x", 1.0))
+        record(study, trial, Progress(evaluation, (evaluation + 1) * 100, metrics, "x", 1.0))
         if not to_the_end and (why := study.why_prune(trial)):
             study.tell(trial, TrialState.PRUNED, why)
             return why
