@@ -25,7 +25,7 @@ from workloads.models.cells.kernels import COMPILED, TORCH, set_kernel
 
 HIDDEN_SIZES = (64, 128, 256, 512)
 WINDOWS = (32, 128)
-CELL_TYPES = ("gru", "rnn", "rnn_relu", "layer_norm_lstm", "lstm")
+CELL_TYPES = ("gru", "rnn", "rnn_relu", "layer_norm_lstm", "min_gru", "lstm")
 BATCH_SIZE = 32
 MEASURED_S = 0.2
 """How long each measurement takes, about."""

@@ -8,13 +8,19 @@ the candidates.
 
 from __future__ import annotations
 
+from typing import Any, cast
+
+import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from workloads.models.cells.compiled import Sizes
+from workloads.models.cells.kernels import TORCH, Choosable, covers, loaded, pointers
 from workloads.models.cells.linear_scan import linear_scan
 
 
-class MinGRU(nn.Module):
+class MinGRU(Choosable, nn.Module):
     """h(t) = (1 - z(t)) h(t-1) + z(t) h~(t), with z = sigmoid(W_z x + b_z) and h~ = W_h x + b_h.
 
     Inputs (time, batch, input_size), outputs (time, batch, hidden_size), state (1, batch, hidden_size).
@@ -27,11 +33,45 @@ class MinGRU(nn.Module):
 
     def forward(self, inputs: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Run one window."""
-        weight = self.from_input.weight
+        weight, bias = self.from_input.weight, self.from_input.bias
         before = weight.new_zeros(inputs.shape[1], self.hidden_size) if state is None else state[0]
-        gate, candidate = self.from_input(inputs).to(weight.dtype).chunk(2, -1)  # (time, batch, hidden) each
-        outputs = linear_scan((-gate).sigmoid(), gate.sigmoid() * candidate, before)
+        if self.kernel != TORCH and covers(inputs, before, weight, bias):
+            outputs = cast("Tensor", _MinGRU.apply(inputs, before, weight, bias))  # type: ignore[no-untyped-call]
+        else:
+            gate, candidate = self.from_input(inputs).to(weight.dtype).chunk(2, -1)  # (time, batch, hidden) each
+            outputs = linear_scan((-gate).sigmoid(), gate.sigmoid() * candidate, before)
         return outputs, outputs[-1:].clone()
+
+
+class _MinGRU(torch.autograd.Function):
+    """All of a minGRU, compiled; its arguments are made contiguous."""
+
+    @staticmethod
+    def forward(ctx: Any, *given: Tensor) -> Tensor:
+        inputs, before, weight, bias = (tensor.contiguous() for tensor in given)
+        sums = inputs.new_empty(*inputs.shape[:2], len(weight))  # (time, batch, 2 hidden)
+        outputs = inputs.new_empty(*inputs.shape[:2], before.shape[1])
+        sizes, work = _room(inputs, before)
+        loaded().min_gru_forward(sizes, *pointers([inputs, before, weight, bias, sums, outputs, work]))
+        ctx.save_for_backward(inputs, before, weight, sums, outputs)
+        return outputs
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        inputs, before, weight, sums, outputs = ctx.saved_tensors
+        carried, to_weight, to_bias = torch.zeros_like(before), torch.zeros_like(weight), weight.new_zeros(len(weight))
+        to_inputs = torch.empty_like(inputs) if ctx.needs_input_grad[0] else None
+        sizes, work = _room(inputs, before)
+        arrays = [inputs, before, weight, sums, outputs, gradients[0].contiguous(), carried]
+        loaded().min_gru_backward(sizes, *pointers([*arrays, to_inputs, to_weight, to_bias, work]))
+        return to_inputs, carried, to_weight, to_bias
+
+
+def _room(inputs: Tensor, before: Tensor) -> tuple[Sizes, Tensor]:
+    """Return the sizes, and an array to work in."""
+    sizes = Sizes(*inputs.shape, before.shape[1])
+    return sizes, inputs.new_empty(loaded().min_gru_work_size(sizes))
 
 
 class MinLSTM(nn.Module):

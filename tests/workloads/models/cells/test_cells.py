@@ -23,6 +23,8 @@ from workloads.models.cells.slstm import SLSTM
 from workloads.models.recurrent import RecurrentNetwork
 
 TORCHS = ("rnn", "rnn_relu", "lstm", "gru")
+COMPILABLE = {"layer_norm_lstm": 2, "min_gru": 1}
+"""Cells of this package's own that have compiled steps, and how many tensors their states are of."""
 OWN = [cell_type for cell_type in BUILTIN if cell_type not in TORCHS]
 BATCH, FEATURES, HIDDEN = 3, 4, 6
 
@@ -140,27 +142,29 @@ def test_an_slstms_gates_may_be_as_extreme_as_they_like(admit: float, forget: fl
 @pytest.mark.skipif(kernels() is None, reason="there is no C compiler")
 @settings(deadline=None, max_examples=40)
 @given(
+    cell_type=st.sampled_from(list(COMPILABLE)),
     sizes=st.tuples(st.integers(FEWEST_STEPS, 40), st.integers(1, 40), st.integers(1, 40)),
     begins=st.sampled_from(["from nothing", "from a state"]),
     seed=st.integers(0, 9),
 )
-def test_a_layer_norm_lstms_compiled_steps_are_those_it_takes_in_torch(
-    sizes: tuple[int, int, int], begins: str, seed: int
+def test_a_cells_compiled_steps_are_those_it_takes_in_torch(
+    cell_type: str, sizes: tuple[int, int, int], begins: str, seed: int
 ) -> None:
     torch.manual_seed(seed)
     steps, batch, hidden = sizes
-    cell = LayerNormLSTM(FEATURES, hidden)
+    cell = BUILTIN[cell_type](FEATURES, hidden)
     for parameter in cell.parameters():  # norms' gains and biases too
         parameter.data += 0.1 * torch.randn_like(parameter)
-    state = [torch.randn(1, batch, hidden) for _ in range(2)]
-    inputs, weights = torch.randn(steps, batch, FEATURES), torch.randn(steps + 2, batch, hidden)
+    state = [torch.randn(1, batch, hidden) for _ in range(COMPILABLE[cell_type])]
+    inputs, weights = torch.randn(steps, batch, FEATURES), torch.randn(steps + len(state), batch, hidden)
     found = []
     for kernel, dtype in ((COMPILED, torch.float32), (TORCH, torch.float32), (TORCH, torch.float64)):
         set_kernel(cell.to(dtype), kernel)
         start = [tensor.to(dtype).requires_grad_() for tensor in state] if begins == "from a state" else []
         watched = [inputs.to(dtype).requires_grad_(), *start, *cell.parameters()]
-        outputs, after = cell(watched[0], (start[0], start[1]) if start else None)
-        joined = torch.cat([outputs, *after])
+        given_state: Any = (start[0] if len(start) == 1 else tuple(start)) if start else None
+        outputs, after = cell(watched[0], given_state)
+        joined = torch.cat([outputs, *state_tensors(after)])
         found.append([joined, *torch.autograd.grad((joined * weights).sum(), watched)])
     compiled, theirs, exact = found
     for own, other, right in zip(compiled, theirs, exact, strict=True):

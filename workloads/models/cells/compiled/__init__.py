@@ -24,7 +24,7 @@ from pathlib import Path
 
 FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fPIC", "-shared")
 """No -ffast-math: what is no number must stay none, or a training that diverges would not be seen to."""
-SOURCES = ("products.h", "activations.h", "recurrence.c", "layer_norm_lstm.c")
+SOURCES = ("products.h", "windows.h", "activations.h", "recurrence.c", "layer_norm_lstm.c", "min_gru.c")
 COMPILING_S = 120.0
 """How long a compiler may take, and others wait for it; it takes about three seconds."""
 
@@ -78,10 +78,17 @@ class Kernels:
             *[Sizes, pointer, pointer, *fixed, *[pointer] * 5, LayerNormWeights, pointer]
         ]
 
+        self.min_gru_work_size = library.min_gru_work_size
+        self.min_gru_work_size.restype, self.min_gru_work_size.argtypes = ctypes.c_long, [Sizes]
+        self.min_gru_forward, self.min_gru_backward = library.min_gru_forward, library.min_gru_backward
+        self.min_gru_forward.argtypes = [Sizes, *[pointer] * 7]
+        self.min_gru_backward.argtypes = [Sizes, *[pointer] * 11]
+
     def try_out(self) -> None:
         """Run everything once on zeros: a processor that lacks an instruction ends the process."""
         sizes = Sizes(2, 9, 33, 33)
-        works = [self.work_size(kind, sizes) for kind in range(3)] + [self.layer_norm_lstm_work_size(sizes)]
+        works = [self.work_size(kind, sizes) for kind in range(3)]
+        works += [self.layer_norm_lstm_work_size(sizes), self.min_gru_work_size(sizes)]
         arrays = [(ctypes.c_float * (4 * 2 * 9 * 33 * 33 + max(works)))() for _ in range(16)]
         there = [ctypes.addressof(array) for array in arrays]
         for kind in range(3):
@@ -91,6 +98,8 @@ class Kernels:
         self.layer_norm_lstm_forward(sizes, *arrays[10:13], *fixed, *arrays[14:])
         to = LayerNormWeights(*there[:4])
         self.layer_norm_lstm_backward(sizes, *arrays[10:12], *fixed, *arrays[10:15], to, arrays[15])
+        self.min_gru_forward(sizes, *arrays[:7])
+        self.min_gru_backward(sizes, *arrays[:11])
 
 
 @cache

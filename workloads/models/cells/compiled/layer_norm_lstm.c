@@ -6,13 +6,9 @@
 #include <math.h>
 
 #include "activations.h"
-#include "products.h"
+#include "windows.h"
 
 #define EPSILON 1e-5f
-
-typedef struct {
-    long steps, batch, inputs, hidden; /* inputs: not used */
-} sizes;
 
 /* What is kept of each step for the way back, (time, batch, ...), beside the outputs. */
 typedef struct {
@@ -60,7 +56,6 @@ OUTLINE void normalise_back(long count, const float *normed, float scale, float 
     for (long j = 0; j < count; j++) gradient[j] = scale * (gradient[j] - mean - normed[j] * slope);
 }
 
-INLINE long steps_at_once(sizes of) { return of.batch < DEPTH ? DEPTH / of.batch : 1; }
 INLINE long gradient_row(sizes of) { return 4 * of.hidden + 16; }
 
 /* Floats that both ways work in. */

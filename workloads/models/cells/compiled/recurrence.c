@@ -5,18 +5,9 @@
    n, with its bias, (time, batch, 4 hidden); an RNN keeps its outputs alone. */
 
 #include "activations.h"
-#include "products.h"
+#include "windows.h"
 
 enum kind { TANH, RELU, GRU };
-
-typedef struct {
-    long steps, batch, inputs, hidden;
-} sizes;
-
-INLINE long greater(long a, long b) { return a > b ? a : b; }
-
-/* Steps that are run through all products before the next: then what they made is still near. */
-INLINE long steps_at_once(sizes of) { return greater(DEPTH / of.batch, 1); }
 
 /* Distance between two streams in the gradients of gates: rows a power of 2 apart would share few cache lines. */
 INLINE long gradient_row(int kind, sizes of) { return (kind == GRU ? 4 : 1) * of.hidden + 16; }
@@ -132,11 +123,6 @@ void forward(int kind, sizes of, const float *x, const float *before, const floa
 typedef struct {
     float *from_input, *from_hidden, *input_bias, *hidden_bias;
 } weights;
-
-OUTLINE void add_rows(long count, long width, const float *rows, long row, float *sums) {
-    for (long i = 0; i < count; i++)
-        for (long j = 0; j < width; j++) sums[j] += rows[i * row + j];
-}
 
 /* Add what some steps give the weights, all of them at once, from the gradients of their gates. */
 OUTLINE void add_to_weights(int kind, sizes of, const float *x, const float *before, const float *outputs,
