@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from orchestrator.checkpoints import outage
+from orchestrator import outage
 from orchestrator.checkpoints import storage as checkpoints
 from orchestrator.checkpoints.storage import CheckpointStorage
 from orchestrator.database.stored import read_sweep
