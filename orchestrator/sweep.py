@@ -93,6 +93,8 @@ class Sweep:
     losses: Counter[int] = field(default_factory=Counter)
     places: Places = field(init=False)
     """Where trials go on."""
+    promotion: Promotion | Curves = field(init=False)
+    """Who is paused and who goes on again; with a pruner that ends trials instead, nobody."""
     stopping: str = ""
     """Why no further evaluation is asked for; empty while the sweep goes on."""
     is_out_of_time: bool = False
@@ -102,18 +104,13 @@ class Sweep:
     def __post_init__(self) -> None:
         """Begin with every trial at its latest evaluation."""
         self.places = Places(self.checkpoints)
+        spec = self.study.spec
+        self.promotion = Curves.of(spec) if spec.search.pruner == "curves" else Promotion.of(spec)
 
     @property
     def is_complete(self) -> bool:
         """Tell whether every trial of the budget has ended."""
         return len(self.trials) >= self.study.trials_allowed and all(trial.state.is_final for trial in self.trials)
-
-    @property
-    def promotion(self) -> Promotion | Curves:
-        """Return who is paused and who goes on again; with a pruner that ends trials instead, nobody."""
-        return (
-            Curves.of(self.study.spec) if self.study.spec.search.pruner == "curves" else Promotion.of(self.study.spec)
-        )
 
     def run(self) -> Iterator[Event]:
         """Train until the budget is used up or someone says stop, yielding at everything that happens.

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from orchestrator.search.extrapolation import ends
+from orchestrator.search.extrapolation import Floats, ends
 from orchestrator.spec import SweepSpec
 from orchestrator.trial import TrialRecord, TrialState
 from orchestrator.wording import number, percent
@@ -52,13 +52,15 @@ class Forecast:
         return self.chance >= self.least
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Curves:
-    """Who goes on."""
+    """Who goes on. Between two evaluations it is asked again and again, and forecasts once."""
 
     metric: str
     is_maximized: bool
     evaluations: int
+    _asked: list[tuple[int, int]] = field(default_factory=list)
+    _ends: tuple[Floats, Floats] = field(default_factory=lambda: (np.empty(0), np.empty(0)))
 
     @classmethod
     def of(cls, spec: SweepSpec) -> Curves:
@@ -75,8 +77,7 @@ class Curves:
         seen = [trial for trial in trials if trial.evaluations and trial.state is not TrialState.FAILED]
         if not seen:
             return {}
-        curves = [[self._sign * progress.metrics[self.metric] for progress in trial.evaluations] for trial in seen]
-        means, deviations = ends(curves, self.evaluations)
+        means, deviations = self._expected(seen)
         complete = np.array([len(trial.evaluations) == self.evaluations for trial in seen])
         found = {}
         for index, trial in enumerate(seen):
@@ -88,6 +89,14 @@ class Curves:
             least = min(WORTH * left / (len(trials) + 1), MOST)
             found[trial.number] = Forecast(trial, float(means[index]), float(deviations[index]), best, least)
         return found
+
+    def _expected(self, seen: Sequence[TrialRecord]) -> tuple[Floats, Floats]:
+        """Return mean and standard deviation of each trial's last value."""
+        asked = [(trial.number, len(trial.evaluations)) for trial in seen]
+        if asked != self._asked:
+            curves = [[self._sign * each.metrics[self.metric] for each in trial.evaluations] for trial in seen]
+            self._asked, self._ends = asked, ends(curves, self.evaluations)
+        return self._ends
 
     def pauses(self, trial: TrialRecord, trials: Sequence[TrialRecord]) -> str:
         """Say why a trial is not to go on now; empty where it is."""
