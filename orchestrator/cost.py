@@ -6,16 +6,18 @@ device, once for each machine, and remembered in the runs folder. What cannot be
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, cast
 
+import workloads
 from orchestrator.errors import BpttError, UserError
 from orchestrator.machine import Machine
 from orchestrator.room import Room, allot, describe, gigabytes, room_for
@@ -192,7 +194,7 @@ def measured(spec: SweepSpec, sizes: Sizes | None, *, measure: Measure, remember
 
 
 def may_run_torchs_kernels(spec: SweepSpec) -> bool:
-    """Tell whether trials may run torch's own GRU and RNN where others could be compiled, which take less memory."""
+    """Tell whether trials may run torch's own kernels where others could be compiled, which take less memory."""
     kernel = spec.train.get("kernel", "torch" if "kernel" in spec.space else "auto")
     return kernel == "torch" or spec.resources.cpus > 1
 
@@ -211,13 +213,20 @@ def measure_torchs_here(cell_types: Sequence[str]) -> tuple[dict[str, Any], dict
 
 
 def _mark(cell_type: str) -> str:
-    """Return by what a user's own cell is known to have changed."""
+    """Return by what a cell is known to have changed."""
     if ":" not in cell_type:
-        return ""
+        return _mark_of_ours()
     origin = getattr(find_module(cell_type), "origin", None)
     with suppress(OSError, TypeError):
         return str(Path(str(origin)).stat().st_mtime_ns)
     return ""
+
+
+@cache
+def _mark_of_ours() -> str:
+    files = Path(workloads.__file__).with_name("models").joinpath("cells").rglob("*")
+    content = [path.read_bytes() for path in sorted(files) if path.suffix in (".py", ".c", ".h")]
+    return hashlib.sha256(b"\0".join(content)).hexdigest()[:16]
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -60,35 +60,25 @@ def command(settings: Settings, kubectl: Kubectl, sweep: str, running: bool, **o
     if running:
         if options["file"] or options["assigned"] or options["overlay"]:
             raise UserError("--running: the cluster that stands is as it is; leave out --values, --set and --overlay")
-        return to_running(settings, kubectl, sweep, workers=options["workers"], **_shared(options))
+        return to_running(settings, kubectl, sweep, options)
     return as_ray_job(settings, kubectl, sweep, options)
 
 
-def _shared(options: Mapping[str, Any]) -> dict[str, bool]:
-    return {name: options[name] for name in ("no_wait", "as_json")}
-
-
-def to_running(
-    settings: Settings, kubectl: Kubectl, sweep: str, *, workers: int | None, no_wait: bool, as_json: bool
-) -> int:
+def to_running(settings: Settings, kubectl: Kubectl, sweep: str, options: Mapping[str, Any]) -> int:
     """Submit to the Ray cluster that stands, through a port brought here."""
-    from orchestrator.cli.submit_command import send, spec_of
+    from orchestrator.cli.submit_command import Asked, send, spec_of
     from orchestrator.kubernetes.forward import CLUSTER, DASHBOARD, forwarded, take_token
 
     spec = spec_of(settings, sweep)
     take_token(kubectl)
     with forwarded(kubectl, f"service/{CLUSTER}-head-svc", DASHBOARD) as port:
-        return send(
-            settings,
-            spec,
-            address=f"http://127.0.0.1:{port}",
-            as_json=as_json,
-            workers=workers,
-            no_wait=no_wait,
+        asked = Asked(
+            **{name: options[name] for name in ("workers", "no_wait", "as_json")},
             no_project=True,
             known_as=f"http://{CLUSTER}-head-svc.{kubectl.namespace}:{DASHBOARD}",
             logs=f"bptt k8s logs {spec.name} -f{cluster_flags(kubectl)}",
         )
+        return send(settings, spec, f"http://127.0.0.1:{port}", asked)
 
 
 def as_ray_job(settings: Settings, kubectl: Kubectl, sweep: str, options: Mapping[str, Any]) -> int:

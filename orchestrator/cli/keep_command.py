@@ -69,10 +69,11 @@ class Submitter:
     """Has sweeps taken up by submitting them to a cluster."""
 
     def __init__(self, settings: Settings, address: str, *, allow_local: bool, python: str) -> None:
+        from orchestrator.cli.submit_command import Asked
         from orchestrator.jobs.server import jobs_address
 
         self.settings, self.address = settings, jobs_address(address)
-        self.allow_local, self.python = allow_local, python
+        self.asked = Asked(allow_local=allow_local, python=python)
 
     def take_up(self, row: SweepRow) -> None:
         """Submit the sweep; what goes wrong is said, and tried again later."""
@@ -82,7 +83,7 @@ class Submitter:
 
         try:
             server, spec = JobsServer(self.address), spec_from(row.spec)
-            said = submit_quietly(server, self.settings, spec, allow_local=self.allow_local, python=self.python)
+            said = submit_quietly(server, self.settings, spec, self.asked)
         except (BpttError, OSError) as error:
             said = presentable(str(error))
         say(masked(f"{row.name}: {said}"))

@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,6 +17,9 @@ from orchestrator.errors import Interrupted, UserError
 from orchestrator.settings import Settings
 from orchestrator.spec import SweepSpec
 from orchestrator.sweep_file import find_spec
+
+if TYPE_CHECKING:
+    from orchestrator.driver import Outcome
 
 EPILOG = """\b
 Examples:
@@ -70,9 +73,9 @@ def drive(
         raise UserError("--in-process and --address exclude each other")
     address = address or settings.ray_address
     if is_jobs_address(address) and not in_process:
-        from orchestrator.cli.submit_command import send
+        from orchestrator.cli.submit_command import Asked, send
 
-        return send(settings, spec, address=address, as_json=as_json, workers=workers)
+        return send(settings, spec, address, Asked(as_json=as_json, workers=workers))
     limit = workers or spec.resources.workers
     executor = make_executor(address, workers=limit, in_process=in_process)
     place = (
@@ -96,18 +99,21 @@ def drive(
     if outcome is None:
         raise RuntimeError("a driver that ran to its end has an outcome")
     if as_json:
-        best = outcome.best
-        summary = {
-            "name": spec.name,
-            "state": outcome.state,
-            "message": outcome.message,
-            "best": best and best.summary(str(spec.objective.metric)),
-            "model": outcome.model,
-        }
-        click.echo(json.dumps(summary))
+        click.echo(json.dumps(summary(spec, outcome)))
     if outcome.state == "finished" and outcome.model is None and settings.tracking_uri != "none":
         return 1  # what was asked for includes a registered model
     return {"finished": 0, "interrupted": 130}.get(outcome.state, 1)
+
+
+def summary(spec: SweepSpec, outcome: Outcome) -> dict[str, Any]:
+    """Return what scripts are told at the end."""
+    return {
+        "name": spec.name,
+        "state": outcome.state,
+        "message": outcome.message,
+        "best": outcome.best and outcome.best.summary(str(spec.objective.metric)),
+        "model": outcome.model,
+    }
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,7 +63,7 @@ def command(settings: Settings, sweep: str, address: str | None, **options: Any)
     address = address or settings.ray_address
     if not address:
         raise UserError("--address: missing; the dashboard of a Ray cluster is needed, as http://head:8265")
-    return send(settings, spec_of(settings, sweep), address=jobs_address(address), **options)
+    return send(settings, spec_of(settings, sweep), jobs_address(address), Asked(**options))
 
 
 def spec_of(settings: Settings, sweep: str) -> SweepSpec:
@@ -76,47 +77,42 @@ def spec_of(settings: Settings, sweep: str) -> SweepSpec:
         return spec_from(ledger.sweep(sweep).spec)
 
 
-def send(
-    settings: Settings,
-    spec: SweepSpec,
-    *,
-    address: str,
-    as_json: bool,
-    workers: int | None = None,
-    no_wait: bool = False,
-    allow_local: bool = False,
-    no_project: bool = False,
-    python: str = "python",
-    known_as: str = "",
-    logs: str = "",
-) -> int:
-    """Submit a sweep and see that its driver begins; return the exit status.
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is asked of sending a sweep, by the names of the options."""
 
-    Where this terminal alone has `address`, the cluster is shown and recorded as `known_as`, and `logs` is the command
-    that shows what the driver says.
-    """
-    from orchestrator.jobs.parcel import Submission, travelling
+    workers: int | None = None
+    no_wait: bool = False
+    allow_local: bool = False
+    no_project: bool = False
+    python: str = "python"
+    as_json: bool = False
+    known_as: str = ""
+    """The cluster's address as others have it, where the one used here leads there from this terminal alone."""
+    logs: str = ""
+    """The command that shows what the driver says; empty where it is `bptt logs`."""
+
+
+def send(settings: Settings, spec: SweepSpec, address: str, asked: Asked) -> int:
+    """Submit a sweep and see that its driver begins; return the exit status."""
     from orchestrator.jobs.server import JobsServer
-    from orchestrator.jobs.submission import Beginning, Sending, await_driver, submit
+    from orchestrator.jobs.submission import Beginning, await_driver
 
-    submission = Submission(travelling(settings, allow_local=allow_local), workers, allow_local)
     server = JobsServer(address)
-    ledger = visible_ledger(settings)
-    sending = Sending(Path.cwd(), not no_project, python, known_as)
-    shown = known_as or server.address
-    logs = logs or f"bptt logs {spec.name} -f --address {server.address}{flags_given()}"
-    sent = submit(server, spec, submission=submission, sending=sending, ledger=ledger)
+    shown = asked.known_as or server.address
+    logs = asked.logs or f"bptt logs {spec.name} -f --address {server.address}{flags_given()}"
+    sent = submit_now(server, settings, spec, asked)
 
     def say(line: str) -> None:
-        click.echo(masked(f"{spec.name}: {line}"), err=as_json)  # the address may hold a password
+        click.echo(masked(f"{spec.name}: {line}"), err=asked.as_json)  # the address may hold a password
 
     say(f"submitted to {shown} as job {sent.job}" if sent.is_new else already(sent, shown))
     beginning = Beginning("waiting")
-    if sent.job and sent.is_new and not no_wait:
+    if sent.job and sent.is_new and not asked.no_wait:
         beginning = await_driver(server, spec.name, sent.job, open_ledger=lambda: visible_ledger(settings), say=say)
     for line in told(beginning, spec.name, sent, f"`{logs}`", settings):
         say(line)
-    if as_json:
+    if asked.as_json:
         plain = {"name": spec.name, "job": sent.job, "address": masked(shown), "submitted": sent.is_new}
         click.echo(json.dumps({**plain, "state": beginning.state}))
     return beginning.exit_status
@@ -157,15 +153,21 @@ def told(beginning: Beginning, name: str, sent: Sent, logs: str, settings: Setti
     return [f"job {sent.job} {beginning.state}" + (":" if beginning.lines else ""), *beginning.lines.splitlines()]
 
 
-def submit_quietly(server: JobsServer, settings: Settings, spec: SweepSpec, *, allow_local: bool, python: str) -> str:
-    """Submit without waiting; return what happened in a line."""
+def submit_now(server: JobsServer, settings: Settings, spec: SweepSpec, asked: Asked) -> Sent:
+    """Submit a sweep, unless it is driven already."""
     from orchestrator.jobs.parcel import Submission, travelling
     from orchestrator.jobs.submission import Sending, submit
 
-    submission = Submission(travelling(settings, allow_local=allow_local), None, allow_local)
-    sending = Sending(Path.cwd(), python=python)
+    allow_local = asked.allow_local
+    submission = Submission(travelling(settings, allow_local=allow_local), asked.workers, allow_local)
+    sending = Sending(Path.cwd(), not asked.no_project, asked.python, asked.known_as)
+    return submit(server, spec, submission=submission, sending=sending, ledger=visible_ledger(settings))
+
+
+def submit_quietly(server: JobsServer, settings: Settings, spec: SweepSpec, asked: Asked) -> str:
+    """Submit without waiting; return what happened in a line."""
     try:
-        sent = submit(server, spec, submission=submission, sending=sending, ledger=visible_ledger(settings))
+        sent = submit_now(server, settings, spec, asked)
     except BpttError as error:
         return str(error)
     return f"submitted as job {sent.job}" if sent.is_new else already(sent, server.address)

@@ -129,9 +129,9 @@ def end_trials(connection: Connection, ended: Sequence[End]) -> None:
 def read_trials(connection: Connection, study: int, *, with_values: bool = True) -> list[FrozenTrial]:
     """Return every trial, in the order in which they were entered; the values reported only `with_values`."""
     from optuna.storages._rdb import models
-    from optuna.trial import FrozenTrial
 
-    trial, clock = models.TrialModel.__table__.c, models.TrialModel()
+    trial = models.TrialModel.__table__.c
+    found = _bare_trials(connection, study)
 
     def rows_of(model: Any, *columns: str, order: str) -> Any:
         table = model.__table__.c
@@ -140,23 +140,6 @@ def read_trials(connection: Connection, study: int, *, with_values: bool = True)
         )
         return connection.execute(query.where(trial.study_id == study).order_by(table[order])).all()
 
-    found: dict[int, FrozenTrial] = {}
-    columns = (trial.trial_id, trial.number, trial.state, trial.datetime_start, trial.datetime_complete)
-    for known, number, state, *times in connection.execute(
-        select(*columns).where(trial.study_id == study).order_by(trial.trial_id)
-    ):
-        clock._datetime_start_utc, clock._datetime_complete_utc = times
-        kept: dict[str, Any] = {name: {} for name in ("params", "distributions", "user_attrs", "system_attrs")}
-        found[known] = FrozenTrial(
-            number=number,
-            state=state,
-            value=None,
-            datetime_start=clock.datetime_start,
-            datetime_complete=clock.datetime_complete,
-            intermediate_values={},
-            trial_id=known,
-            **kept,
-        )
     for known, name, value, distribution in rows_of(
         models.TrialParamModel, "param_name", "param_value", "distribution_json", order="param_id"
     ):
@@ -175,6 +158,32 @@ def read_trials(connection: Connection, study: int, *, with_values: bool = True)
         for known, step, value, kind in rows_of(model, *names, order="trial_intermediate_value_id"):
             found[known].intermediate_values[step] = model.stored_repr_to_intermediate_value(value, kind)
     return list(found.values())
+
+
+def _bare_trials(connection: Connection, study: int) -> dict[int, FrozenTrial]:
+    """Return every trial by its id, as far as its own row says."""
+    from optuna.storages._rdb.models import TrialModel
+    from optuna.trial import FrozenTrial
+
+    trial, clock = TrialModel.__table__.c, TrialModel()
+    columns = (trial.trial_id, trial.number, trial.state, trial.datetime_start, trial.datetime_complete)
+    found = {}
+    for known, number, state, *times in connection.execute(
+        select(*columns).where(trial.study_id == study).order_by(trial.trial_id)
+    ):
+        clock._datetime_start_utc, clock._datetime_complete_utc = times
+        kept: dict[str, Any] = {name: {} for name in ("params", "distributions", "user_attrs", "system_attrs")}
+        found[known] = FrozenTrial(
+            number=number,
+            state=state,
+            value=None,
+            datetime_start=clock.datetime_start,
+            datetime_complete=clock.datetime_complete,
+            intermediate_values={},
+            trial_id=known,
+            **kept,
+        )
+    return found
 
 
 @lru_cache(maxsize=1024)

@@ -1,4 +1,4 @@
-"""GRU and RNN through time: this project's kernel beside torch's own, forward and backward, over sizes.
+"""Compiled cells through time: this project's kernels beside torch's own, forward and backward, over sizes.
 
     python -m tests.benchmarks.recurrence --pairs 7
 
@@ -100,7 +100,7 @@ def main(pairs: int = 5, hidden_sizes: tuple[int, ...] = HIDDEN_SIZES) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="GRU and RNN beside torch's own, one CPU thread.")
+    parser = argparse.ArgumentParser(description="Compiled cells beside torch's own, one CPU thread.")
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--hidden-sizes", type=int, nargs="+", default=HIDDEN_SIZES)
     given = parser.parse_args()

@@ -24,7 +24,7 @@ def step_bytes(
     Where there are too few steps to tell them from what is kept once, all is counted as theirs.
     """
     long = min(LONG, len(inputs))
-    short = min(SHORT, long - 1)
+    short = SHORT if long >= 2 * SHORT else 0
     with torch.random.fork_rng([inputs.device] if inputs.is_cuda else []):
         saved, after = _saved(module, run, inputs[:long], state)
         if short:

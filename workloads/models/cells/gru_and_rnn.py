@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from workloads.models.cells.compiled import Sizes, Weights
-from workloads.models.cells.kernels import TORCH, Choosable, covers, loaded, pointers
+from workloads.models.cells.kernels import TORCH, Choosable, covers, loaded, pointers, room
 
 KINDS = ("tanh", "relu", "gru")
 """In the order of the C code's numbers."""
@@ -107,4 +107,4 @@ class _Recurrence(torch.autograd.Function):
 def _room(kind: str, inputs: Tensor, before: Tensor) -> tuple[Sizes, Tensor]:
     """Return the sizes, and an array to work in."""
     sizes = Sizes(*inputs.shape, before.shape[1])
-    return sizes, inputs.new_empty(loaded().work_size(KINDS.index(kind), sizes))
+    return sizes, room(loaded().work_size(KINDS.index(kind), sizes))

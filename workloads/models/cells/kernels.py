@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 
 import torch
@@ -60,6 +61,23 @@ def loaded() -> compiled.Kernels:
     if found is None:
         raise RuntimeError("the compiled kernel was chosen where there is none")
     return found
+
+
+class _Room(threading.local):
+    """Memory of one thread; what was never touched before costs a kernel more than its numbers."""
+
+    def __init__(self) -> None:
+        self.floats = torch.empty(0)
+
+
+_room = _Room()
+
+
+def room(size: int) -> Tensor:
+    """Return at least so many floats for a kernel to work in, the same ones from call to call of this thread."""
+    if _room.floats.numel() < size:
+        _room.floats = torch.empty(size, dtype=torch.float32)
+    return _room.floats
 
 
 def pointers(arrays: Sequence[Tensor | None]) -> list[int | None]:

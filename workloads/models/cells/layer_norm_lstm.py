@@ -15,7 +15,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from workloads.models.cells.compiled import LayerNormKept, LayerNormWeights, Sizes
-from workloads.models.cells.kernels import TORCH, Choosable, covers, loaded, pointers
+from workloads.models.cells.kernels import TORCH, Choosable, covers, loaded, pointers, room
 
 STEPS_AT_ONCE = 32
 CellAndOutput = tuple[Tensor, Tensor]
@@ -52,7 +52,7 @@ class LayerNormLSTM(Choosable, nn.Module):
         hidden = torch.where((hidden == 0).all(-1, keepdim=True), hidden.detach(), hidden)
         drives = self.input_norm(self.from_input(inputs)).to(weight.dtype)  # (time, batch, 4 hidden)
         watched = [hidden, cell, weight, gain, cell_norm.weight, cell_norm.bias]
-        if self.kernel != TORCH and covers(drives, *watched):
+        if self.kernel != TORCH and hidden.shape == cell.shape == zeros.shape and covers(drives, *watched):
             return _run(drives, *watched)
         outputs = []
         for drive in drives.unbind():
@@ -86,7 +86,7 @@ class _Recurrence(torch.autograd.Function):
         kept = [drives.new_empty(steps, batch, width) for width in widths]
         outputs = drives.new_empty(steps, batch, hidden)
         sizes = Sizes(steps, batch, 0, hidden)
-        work = drives.new_empty(loaded().layer_norm_lstm_work_size(sizes))
+        work = room(loaded().layer_norm_lstm_work_size(sizes))
         with_weights, to = LayerNormWeights(*pointers(weights)), LayerNormKept(*pointers(kept))
         first, last = pointers([drives, before, cell_before]), pointers([outputs, work])
         loaded().layer_norm_lstm_forward(sizes, *first, with_weights, to, *last)
@@ -103,7 +103,7 @@ class _Recurrence(torch.autograd.Function):
         carried = [torch.zeros_like(before) if each is None else each.contiguous().clone() for each in to_after]
         to_drives, to_weights = torch.empty_like(kept[0]), [torch.zeros_like(weight) for weight in weights]
         sizes = Sizes(*outputs.shape[:2], 0, outputs.shape[2])
-        work = outputs.new_empty(loaded().layer_norm_lstm_work_size(sizes))
+        work = room(loaded().layer_norm_lstm_work_size(sizes))
         with_weights, kept_there = LayerNormWeights(*pointers(weights)), LayerNormKept(*pointers(kept))
         arrays = pointers([outputs, to_outputs, *carried, to_drives])
         to = LayerNormWeights(*pointers(to_weights))

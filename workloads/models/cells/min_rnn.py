@@ -16,7 +16,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from workloads.models.cells.compiled import Sizes
-from workloads.models.cells.kernels import TORCH, Choosable, covers, loaded, pointers
+from workloads.models.cells.kernels import TORCH, Choosable, covers, loaded, pointers, room
 from workloads.models.cells.linear_scan import linear_scan
 
 
@@ -35,12 +35,19 @@ class MinGRU(Choosable, nn.Module):
         """Run one window."""
         weight, bias = self.from_input.weight, self.from_input.bias
         before = weight.new_zeros(inputs.shape[1], self.hidden_size) if state is None else state[0]
-        if self.kernel != TORCH and covers(inputs, before, weight, bias):
+        if self.kernel != TORCH and self._covers(inputs, before):
             outputs = cast("Tensor", _MinGRU.apply(inputs, before, weight, bias))  # type: ignore[no-untyped-call]
         else:
             gate, candidate = self.from_input(inputs).to(weight.dtype).chunk(2, -1)  # (time, batch, hidden) each
             outputs = linear_scan((-gate).sigmoid(), gate.sigmoid() * candidate, before)
         return outputs, outputs[-1:].clone()
+
+    def _covers(self, inputs: Tensor, before: Tensor) -> bool:
+        """Tell whether the kernel can run a window; what is wrong in its shape is torch's to say."""
+        if inputs.ndim != 3 or inputs.shape[2] != self.input_size or self.from_input.bias is None:
+            return False
+        is_whole = before.shape == (inputs.shape[1], self.hidden_size)
+        return is_whole and covers(inputs, before, *self.from_input.parameters())
 
 
 class _MinGRU(torch.autograd.Function):
@@ -71,7 +78,7 @@ class _MinGRU(torch.autograd.Function):
 def _room(inputs: Tensor, before: Tensor) -> tuple[Sizes, Tensor]:
     """Return the sizes, and an array to work in."""
     sizes = Sizes(*inputs.shape, before.shape[1])
-    return sizes, inputs.new_empty(loaded().min_gru_work_size(sizes))
+    return sizes, room(loaded().min_gru_work_size(sizes))
 
 
 class MinLSTM(nn.Module):

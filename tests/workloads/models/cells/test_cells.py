@@ -19,6 +19,7 @@ from workloads.models.cells.ind_rnn import IndRNN
 from workloads.models.cells.kernels import COMPILED, FEWEST_STEPS, TORCH, set_kernel
 from workloads.models.cells.layer_norm_lstm import LayerNormLSTM
 from workloads.models.cells.lru import LARGEST_RADIUS, LEAST_RADIUS, LRU
+from workloads.models.cells.min_rnn import MinGRU
 from workloads.models.cells.slstm import SLSTM
 from workloads.models.recurrent import RecurrentNetwork
 
@@ -143,24 +144,36 @@ def test_an_slstms_gates_may_be_as_extreme_as_they_like(admit: float, forget: fl
 @settings(deadline=None, max_examples=40)
 @given(
     cell_type=st.sampled_from(list(COMPILABLE)),
-    sizes=st.tuples(st.integers(FEWEST_STEPS, 40), st.integers(1, 40), st.integers(1, 40)),
+    sizes=st.tuples(st.integers(FEWEST_STEPS, 40), st.integers(1, 40), st.integers(1, 70), st.integers(1, 40)),
     begins=st.sampled_from(["from nothing", "from a state"]),
     seed=st.integers(0, 9),
 )
 def test_a_cells_compiled_steps_are_those_it_takes_in_torch(
-    cell_type: str, sizes: tuple[int, int, int], begins: str, seed: int
+    cell_type: str, sizes: tuple[int, int, int, int], begins: str, seed: int
 ) -> None:
+    compare_compiled(cell_type, sizes, is_begun=begins == "from a state", seed=seed)
+
+
+@pytest.mark.skipif(kernels() is None, reason="there is no C compiler")
+@pytest.mark.parametrize("cell_type", COMPILABLE)
+@pytest.mark.parametrize("sizes", [(40, 300, 9, 20), (5, 1, 1, 1), (100, 32, 150, 140)])
+def test_a_cells_compiled_steps_are_right_beyond_one_block(cell_type: str, sizes: tuple[int, int, int, int]) -> None:
+    compare_compiled(cell_type, sizes, is_begun=True, seed=0)
+
+
+def compare_compiled(cell_type: str, sizes: tuple[int, int, int, int], *, is_begun: bool, seed: int) -> None:
+    """Compare outputs, states and gradients with torch's, and with those in double precision."""
     torch.manual_seed(seed)
-    steps, batch, hidden = sizes
-    cell = BUILTIN[cell_type](FEATURES, hidden)
+    steps, batch, features, hidden = sizes
+    cell = BUILTIN[cell_type](features, hidden)
     for parameter in cell.parameters():  # norms' gains and biases too
         parameter.data += 0.1 * torch.randn_like(parameter)
     state = [torch.randn(1, batch, hidden) for _ in range(COMPILABLE[cell_type])]
-    inputs, weights = torch.randn(steps, batch, FEATURES), torch.randn(steps + len(state), batch, hidden)
+    inputs, weights = torch.randn(steps, batch, features), torch.randn(steps + len(state), batch, hidden)
     found = []
     for kernel, dtype in ((COMPILED, torch.float32), (TORCH, torch.float32), (TORCH, torch.float64)):
         set_kernel(cell.to(dtype), kernel)
-        start = [tensor.to(dtype).requires_grad_() for tensor in state] if begins == "from a state" else []
+        start = [tensor.to(dtype).requires_grad_() for tensor in state] if is_begun else []
         watched = [inputs.to(dtype).requires_grad_(), *start, *cell.parameters()]
         given_state: Any = (start[0] if len(start) == 1 else tuple(start)) if start else None
         outputs, after = cell(watched[0], given_state)
@@ -171,6 +184,50 @@ def test_a_cells_compiled_steps_are_those_it_takes_in_torch(
         apart = [float((each - right).detach().norm()) for each in (own, other)]
         # A norm over few units can blow rounding up as far as it likes, here as in torch.
         assert apart[0] <= max(1e-4 * float(right.detach().norm()), 10 * apart[1], 1e-6)
+
+
+@pytest.mark.skipif(kernels() is None, reason="there is no C compiler")
+@pytest.mark.parametrize("cell_type", COMPILABLE)
+def test_what_is_wrong_in_its_shape_is_torchs_to_say_and_states_alone_get_gradients(cell_type: str) -> None:
+    torch.manual_seed(0)
+    cell = BUILTIN[cell_type](FEATURES, HIDDEN)
+    set_kernel(cell, COMPILED)
+    with pytest.raises(RuntimeError):
+        cell(torch.randn(10, BATCH, FEATURES + 1))
+    inputs, found = torch.randn(BATCH, 10, FEATURES).transpose(0, 1), []
+    alone, begun = torch.randn(1, 1, HIDDEN), []
+    for kernel in (COMPILED, TORCH):  # torch lets one stream's state stand for all
+        set_kernel(cell, kernel)
+        begun.append(cell(inputs, alone if COMPILABLE[cell_type] == 1 else (alone, alone))[0])
+    torch.testing.assert_close(*begun)
+    one = [torch.rand(1, 1, HIDDEN, requires_grad=True) for _ in range(COMPILABLE[cell_type])]  # one for all streams
+    for kernel in (COMPILED, TORCH):
+        set_kernel(cell, kernel)
+        begun = [each.expand(1, BATCH, HIDDEN) for each in one]
+        _, after = cell(inputs, begun[0] if len(begun) == 1 else tuple(begun))
+        own = state_tensors(after)[0]
+        watched = [*one, *cell.parameters()]
+        both = [torch.autograd.grad(own.sum(), watched, retain_graph=True, allow_unused=True) for _ in "ab"]
+        assert all(a is b is None or torch.equal(a, b) for a, b in zip(*both, strict=True))
+        found.append([each for each in both[0] if each is not None])
+    torch.testing.assert_close(*found)
+
+
+@pytest.mark.skipif(kernels() is None, reason="there is no C compiler")
+def test_a_compiled_min_grus_open_gates_keep_their_digits() -> None:
+    cell, found = MinGRU(1, 1), []
+    with torch.no_grad():
+        cell.from_input.weight.zero_()
+        cell.from_input.bias.copy_(torch.tensor([14.0, 1.0]))
+    for kernel, dtype in ((COMPILED, torch.float32), (TORCH, torch.float64)):
+        set_kernel(cell.to(dtype), kernel)
+        before = torch.ones(1, 1, 1, dtype=dtype, requires_grad=True)
+        _, after = cell(torch.zeros(4, 1, 1, dtype=dtype), before)
+        found.append(float(torch.autograd.grad(after.sum(), before)[0]))
+    assert found[0] == pytest.approx(found[1], rel=1e-5)
+    set_kernel(cell.float(), COMPILED)
+    endless, _ = cell(torch.tensor([1.0, float("inf"), 1.0, 1.0]).view(4, 1, 1))
+    assert endless.isnan().flatten().tolist() == [False, True, True, True]  # zero weights times infinity, and no later
 
 
 def test_a_layer_norm_lstm_reads_zeros_without_exploding() -> None:

@@ -33,6 +33,15 @@ static inline __attribute__((always_inline)) float sigmoid(float x) {
     return 1.0f / (1.0f + (scale * rest + scale));
 }
 
+/* Sigmoids of x and of -x, neither of which loses its digits where the other is nearly 1. */
+static inline __attribute__((always_inline)) void both_sigmoids(float x, float *of, float *of_negative) {
+    float scale, rest;
+    exponential(within(-x, 87.0f), &scale, &rest);
+    const float grown = scale * rest + scale;
+    *of = 1.0f / (1.0f + grown);
+    *of_negative = grown * *of;
+}
+
 static inline __attribute__((always_inline)) float hyperbolic_tangent(float x) {
     float scale, rest;
     exponential(2.0f * within(x, 10.0f), &scale, &rest);

@@ -1,7 +1,7 @@
 /* minGRU: all steps of a window forward, and all the way back through it.
 
-   With (a, c) = W x + b, gate above candidate, and z = sigmoid(a): h(t) = h(t-1) + z (c - h(t-1)). Units meet in the
-   product alone, which is one for many steps. Kept for the way back: sums (time, batch, 2 hidden) and outputs. */
+   With (a, c) = W x + b, gate above candidate: h(t) = sigmoid(-a) h(t-1) + sigmoid(a) c. Units meet in the product alone,
+   which is one for many steps. Kept for the way back: sums (time, batch, 2 hidden) and outputs. */
 
 #include "activations.h"
 #include "windows.h"
@@ -27,7 +27,9 @@ OUTLINE void step(sizes of, const float *bias, const float *before, float *sums,
         for (long j = 0; j < hidden; j++) {
             gate[j] += bias[j];
             candidate[j] += other[j];
-            output[j] = past[j] + sigmoid(gate[j]) * (candidate[j] - past[j]);
+            float open, closed;
+            both_sigmoids(gate[j], &open, &closed);
+            output[j] = closed * past[j] + open * candidate[j];
         }
     }
 }
@@ -43,10 +45,12 @@ OUTLINE void step_back(sizes of, const float *before, const float *sums, const f
                         *restrict back = carried + i * hidden;
 #pragma GCC ivdep
         for (long j = 0; j < hidden; j++) {
-            const float z = sigmoid(gate[j]), reaching = back[j] + own[j];
-            to_candidate[j] = reaching * z;
-            to_gate[j] = reaching * z * (1.0f - z) * (candidate[j] - past[j]);
-            back[j] = reaching * (1.0f - z);
+            float open, closed;
+            both_sigmoids(gate[j], &open, &closed);
+            const float reaching = back[j] + own[j];
+            to_candidate[j] = reaching * open;
+            to_gate[j] = reaching * open * closed * (candidate[j] - past[j]);
+            back[j] = reaching * closed;
         }
     }
 }
