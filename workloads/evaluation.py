@@ -11,21 +11,19 @@ from workloads.bptt.state import State
 from workloads.bptt.windows import Loss
 from workloads.data.stream import Stream, windows
 from workloads.device import to_device
+from workloads.evaluation_window import evaluation_steps
 from workloads.models.recurrent import RecurrentNetwork
-
-CHUNK_STEPS, CHUNK_OUTPUTS = 512, 2**22
-"""Steps run at a time, or fewer where they would have more outputs than this: it bounds memory, not the result."""
 
 
 def mean_loss(network: RecurrentNetwork, loss: Loss, stream: Stream, *, device: torch.device) -> float:
     """Return the mean loss per term over one pass of `stream`."""
     total, terms = torch.zeros((), device=device, dtype=torch.float64), 0
     state: State = None
-    chunk = max(min(CHUNK_STEPS, CHUNK_OUTPUTS // (stream.batch_size * network.output.out_features)), 1)
+    steps = evaluation_steps(stream.batch_size, network.output.out_features)
     training = network.training
     network.eval()
     with torch.no_grad():
-        for inputs, targets in windows(stream, chunk):
+        for inputs, targets in windows(stream, steps):
             outputs, state = network(to_device(inputs, device), state)
             window_loss, window_terms = loss(outputs, to_device(targets, device))
             total += window_loss.double()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from workloads.cost.cells import CellMemory, Layer
 from workloads.cost.sizes import Sizes
+from workloads.evaluation_window import evaluation_steps
 from workloads.horizon_window import SEQUENCES, horizon_steps, horizon_streams
 from workloads.hyperparameters import Hyperparameters
 
@@ -18,8 +19,6 @@ NUMBER = 4
 """Bytes of a number in fp32. Under bf16 weights are still in it; what is kept of a window is counted as if it were."""
 WINDOW_BYTES = 64
 """For each step and stream: token numbers as they are read, gathered and turned round."""
-EVALUATION_STEPS, EVALUATION_OUTPUTS = 512, 2**22
-"""Steps that evaluation reads at a time, and numbers that it makes of them: CHUNK_STEPS and CHUNK_OUTPUTS there."""
 CHUNK_NUMBERS = 2**24
 """The widest tensor of a translator's attention and output layer: `workloads.models.translator.CHUNK_NUMBERS`."""
 CHUNK_COPIES = 6
@@ -123,8 +122,8 @@ class StreamNetwork:
     def evaluation(self) -> Iterator[Held]:
         """Walk through the moments of a pass over held-out data at which most is held."""
         sizes = self.sizes
-        fitting = EVALUATION_OUTPUTS // (sizes.evaluation_streams * sizes.output_size)
-        steps = max(min(sizes.evaluation_steps, EVALUATION_STEPS, fitting), 1)
+        window = evaluation_steps(sizes.evaluation_streams, sizes.output_size)
+        steps = max(min(sizes.evaluation_steps, window), 1)
         pairs = steps * sizes.evaluation_streams
         read, outputs = pairs * (NUMBER * self.embedded + WINDOW_BYTES), NUMBER * pairs * sizes.output_size
         # The outputs of the window before are let go of when there are new ones.

@@ -18,7 +18,7 @@ from workloads.data.forecast_dataset import scaled, skills
 from workloads.data.forecast_scores import Measures
 from workloads.data.forecasts import Parts, SeriesStream, changes, network_inputs
 from workloads.data.preparation import Prepared, Reading
-from workloads.evaluation import CHUNK_STEPS
+from workloads.evaluation_window import MOST_STEPS
 from workloads.hyperparameters import Hyperparameters
 from workloads.models.recurrent import RecurrentNetwork
 
@@ -53,8 +53,8 @@ def forecast_rows(
     training = network.training
     network.eval()
     outputs = []
-    for start in range(rows.start, rows.stop, CHUNK_STEPS):
-        places = np.arange(start, min(start + CHUNK_STEPS, rows.stop))[:, None]
+    for start in range(rows.start, rows.stop, MOST_STEPS):
+        places = np.arange(start, min(start + MOST_STEPS, rows.stop))[:, None]
         window = torch.from_numpy(network_inputs(arrays, places, facts["horizon"])).to(device)  # (time, 1, inputs)
         output, state = network(window, state)
         outputs.append(output[:, 0].cpu().double().numpy())
