@@ -38,6 +38,25 @@ def with_settings(command: Command) -> Command:
     return wrapped
 
 
+def cluster_options(command: Any) -> Any:
+    """Add the options that say what a cluster is like to which a sweep is submitted."""
+    for option in (
+        click.option(
+            "--allow-local",
+            is_flag=True,
+            help="Of a cluster that is one machine, this one: submit though databases are in files.",
+        ),
+        click.option(
+            "--python",
+            default="python",
+            show_default=True,
+            help="The Python of a cluster that a sweep is submitted to.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 
 

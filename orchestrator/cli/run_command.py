@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator.cli.options import as_json, flags_given, with_settings
+from orchestrator.cli.options import as_json, cluster_options, flags_given, with_settings
 from orchestrator.errors import Interrupted, UserError
 from orchestrator.settings import Settings
 from orchestrator.spec import SweepSpec
@@ -34,6 +34,7 @@ evaluation under way.
 
 def driving_options(command: Any) -> Any:
     """Add the options of the commands that drive a sweep."""
+    command = cluster_options(command)
     for option in (
         as_json,
         click.option("--in-process", is_flag=True, help="Train in this process instead of on Ray."),
@@ -58,9 +59,12 @@ def command(settings: Settings, sweep: str, **options: Any) -> int:
 
 
 def drive(
-    settings: Settings, spec: SweepSpec, *, as_json: bool, in_process: bool, address: str | None, workers: int | None
+    settings: Settings, spec: SweepSpec, *, as_json: bool, in_process: bool, address: str | None, **submitting: Any
 ) -> int:
-    """Run a sweep to its end while showing it; return the exit status."""
+    """Run a sweep to its end while showing it, or submit it where `address` is a dashboard; return the exit status.
+
+    `submitting` are the options of submit_command.Asked; a driver here minds `workers` alone.
+    """
     from orchestrator.cli.live import show
     from orchestrator.driver import Driver
     from orchestrator.executors import make_executor
@@ -75,8 +79,10 @@ def drive(
     if is_jobs_address(address) and not in_process:
         from orchestrator.cli.submit_command import Asked, send
 
-        return send(settings, spec, address, Asked(as_json=as_json, workers=workers))
-    limit = workers or spec.resources.workers
+        return send(settings, spec, address, Asked(as_json=as_json, **submitting))
+    if submitting.get("allow_local"):
+        raise UserError("--allow-local: only where a sweep is submitted, to an address as http://head:8265")
+    limit = submitting.get("workers") or spec.resources.workers
     executor = make_executor(address, workers=limit, in_process=in_process)
     place = (
         "starting in this process"

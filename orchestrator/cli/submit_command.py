@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from orchestrator.cli.options import as_json, existing_ledger, flags_given, with_settings
+from orchestrator.cli.options import as_json, cluster_options, existing_ledger, flags_given, with_settings
 from orchestrator.database.patience import OPENING_S
 from orchestrator.errors import BpttError, SpecError, SweepNotFound, UserError, masked
 from orchestrator.settings import Settings
@@ -37,13 +37,10 @@ RAY_AUTH_TOKEN, or RAY_AUTH_TOKEN_PATH. Submitting again what runs already chang
 
 def sending_options(command: Any) -> Any:
     """Add the options that say how a sweep is sent to a cluster."""
+    command = cluster_options(command)
     for option in (
         click.option("--no-wait", is_flag=True, help="Do not wait until the driver has begun."),
-        click.option(
-            "--allow-local", is_flag=True, help="The cluster is one machine, this one: databases in files do."
-        ),
         click.option("--no-project", is_flag=True, help="The cluster's image has bptt: leave the project behind."),
-        click.option("--python", default="python", show_default=True, help="The cluster's Python."),
     ):
         command = option(command)
     return command

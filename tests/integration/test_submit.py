@@ -285,8 +285,9 @@ def test_a_stopped_sweep_goes_on_when_it_is_submitted_by_name(terminal: Terminal
     code, out, _ = terminal.bptt("resume", "stopped", "--address", terminal.head.address)
     assert code == 2  # it goes to the Jobs server too, and there a database in a file is refused
     assert "BPTT_STUDY_URL" in out
-    assert terminal.bptt("extend", "stopped", "--trials", "1")[0] == 0
-    assert terminal.submit("stopped")[0] == 0
+    cluster = ("--address", terminal.head.address, "--allow-local", "--workers", "1", "--runs", str(terminal.shared))
+    assert terminal.bptt("extend", "stopped", "--trials", "1", "--run", *cluster)[0] == 0
+    assert terminal.submit("stopped")[0] == 0  # it runs by now, and changes nothing
     terminal.wait_for("stopped", lambda seen: seen["state"] == "finished")
     assert terminal.status("stopped")["trials"]["ended"] == TRIALS + 1
 

@@ -40,6 +40,12 @@ def test_a_sweep_runs_in_lines_to_its_summary(bptt: Bptt, sweep_file: SweepFile)
     assert lines[-1] == "  report  bptt report test"
 
 
+def test_what_a_submitted_sweep_may_do_is_refused_of_one_that_runs_here(bptt: Bptt, sweep_file: SweepFile) -> None:
+    answer = bptt("run", sweep_file(make_spec()), "--in-process", "--allow-local")
+    assert answer.status == 2
+    assert "only where a sweep is submitted" in answer.err
+
+
 def test_json_goes_to_stdout_and_lines_to_stderr(bptt: Bptt, sweep_file: SweepFile) -> None:
     answer = bptt("run", sweep_file(make_spec()), "--in-process", "--json")
     summary = json.loads(answer.out)
