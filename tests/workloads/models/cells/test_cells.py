@@ -182,8 +182,8 @@ def compare_compiled(cell_type: str, sizes: tuple[int, int, int, int], *, is_beg
     compiled, theirs, exact = found
     for own, other, right in zip(compiled, theirs, exact, strict=True):
         apart = [float((each - right).detach().norm()) for each in (own, other)]
-        # A norm over few units can blow rounding up as far as it likes, here as in torch.
-        assert apart[0] <= max(1e-4 * float(right.detach().norm()), 10 * apart[1], 1e-6)
+        # Norms can blow rounding up, here as in torch: the first has a slope of up to 316.
+        assert apart[0] <= max(1e-3 * float(right.detach().norm()), 10 * apart[1], 1e-6)
 
 
 @pytest.mark.skipif(kernels() is None, reason="there is no C compiler")
