@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import resource
 import sys
 from pathlib import Path
@@ -39,11 +40,18 @@ def to_device(array: np.ndarray, device: torch.device) -> Tensor:
     return tensor.pin_memory().to(device, non_blocking=True)
 
 
+def give_back_memory() -> None:
+    """Have the C library return to the system what was freed, where it can: it keeps a part for later."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def reset_peak_memory(device: torch.device) -> None:
     """Start measuring peak memory anew, so that a reused worker does not report its largest trial for ever."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     else:
+        give_back_memory()  # or what the trial before left behind would count
         # Linux resets a process's high-water mark on request (proc(5), clear_refs); elsewhere it only ever rises.
         with contextlib.suppress(OSError):
             Path("/proc/self/clear_refs").write_text("5")

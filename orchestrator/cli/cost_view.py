@@ -10,6 +10,7 @@ from typing import Any
 from orchestrator.cost import REMEMBERED, Expectation, expect, extremes, sizes_of, tops
 from orchestrator.errors import UserError
 from orchestrator.executors.local import LocalExecutor
+from orchestrator.executors.measuring import measure_as_in_a_worker
 from orchestrator.machine import Machine
 from orchestrator.room import describe, gigabytes
 from orchestrator.settings import Settings
@@ -69,7 +70,7 @@ def cost_of(spec: SweepSpec, settings: Settings, *, show: Callable[[str], None])
         spec,
         sizes_of(workload, dataset),
         machine,
-        measure=here.measure,
+        measure=measure_as_in_a_worker,
         remembered=settings.runs / REMEMBERED,
         always=True,
     )

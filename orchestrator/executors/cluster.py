@@ -74,7 +74,8 @@ def connect(address: str) -> None:
             else:
                 # What filters there are is the whole process's. Ray warns that it puts no handler on SIGTERM here.
                 warnings.filterwarnings("ignore", module=r"ray(\.|$)")
-                logging.getLogger("ray._private.utils").setLevel(logging.ERROR)
+                for name in ("utils", "worker"):
+                    logging.getLogger(f"ray._private.{name}").setLevel(logging.ERROR)
                 ray.init(**options)
         if in_main_thread:
             signal.signal(signal.SIGTERM, on_terminate)

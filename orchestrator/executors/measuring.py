@@ -56,6 +56,13 @@ def free_place(gpus: float) -> Iterator[PlacementGroup]:
         remove_placement_group(place)
 
 
+def measure_as_in_a_worker(function: Callable[..., Any], *arguments: Any, gpus: float = 0.0) -> Any:
+    """Call a function in this process with Ray loaded, which takes memory in each of its workers."""
+    import ray  # noqa: F401
+
+    return function(*arguments)
+
+
 def measure(function: Callable[..., Any], *arguments: Any, gpus: float = 0.0) -> Any:
     """Call a function in a worker process of Ray's, and return its answer; BpttError where that cannot be."""
     import ray

@@ -28,6 +28,7 @@ def study_of(seen: Standing) -> Study:
         name: distribution_of(parameter, [chosen[name] for chosen in settings.values() if name in chosen])
         for name, parameter in seen.spec.space.items()
     }
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     with quietly():
         study = optuna.create_study(direction="minimize" if sign(seen) > 0 else "maximize")
         for trial in seen.trials:

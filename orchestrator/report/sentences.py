@@ -168,13 +168,14 @@ def horizon(report: Report) -> list[Block]:
 
 def reach(found: Horizon) -> str:
     """Say how far back the gradient goes."""
-    factor = "" if found.decay is None else f", by a factor of {number(found.decay)} a step"
+    factor = "" if found.decay is None else f"by a factor of {number(found.decay)} a step"
     if found.reach is None:
-        said = f"As far as it was followed, the best trial's gradient never fell below 1 %{factor}."
+        said = "As far as it was followed, the best trial's gradient never fell below 1 %"
+        said += f"; it changes {factor}." if factor else "."
         if found.advised is None and found.decay is not None and found.decay > 1:
             said += " It explodes: a lower max_grad_norm or learning_rate, or a gated cell, may help."
         return said
-    return f"The best trial's gradient falls below 1 % after {found.reach:,.0f} steps{factor}."
+    return f"The best trial's gradient falls below 1 % after {found.reach:,.0f} steps{factor and f', {factor}'}."
 
 
 def verdict(found: Horizon, report: Report) -> str:

@@ -6,8 +6,6 @@ and what kernels take for themselves count as much as tensors do.
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -17,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from workloads.cost.cells import Calibration, CellMemory, Line
-from workloads.device import choose_device, peak_memory_bytes, reset_peak_memory
+from workloads.device import choose_device, give_back_memory, peak_memory_bytes, reset_peak_memory
 from workloads.hyperparameters import Hyperparameters
 from workloads.models.cells import make_cell
 from workloads.models.cells.kernels import TORCH, choose_kernel
@@ -151,8 +149,7 @@ def _reset(device: torch.device) -> float:
 def _now(device: torch.device) -> float:
     """Return what is taken now, once what was freed has been given back."""
     if device.type == "cpu":
-        with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL(None).malloc_trim(0)
+        give_back_memory()
     return _resident(device)
 
 

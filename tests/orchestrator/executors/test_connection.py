@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 
@@ -20,6 +22,12 @@ def test_a_cluster_that_cannot_be_reached_is_told_to_whoever_needs_it_and_to_nob
             made.make()
     assert not made.is_made
     made.end()
+
+
+def test_ray_starts_without_a_word() -> None:
+    start = "from orchestrator.executors.connection import Connection; made = Connection(''); made.make(); made.end()"
+    done = subprocess.run([sys.executable, "-c", start], capture_output=True, text=True, timeout=120, check=True)
+    assert (done.stdout, done.stderr) == ("", "")
 
 
 def test_a_connection_ended_before_its_time_is_never_made(monkeypatch: pytest.MonkeyPatch) -> None:
