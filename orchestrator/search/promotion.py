@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from orchestrator.spec import SweepSpec
 from orchestrator.trial import TrialRecord, TrialState
+from orchestrator.wording import number
 
 REDUCTION = 3
 """Of so many trials on a rung, one is promoted; each rung is so many times as far as the one below."""
@@ -58,25 +59,34 @@ class Promotion:
         value = trial.evaluations[rung - 1].metrics[self.metric]
         return -value if self.is_maximized else value, trial.number
 
-    def _is_among_best(self, rung: int, trial: TrialRecord, trials: Sequence[TrialRecord]) -> bool:
-        """Tell whether a trial is in `best`, without the others' order, which takes long to find among thousands."""
+    def _rank(self, rung: int, trial: TrialRecord, trials: Sequence[TrialRecord]) -> tuple[int, int]:
+        """Return a trial's place on a rung, from 1, and of how many; to order thousands of them would take long."""
         mine, there, better = self._key(rung, trial), 0, 0
         for other in trials:
             if len(other.evaluations) >= rung:
                 there += 1
                 better += self._key(rung, other) < mine
-        return better < there // REDUCTION
+        return better + 1, there
+
+    def _is_among_best(self, rung: int, trial: TrialRecord, trials: Sequence[TrialRecord]) -> bool:
+        """Tell whether a trial is in `best`."""
+        place, there = self._rank(rung, trial, trials)
+        return place <= there // REDUCTION
+
+    def _place(self, trial: TrialRecord, trials: Sequence[TrialRecord]) -> str:
+        place, there = self._rank(len(trial.evaluations), trial, trials)
+        return f"{number(trial.evaluations[-1].metrics[self.metric])} is number {place} of {there}"
 
     def pauses(self, trial: TrialRecord, trials: Sequence[TrialRecord]) -> str:
         """Say why a trial is not to go on now: it is on a rung and not among the best there; empty where it is."""
         reached = len(trial.evaluations)
         if trial.pinned or reached not in self.rungs or self._is_among_best(reached, trial, trials):
             return ""
-        return "not among the best third"
+        return f"{self._place(trial, trials)}, and the best third goes on,"
 
     def leaves(self, trial: TrialRecord, trials: Sequence[TrialRecord]) -> str:
         """Say why a paused trial is ended, once none goes on any more."""
-        return "not promoted"
+        return f"not promoted: {self._place(trial, trials)}"
 
     def next(self, trials: Sequence[TrialRecord]) -> TrialRecord | None:
         """Return the paused trial that is to go on now, of the highest rung that has one; None where none is."""

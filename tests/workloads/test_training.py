@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import workloads
-from tests.conftest import FolderStorage, LeavingStorage, train_moving
+from tests.conftest import FolderStorage, LeavingStorage, prepare_shared, train_moving
 from workloads import checkpoint
 from workloads.hyperparameters import Hyperparameters
 from workloads.protocol import Dataset, Diverged, Left, Progress, Workload
@@ -292,3 +293,14 @@ def test_bfloat16_without_a_gpu_is_refused_by_name(
     workload, dataset = language_model
     with pytest.raises(ValueError, match=r"^train\.precision: bf16 needs a GPU"):
         next(workload.train({**SMALL, "precision": "bf16", "device": "cpu"}, dataset, storage))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a process's peak only ever rises")
+def test_a_small_trial_takes_no_more_memory_for_a_large_one_before_it(text_file: Path, storage: FolderStorage) -> None:
+    workload, dataset = prepare_shared("language_model", text=str(text_file))
+    small = {"hidden_size": 16, "truncation_length": 8, "batch_size": 8, "sequence_steps": 640, "evaluations": 1}
+    large = {**small, "hidden_size": 256, "truncation_length": 200, "batch_size": 32, "sequence_steps": 12_800}
+    alone, _, behind = (
+        [*workload.train(params, dataset, storage)][-1].metrics["peak_memory_mb"] for params in (small, large, small)
+    )
+    assert behind < 1.1 * alone
