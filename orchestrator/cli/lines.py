@@ -43,26 +43,24 @@ class Lines:
 
 
 class Tally:
-    """Which trials of a sweep have ended, known without looking through all of them at each end."""
+    """Which trials of a sweep have been told to have ended: several may have before the first of them is told."""
 
     def __init__(self, sweep: Sweep) -> None:
-        self.sweep = sweep
-        self.ended = 0
-        self.best: TrialRecord | None = None
-        self._open: list[TrialRecord] = []
-        self._seen = 0
+        self._metric, self._direction = sweep.study.metric, sweep.study.spec.objective.direction
+        before = [trial for trial in sweep.trials if trial.state.is_final]
+        self._told = {trial.number for trial in before}
+        self.best = best_trial(before, self._metric, self._direction)
 
-    def count(self) -> None:
-        """Count those that have ended since."""
-        trials = self.sweep.trials
-        looked_at = [*self._open, *trials[self._seen :]]
-        self._seen = len(trials)
-        ended = [trial for trial in looked_at if trial.state.is_final]
-        self._open = [trial for trial in looked_at if not trial.state.is_final]
-        self.ended += len(ended)
-        direction = self.sweep.study.spec.objective.direction
-        rivals = ended if self.best is None else [self.best, *ended]
-        self.best = best_trial(rivals, self.sweep.study.metric, direction)
+    @property
+    def ended(self) -> int:
+        """Return how many."""
+        return len(self._told)
+
+    def count(self, trial: TrialRecord) -> None:
+        """Count one that has ended."""
+        self._told.add(trial.number)
+        rivals = [trial] if self.best is None else [self.best, trial]
+        self.best = best_trial(rivals, self._metric, self._direction)
 
 
 def describe(event: Event, sweep: Sweep, tally: Tally | None = None) -> str | None:
@@ -86,7 +84,7 @@ def describe(event: Event, sweep: Sweep, tally: Tally | None = None) -> str | No
             return f"trial {trial.number}, {reached}: {metric} {number(trial.value(metric))}"
         case Happening.ENDED:
             tally = tally or Tally(sweep)
-            tally.count()
+            tally.count(trial)
             how = f"trial {trial.number} {ending(trial, metric, tally.best)}"
             return f"[{tally.ended}/{sweep.study.trials_allowed}] {how}"
         case _:

@@ -10,7 +10,7 @@ import pyte
 import pytest
 from rich.console import Console
 
-from orchestrator.cli.lines import Lines, conclusion, describe
+from orchestrator.cli.lines import Lines, Tally, conclusion, describe
 from orchestrator.cli.live import show
 from orchestrator.cli.pace import Pace
 from orchestrator.cli.screen import LINES_ABOVE, Screen
@@ -233,6 +233,16 @@ def test_an_end_says_why_and_whether_it_is_the_best(open_driver: Callable[..., D
     assert describe(Event(Happening.ENDED, first), sweep) == "[2/6] trial 1 complete: valid_loss 1.600, the best so far"
     worse = add_trial(sweep, 5, loss=9.0, state=TrialState.COMPLETE)
     assert describe(Event(Happening.ENDED, worse), sweep) == "[3/6] trial 2 complete: valid_loss 8.600"
+
+
+def test_trials_that_end_together_are_counted_one_by_one(open_driver: Callable[..., Driver]) -> None:
+    sweep = sweep_of(open_driver(make_spec()))
+    add_trial(sweep, 5, loss=3.0, state=TrialState.COMPLETE)
+    tally = Tally(sweep)
+    ended = [add_trial(sweep, 5, loss=loss, state=TrialState.COMPLETE) for loss in (2.0, 1.0)]
+    lines = [describe(Event(Happening.ENDED, trial), sweep, tally) or "" for trial in ended]
+    assert [line[:5] for line in lines] == ["[2/6]", "[3/6]"]
+    assert all("the best so far" in line for line in lines)
 
 
 def test_the_end_names_the_model_and_what_to_type_next(open_driver: Callable[..., Driver]) -> None:
