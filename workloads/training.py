@@ -18,6 +18,7 @@ from workloads.bptt.horizon import Horizon, horizon_metrics, together
 from workloads.device import (
     allow_tf32,
     choose_device,
+    give_back_memory,
     peak_memory_bytes,
     random_state,
     reset_peak_memory,
@@ -222,15 +223,22 @@ class TrainingRun:
     def measure_horizon(self, look: int = 0) -> Horizon | None:
         """Measure how far gradients travel now, leaving training as it is, and add it to what was measured before."""
         generators = random_state(self.device)
+        self._part_from_windows()
         for module in self.network.modules():
             # cuDNN goes back through recurrent layers in training alone; dropout would only blur what is measured.
             module.training = isinstance(module, nn.RNNBase)
         measured = self.source.horizon(look)
         self.network.train()
+        self._part_from_windows()
         set_random_state(generators, self.device)
         if measured is not None:
             self.horizon = measured if self.horizon is None else together([self.horizon, measured])
         return measured
+
+    def _part_from_windows(self) -> None:
+        """Let a horizon's graph and training's windows, cut in other sizes, not lie between each other's remains."""
+        if self.device.type == "cpu":
+            give_back_memory()
 
     def content(self, generators: dict[str, Tensor]) -> bytes:
         """Return the checkpoint: all that training needs to go on, and all that a prediction needs."""
