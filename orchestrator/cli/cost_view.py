@@ -9,9 +9,8 @@ from typing import Any
 
 from orchestrator.cost import REMEMBERED, Expectation, expect, extremes, sizes_of, tops
 from orchestrator.errors import UserError
-from orchestrator.executors.local import LocalExecutor
 from orchestrator.executors.measuring import measure_as_in_a_worker
-from orchestrator.machine import Machine
+from orchestrator.machine import Machine, this_machine
 from orchestrator.room import describe, gigabytes
 from orchestrator.settings import Settings
 from orchestrator.space import drawn
@@ -58,13 +57,13 @@ class Cost:
 
 def cost_of(spec: SweepSpec, settings: Settings, *, show: Callable[[str], None]) -> Cost:
     """Read the data, measure cells and time settings on this machine; `show` is told what is under way."""
-    workload, here = spec.load_workload(), LocalExecutor()
+    workload = spec.load_workload()
     show("reading the data")
     try:
         dataset = workload.prepare()
     except (ValueError, OSError) as error:
         raise UserError(str(error)) from error
-    machine = here.machine(settings.memory_gb)
+    machine = this_machine(settings.memory_gb)
     show("measuring cells")
     expectation = expect(
         spec,
