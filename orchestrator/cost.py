@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import workloads
+from orchestrator.calibration import measure_here, measure_torchs_here
 from orchestrator.errors import BpttError, UserError
 from orchestrator.machine import Machine
 from orchestrator.room import Room, allot, describe, gigabytes, room_for
@@ -199,32 +200,20 @@ def may_run_torchs_kernels(spec: SweepSpec) -> bool:
     return kernel == "torch" or spec.resources.cpus > 1
 
 
-def measure_here(cell_types: Sequence[str], kernel: str = "auto") -> tuple[dict[str, Any], dict[str, str]]:
-    """Measure in a process that has loaded what a worker has; see `workloads.cost.remote.measure_all`."""
-    import orchestrator.checkpoints.storage  # noqa: F401 - it loads pyarrow, which takes memory too
-    from workloads.cost.remote import measure_all
-
-    return measure_all(cell_types, kernel)
-
-
-def measure_torchs_here(cell_types: Sequence[str]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Measure torch's own kernels there."""
-    return measure_here(cell_types, "torch")
-
-
 def _mark(cell_type: str) -> str:
-    """Return by what a cell is known to have changed."""
+    """Return by what a cell, or how cells are measured, is known to have changed."""
     if ":" not in cell_type:
         return _mark_of_ours()
     origin = getattr(find_module(cell_type), "origin", None)
     with suppress(OSError, TypeError):
-        return str(Path(str(origin)).stat().st_mtime_ns)
-    return ""
+        return f"{_mark_of_ours()} {Path(str(origin)).stat().st_mtime_ns}"
+    return _mark_of_ours()
 
 
 @cache
 def _mark_of_ours() -> str:
-    files = Path(workloads.__file__).with_name("models").joinpath("cells").rglob("*")
+    folder = Path(workloads.__file__).parent
+    files = [*folder.glob("cost/*"), *folder.joinpath("models", "cells").rglob("*")]
     content = [path.read_bytes() for path in sorted(files) if path.suffix in (".py", ".c", ".h")]
     return hashlib.sha256(b"\0".join(content)).hexdigest()[:16]
 

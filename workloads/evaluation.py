@@ -19,7 +19,8 @@ def mean_loss(network: RecurrentNetwork, loss: Loss, stream: Stream, *, device: 
     """Return the mean loss per term over one pass of `stream`."""
     total, terms = torch.zeros((), device=device, dtype=torch.float64), 0
     state: State = None
-    steps = evaluation_steps(stream.batch_size, network.output.out_features)
+    hidden_size, output_size = network.output.in_features, network.output.out_features
+    steps = evaluation_steps(stream.batch_size, hidden_size=hidden_size, output_size=output_size)
     training = network.training
     network.eval()
     with torch.no_grad():

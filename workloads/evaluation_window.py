@@ -6,11 +6,12 @@ Pure Python: what evaluation will take is told without loading torch.
 from __future__ import annotations
 
 MOST_STEPS, LEAST_STEPS = 512, 32
-PAIRS, OUTPUTS = 4096, 2**22
-"""Steps times streams, few enough for a processor's cache; and of these, numbers that come out of the network."""
+PAIRS, UNITS, OUTPUTS = 4096, 2**19, 2**22
+"""Steps times streams, few enough for a processor's cache; these times hidden size, and times the network's outputs."""
 
 
-def evaluation_steps(streams: int, output_size: int) -> int:
+def evaluation_steps(streams: int, *, hidden_size: int, output_size: int) -> int:
     """Return the steps of a window; with enough of them a call costs little beside what it computes."""
-    steps = min(max(PAIRS // streams, LEAST_STEPS), MOST_STEPS)
+    pairs = min(PAIRS, UNITS // hidden_size)
+    steps = min(max(pairs // streams, LEAST_STEPS), MOST_STEPS)
     return max(min(steps, OUTPUTS // (streams * output_size)), 1)

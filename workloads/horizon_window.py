@@ -13,8 +13,18 @@ STREAMS, PLACES = (16, 64), 2
 """It is measured on so many streams at least and at most, and at so many places where that is cheap."""
 SHARE = 0.01
 """The part of the sequence steps between two measurements that it may read, the least number of streams allowing."""
+EVERY_STEP = 32
+"""Distances up to here are all measured, those behind in ratios of 2 ** (1 / 8), about 9 %."""
 SEQUENCES = 8
 """The longest sequences, on which it is measured where sequences are read whole."""
+
+
+def distances_within(length: int) -> list[int]:
+    """Return the distances at which a window of `length` steps is measured; the last is `length`."""
+    found = list(range(1, min(length, EVERY_STEP) + 1))
+    while found[-1] < length:
+        found.append(min(max(found[-1] + 1, round(found[-1] * 2 ** (1 / 8))), length))
+    return found
 
 
 def horizon_steps(h: Hyperparameters) -> int:

@@ -106,6 +106,7 @@ def trained(data: dict[str, Any], params: dict[str, Any], folder: str) -> list[d
     """
     import torch
 
+    import orchestrator.worker  # noqa: F401 - what a worker has loaded takes memory too
     from orchestrator.checkpoints.storage import CheckpointStorage
     from workloads.cost.timing import time_setting
 
@@ -122,7 +123,7 @@ def trained(data: dict[str, Any], params: dict[str, Any], folder: str) -> list[d
 
 def calibrated() -> dict[str, Any]:
     """Return what is measured of every cell type."""
-    from orchestrator.cost import measure_here
+    from orchestrator.calibration import measure_here
     from workloads.models.cells import BUILTIN
 
     found, unknown = measure_here(list(BUILTIN))

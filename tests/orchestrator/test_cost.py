@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.cost import Costs, cell_types, expect, extremes, measure_here, measure_torchs_here, measured, tops
+from orchestrator.calibration import measure_here, measure_torchs_here
+from orchestrator.cost import Costs, cell_types, expect, extremes, measured, tops
 from orchestrator.driver import Driver
 from orchestrator.errors import BpttError, UserError
 from orchestrator.executors.local import LocalExecutor

@@ -16,19 +16,12 @@ from torch import Tensor, nn
 from workloads.bptt.horizon import Horizon
 from workloads.bptt.state import State, map_state, state_tensors, watched
 from workloads.bptt.windows import Loss
+from workloads.horizon_window import distances_within
 
 KEPT_BYTES = 16 * 2**20
 """Gradients of the parameters by distance that are kept, at most; where there are more, they are made a second time."""
-EVERY_STEP = 32
-"""Distances up to here are all measured, those behind in ratios of 2 ** (1 / 8), about 9 %."""
-
-
-def distances_within(length: int) -> list[int]:
-    """Return the distances at which a window of `length` steps is measured; the last is `length`."""
-    found = list(range(1, min(length, EVERY_STEP) + 1))
-    while found[-1] < length:
-        found.append(min(max(found[-1] + 1, round(found[-1] * 2 ** (1 / 8))), length))
-    return found
+AT_ONCE = 2**16
+"""Numbers that are squared at a time: doubles of all of a large layer's would be most of what measuring takes."""
 
 
 def measure_horizon(network: nn.Module, loss: Loss, *, inputs: Tensor, targets: Tensor, state: State) -> Horizon | None:
@@ -58,16 +51,22 @@ def measure_horizon(network: nn.Module, loss: Loss, *, inputs: Tensor, targets: 
     lost = torch.zeros(1 + len(pieces), dtype=torch.float64, device=inputs.device)
     is_kept = len(pieces) * sum(parameter.nbytes for parameter in parameters) <= KEPT_BYTES
     kept: list[Sequence[Tensor | None]] = []
-    for place, (to_state, to_parameters) in enumerate(_go_back(pieces, root, parameters)):
+    # Each set of gradients is let go of before the next is made; enumerate() and zip() would keep one more.
+    place = 0
+    for to_state, to_parameters in _go_back(pieces, root, parameters):
         _add(left, to_parameters)
         if is_kept:
             kept.append(to_parameters)
+        del to_parameters
         for layer, own in enumerate(to_state):
             norms[place, layer] = _mean_norm(own, inputs.shape[1])
+        place += 1
     lost[0] = _square(left)
-    again = kept or (to_parameters for _, to_parameters in _go_back(pieces, root, parameters))
-    for place, to_parameters in enumerate(again, start=1):
+    place = 0
+    for _, to_parameters in (((), own) for own in kept) if is_kept else _go_back(pieces, root, parameters):
         _add(left, to_parameters, by=-1.0)
+        del to_parameters
+        place += 1
         lost[place] = _square(left)
     if not (norms.isfinite().all() and lost.isfinite().all()):
         return None
@@ -128,7 +127,10 @@ def _go_back(
             torch.zeros_like(tensor) if own is None else own
             for tensor, own in zip(before, found[: len(before)], strict=True)
         ]
-        yield _by_layer(piece.before, to_state), found[len(before) :]
+        to_parameters = found[len(before) :]
+        del found
+        yield _by_layer(piece.before, to_state), to_parameters
+        del to_parameters
         if earlier is not None:
             pairs = zip(_differentiable(earlier.after), to_state, strict=True)
             # The gradient of this is what is carried on, exactly. Given that as it is, torch would load its symbolic
@@ -144,7 +146,8 @@ def _add(total: Sequence[Tensor], parts: Sequence[Tensor | None], by: float = 1.
 
 
 def _square(tensors: Sequence[Tensor]) -> Tensor:
-    return torch.stack([tensor.double().square().sum() for tensor in tensors]).sum()
+    parts = (part for tensor in tensors for part in torch.split(tensor.flatten(), AT_ONCE))
+    return torch.stack([part.double().square().sum() for part in parts]).sum()
 
 
 def _mean_norm(tensors: Sequence[Tensor], batch: int) -> Tensor:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 Line = tuple[float, float, float, float, float]
@@ -24,6 +24,16 @@ class CellMemory:
     """At most on the way back, what was kept and the gradients of weights and inputs counted."""
     inference: Line
     """At most during a forward pass that keeps nothing."""
+    call: float = 0.0
+    """Behind a forward pass of one step, times streams and hidden size: more than a step of a window keeps."""
+    loaded: float = 0.0
+    """Once a process, when it first runs such a cell: code read in, and kernels made for it."""
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> CellMemory:
+        """Return what `asdict` wrote down, and JSON gave back."""
+        given: dict[str, Any] = {name: tuple(of) if isinstance(of, list) else of for name, of in plain.items()}
+        return cls(**given)
 
     def count(self, input_size: int, hidden_size: int) -> float:
         """Return the number of weights."""
@@ -38,21 +48,18 @@ class Calibration:
     device: str
     """`cpu`, or a GPU's name."""
     base_bytes: float
-    """What a process has that has trained something tiny."""
+    """What a process has that has trained something tiny; what its cell type loads is counted with the cell."""
     cells: Mapping[str, CellMemory] = field(default_factory=dict)
 
     def plain(self) -> dict[str, Any]:
         """Return plain values, to be stored."""
-        names = CellMemory.__slots__
-        cells = {cell: {name: list(getattr(of, name)) for name in names} for cell, of in self.cells.items()}
+        cells = {cell: asdict(of) for cell, of in self.cells.items()}
         return {"device": self.device, "base_bytes": self.base_bytes, "cells": cells}
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> Calibration:
         """Return what `plain` wrote."""
-        cells = {
-            cell: CellMemory(**{name: tuple(line) for name, line in of.items()}) for cell, of in plain["cells"].items()
-        }
+        cells = {cell: CellMemory.from_plain(of) for cell, of in plain["cells"].items()}
         return cls(plain["device"], plain["base_bytes"], cells)
 
 
@@ -67,6 +74,7 @@ ROUGH = Calibration(
             forward=(5, 20e3, 600, 2, 60),
             backward=(14, 20e3, 600, 8, 80),
             inference=(5, 1e3, 100, 2, 25),
+            call=150,
         ),
     ),
 )
@@ -91,3 +99,10 @@ class Layer:
         once, step, both, by_input, by_hidden = getattr(self.cell, phase)
         per_step = both + by_input * self.input_size + by_hidden * self.hidden_size
         return float(once * self.weights + steps * (step + batch * per_step))
+
+    def pieces(self, steps: Sequence[int], batch: int) -> float:
+        """Return what windows of so many steps, each a call of its own, keep for the way back."""
+        _, step, both, by_input, by_hidden = self.cell.kept
+        others = sum(steps) - len(steps)
+        per_step = both + by_input * self.input_size + by_hidden * self.hidden_size
+        return len(steps) * batch * self.cell.call * self.hidden_size + others * (step + batch * per_step)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,6 +34,8 @@ WINDOWS = (
     (4, 4, 512, 512),
 )
 """Steps, batch, input and hidden size of the windows measured: large enough to be seen, small enough to be quick."""
+CALLS = (32, 16, 256)
+"""Calls of one step each, streams and hidden size, by which a call is measured."""
 PARTS = 1e6
 """Bytes that a process gives and takes by chance: a window's bytes count by how far they stand above that."""
 
@@ -56,13 +59,15 @@ class _Nowhere:
 def measure_base(device_name: str = "auto") -> Calibration:
     """Return what a process has that has trained; Unmeasurable where the system does not say.
 
-    Something tiny is trained, evaluated and saved, so that all that is loaded when it is first needed is there.
+    Something tiny is trained, evaluated and saved, so that all that is loaded when it is first needed is there; by the
+    cell that loads least, since others tell what they load beside it.
     """
     device = choose_device(device_name)
     vocabulary = [str(number) for number in range(50)]
     tokens = np.arange(2000, dtype=np.int32) % len(vocabulary)
     arrays = {"train": tokens, "valid": tokens}
-    h = Hyperparameters(hidden_size=32, batch_size=8, device=device_name, sequence_steps=2048, evaluations=2)
+    tiny: dict[str, Any] = {"hidden_size": 32, "batch_size": 8, "sequence_steps": 2048, "evaluations": 2}
+    h = Hyperparameters(cell_type="rnn", device=device_name, **tiny)
     task = NextTokenTask(h, arrays, {"vocabulary": vocabulary, "unit": "word"}, evaluation_streams=4)
     for _ in train(task, h, _Nowhere()):
         pass
@@ -77,20 +82,26 @@ def measure_cell(cell_type: str, device_name: str = "auto", *, kernel: str = "au
     Raises Unmeasurable where the system does not say what a process takes, and whatever a user's own cell raises.
     """
     device = choose_device(device_name)
-    rows, found = [], []
+    # Where a gradient is given, torch loads what it needs to check its shape; training gives none.
+    torch.autograd.backward(torch.zeros(1, requires_grad=True) * 1, torch.ones(1))
+    rows: list[list[float]] = []
+    found: list[tuple[float, float, float, float]] = []
+    loaded = 0.0
     for steps, batch, input_size, hidden_size in WINDOWS:
-        cell = make_cell(cell_type, input_size, hidden_size).to(device)
-        if kernel != TORCH:
-            choose_kernel(cell, device)
+        cell = _make_cell(cell_type, input_size, hidden_size, device, kernel)
         weights = sum(parameter.numel() for parameter in cell.parameters())
         inputs = torch.zeros(steps, batch, input_size, device=device, requires_grad=True)  # (time, batch, features)
         inputs.data.normal_()
+        before = _now(device)
         _measure(cell, inputs[:2], device)  # what is made once for each size
+        if not found:
+            loaded = max(_now(device) - before, 0.0)
         found.append(_measure(cell, inputs, device))
         pairs = steps * batch
         rows.append([weights, steps, pairs, pairs * input_size, pairs * hidden_size])
-    phases: list[Line] = [_fit(rows, column) for column in zip(*found, strict=True)]
-    return CellMemory(weights_of(cell_type), *phases)
+    kept, forward, backward, inference = (_fit(rows, column) for column in zip(*found, strict=True))
+    call = _measure_calls(cell_type, device, kernel)
+    return CellMemory(weights_of(cell_type), kept, forward, backward, inference, call, loaded)
 
 
 def _measure(cell: nn.Module, inputs: Tensor, device: torch.device) -> tuple[float, float, float, float]:
@@ -110,6 +121,26 @@ def _measure(cell: nn.Module, inputs: Tensor, device: torch.device) -> tuple[flo
     cell.zero_grad()
     inputs.grad = None
     return kept, forward, backward, inference
+
+
+def _make_cell(cell_type: str, input_size: int, hidden_size: int, device: torch.device, kernel: str) -> nn.Module:
+    cell = make_cell(cell_type, input_size, hidden_size).to(device)
+    if kernel != TORCH:
+        choose_kernel(cell, device)
+    return cell
+
+
+def _measure_calls(cell_type: str, device: torch.device, kernel: str) -> float:
+    """Return the bytes that a call of one step keeps for the way back, for each stream and hidden unit."""
+    calls, batch, size = CALLS
+    cell = _make_cell(cell_type, size, size, device, kernel)
+    inputs = torch.zeros(calls, batch, size, device=device)  # (time, batch, features)
+    _measure(cell, inputs[:2].requires_grad_(), device)
+    before, state, kept = _now(device), None, []
+    for at in range(calls):
+        outputs, state = cell(inputs[at : at + 1], state)
+        kept.append((outputs, state))
+    return max(_resident(device) - before, 0.0) / (calls * batch * size)
 
 
 def _fit(rows: Sequence[Sequence[float]], found: Iterable[float]) -> Line:

@@ -56,4 +56,4 @@ def peak_memory(h: Hyperparameters, sizes: Sizes, calibration: Calibration) -> f
     phases = [list(network.update()), looking, [step], [saving] if on_host else [Held()]]
     behind = [phases[0], *([weights.beside(held) for held in moments] for moments in phases[1:])]
     most = at_most(behind, KEPT_FREE if on_host else 0.0)
-    return calibration.base_bytes + kept + most + (sizes.data_bytes if on_host else 0)
+    return calibration.base_bytes + cell.loaded + kept + most + (sizes.data_bytes if on_host else 0)

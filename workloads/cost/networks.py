@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 from workloads.cost.cells import CellMemory, Layer
 from workloads.cost.sizes import Sizes
 from workloads.evaluation_window import evaluation_steps
-from workloads.horizon_window import SEQUENCES, horizon_steps, horizon_streams
+from workloads.horizon_window import SEQUENCES, distances_within, horizon_steps, horizon_streams
 from workloads.hyperparameters import Hyperparameters
 
 NUMBER = 4
@@ -108,21 +109,26 @@ class StreamNetwork:
             yield held.add(outputs)
 
     def horizon(self) -> Held:
-        """Return what measuring a gradient horizon adds: a graph of its own, and two sets of gradients."""
+        """Return what measuring a gradient horizon adds: a graph of its own, and two sets of gradients and more."""
         steps = self.sizes.window(horizon_steps(self.h), self.h.batch_size)
         streams, _ = horizon_streams(self.h, steps=steps, looks=LOOKS)
-        held = Held().add(NUMBER * steps * streams * self.embedded).add(steps * streams * WINDOW_BYTES)
+        pieces = [after - before for before, after in pairwise([0, *distances_within(steps)])]
+        held = Held().add(steps * streams * WINDOW_BYTES).add(NUMBER * streams * self.embedded, steps)
         for layer in self.layers:
-            held.add_steps(layer.bytes("kept", steps, streams))
-        held.add(NUMBER * steps * streams * self.sizes.output_size)
+            held.add_steps(layer.pieces(pieces, streams))
+        # The outputs of the longest piece, before they are let go of, beside the last ones.
+        held.add(NUMBER * streams * self.sizes.output_size, max(pieces) + 1)
         for block in self.blocks[:-1]:
             held.add(NUMBER * block, 2)
-        return held
+        # While a layer's gradients are computed, there may be more than what comes of it.
+        return held.add(max(layer.bytes("backward", 1, streams) - NUMBER * layer.weights for layer in self.layers))
 
     def evaluation(self) -> Iterator[Held]:
         """Walk through the moments of a pass over held-out data at which most is held."""
         sizes = self.sizes
-        window = evaluation_steps(sizes.evaluation_streams, sizes.output_size)
+        window = evaluation_steps(
+            sizes.evaluation_streams, hidden_size=self.h.hidden_size, output_size=sizes.output_size
+        )
         steps = max(min(sizes.evaluation_steps, window), 1)
         pairs = steps * sizes.evaluation_streams
         read, outputs = pairs * (NUMBER * self.embedded + WINDOW_BYTES), NUMBER * pairs * sizes.output_size

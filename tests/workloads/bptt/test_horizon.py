@@ -17,8 +17,9 @@ from workloads.bptt.horizon import (
     horizon_metrics,
     together,
 )
-from workloads.bptt.horizon_measurement import distances_within, measure_horizon
+from workloads.bptt.horizon_measurement import measure_horizon
 from workloads.bptt.state import State, map_state
+from workloads.horizon_window import distances_within
 from workloads.hyperparameters import Hyperparameters
 from workloads.models.recurrent import RecurrentNetwork
 

@@ -18,13 +18,13 @@ from workloads.bptt.fixed import FixedTruncation
 from workloads.bptt.full import FullTruncation, StepBytes, plan_chunks
 from workloads.bptt.graph_bytes import step_bytes
 from workloads.bptt.horizon import Horizon
-from workloads.bptt.horizon_measurement import distances_within
 from workloads.bptt.random_length import RandomTruncation
 from workloads.bptt.schemes import make_truncation
 from workloads.bptt.state import State
 from workloads.bptt.truncation import Truncation
 from workloads.bptt.unbiased import UnbiasedTruncation
 from workloads.bptt.windows import BoundaryStates, Window, backpropagate
+from workloads.horizon_window import distances_within
 from workloads.hyperparameters import TRUNCATIONS, Hyperparameters
 from workloads.models.recurrent import RecurrentNetwork
 

@@ -39,7 +39,7 @@ def measured() -> tuple[CellMemory, list[float]]:
     """Return what was measured of a GRU, and what another window of it takes by phase."""
     done = subprocess.run([sys.executable, "-c", FRESH], capture_output=True, text=True, check=True, timeout=120)
     cell, window = json.loads(done.stdout)
-    return CellMemory(**{name: tuple(line) for name, line in cell.items()}), window
+    return CellMemory.from_plain(cell), window
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def test_the_way_back_takes_more_than_what_is_kept_and_a_pass_without_it_less(gr
 def test_a_cell_of_the_users_own_is_measured_like_any_other() -> None:
     found, unknown = measure_all([MEAN])
     assert unknown == {}
-    mean = CellMemory(**{name: tuple(line) for name, line in found["cells"][MEAN].items()})
+    mean = CellMemory.from_plain(found["cells"][MEAN])
     assert mean.count(10, 20) == 10 * 20 + 20
     # tanh, two products and their sum, all kept or made at every step, and the stack of them.
     assert Layer(mean, 128, 128).bytes("kept", 128, 32) > 128 * 32 * 128 * 4 * 2
