@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import orchestrator.worker  # noqa: F401 - what it loads takes memory too
+import orchestrator.checkpoints.storage  # noqa: F401 - what a worker loads takes memory too
 from workloads.cost.remote import measure_all
 
 

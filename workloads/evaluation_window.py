@@ -6,7 +6,7 @@ Pure Python: what evaluation will take is told without loading torch.
 from __future__ import annotations
 
 MOST_STEPS, LEAST_STEPS = 512, 32
-PAIRS, UNITS, OUTPUTS = 4096, 2**19, 2**22
+PAIRS, UNITS, OUTPUTS = 4096, 2**19, 2**21
 """Steps times streams, few enough for a processor's cache; these times hidden size, and times the network's outputs."""
 
 

@@ -126,8 +126,6 @@ class CostAwareSampler(BaseSampler):
 def curve_of(trial: FrozenTrial, sign: float) -> list[float]:
     """Return a trial's values so far, lower being better; none where one is no number."""
     values = [sign * trial.intermediate_values[step] for step in sorted(trial.intermediate_values)]
-    import os
-    if os.environ.get("Q_LOG") and values and min(values)>0: values=[math.log(v) for v in values]
     return values if all(map(math.isfinite, values)) else []
 
 

@@ -95,8 +95,6 @@ class Curves:
         asked = [(trial.number, len(trial.evaluations)) for trial in seen]
         if asked != self._asked:
             curves = [[self._sign * each.metrics[self.metric] for each in trial.evaluations] for trial in seen]
-            import os
-            if os.environ.get("Q_LOGC") and min(map(min,curves))>0: curves=[[math.log(v) for v in c] for c in curves]
             self._asked, self._ends = asked, ends(curves, self.evaluations)
         return self._ends
 

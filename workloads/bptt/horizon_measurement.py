@@ -52,22 +52,18 @@ def measure_horizon(network: nn.Module, loss: Loss, *, inputs: Tensor, targets: 
     is_kept = len(pieces) * sum(parameter.nbytes for parameter in parameters) <= KEPT_BYTES
     kept: list[Sequence[Tensor | None]] = []
     # Each set of gradients is let go of before the next is made; enumerate() and zip() would keep one more.
-    place = 0
+    rows, squares = iter(norms.unbind()), iter(lost.unbind())
     for to_state, to_parameters in _go_back(pieces, root, parameters):
         _add(left, to_parameters)
         if is_kept:
             kept.append(to_parameters)
         del to_parameters
-        for layer, own in enumerate(to_state):
-            norms[place, layer] = _mean_norm(own, inputs.shape[1])
-        place += 1
-    lost[0] = _square(left)
-    place = 0
+        next(rows).copy_(torch.stack([_mean_norm(own, inputs.shape[1]) for own in to_state]))
+    next(squares).copy_(_square(left))
     for _, to_parameters in (((), own) for own in kept) if is_kept else _go_back(pieces, root, parameters):
         _add(left, to_parameters, by=-1.0)
         del to_parameters
-        place += 1
-        lost[place] = _square(left)
+        next(squares).copy_(_square(left))
     if not (norms.isfinite().all() and lost.isfinite().all()):
         return None
     return Horizon(

@@ -32,8 +32,10 @@ class Curve:
 class Table:
     """One workload's curves on its grid.
 
-    Between the grid's points, on logarithmic scales, values and the logarithms of seconds are interpolated linearly in
-    each direction; where a neighbour diverged, or with `is_nearest`, the nearest point answers.
+    Between the grid's points, on logarithmic scales, the logarithms of losses and seconds are interpolated linearly in
+    each direction; where a neighbour diverged, or with `is_nearest`, the nearest point answers. Trained for real off
+    the grid, the best third of 67 settings of `memory`, whose losses span four powers of ten, ended 5 times (median)
+    below what this says; between losses themselves, interpolation said 46 times as much. On `forecast` both are alike.
     """
 
     grid: Mapping[str, list[Any]]
@@ -86,9 +88,9 @@ class Table:
             neighbour = self.curves[(cell, *(int(place) + up for up, place in zip(corner, places, strict=True)))]
             if len(neighbour.values) < self.evaluations:
                 return nearest
-            values += weight * neighbour.values
+            values += weight * np.log(neighbour.values)
             seconds += weight * np.log(neighbour.seconds)
-        return Curve(values, np.exp(seconds))
+        return Curve(np.exp(values), np.exp(seconds))
 
     def _place(self, name: str, value: float) -> float:
         """Return where a value lies on the grid's numbered points."""
