@@ -72,7 +72,7 @@ class CostAwareSampler(BaseSampler):
         if len(seen) < FIRST:
             return {}
         tried = np.array([self._points.of(other.params) for other in seen])
-        means, deviations = ends([curve_of(other, sign) for other in seen], self._evaluations)
+        means, deviations = ends(by_ratio([curve_of(other, sign) for other in seen]), self._evaluations)
         asked = self._candidates(tried[np.argsort(means)[:5]])
         process = self._expected(others, seen, means, deviations)
         best = float(process.mean(tried).min())
@@ -127,6 +127,16 @@ def curve_of(trial: FrozenTrial, sign: float) -> list[float]:
     """Return a trial's values so far, lower being better; none where one is no number."""
     values = [sign * trial.intermediate_values[step] for step in sorted(trial.intermediate_values)]
     return values if all(map(math.isfinite, values)) else []
+
+
+def by_ratio(curves: Sequence[Sequence[float]]) -> Sequence[Sequence[float]]:
+    """Return the logarithms of all values where all are positive, as losses are that approach 0.
+
+    Where they span powers of ten, all good ones would be alike beside the bad ones.
+    """
+    if min(map(min, curves)) <= 0:
+        return curves
+    return [[math.log(value) for value in curve] for curve in curves]
 
 
 def is_infeasible(trial: FrozenTrial) -> bool:

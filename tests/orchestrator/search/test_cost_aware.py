@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from orchestrator.executors.local import LocalExecutor
-from orchestrator.search.cost_aware import CostAwareSampler
+from orchestrator.search.cost_aware import CostAwareSampler, by_ratio
 from orchestrator.search.gaussian import observe
 from orchestrator.search.points import Points
 from orchestrator.search.seen import VERDICT
@@ -83,6 +83,28 @@ def test_of_two_that_promise_as_much_the_cheaper_one_is_tried(direction: str) ->
 def test_one_that_promises_more_earns_its_time(direction: str) -> None:
     found = chosen({"rnn": 3.0, "gru": 1.0}, {"rnn": 1.0, "gru": 2.0}, direction)
     assert found.count("gru") >= 9
+
+
+def test_small_losses_are_told_apart_though_others_are_a_thousand_times_as_large() -> None:
+    space: dict[str, BaseDistribution] = {"quality": FloatDistribution(0.0, 1.0)}
+    study = optuna.create_study()
+    for at in range(12):
+        loss = 10.0 ** (40 * (at / 11 - 0.3) ** 2 - 4)  # 1e-4 at the best, 4e15 at the worst
+        study.add_trial(
+            optuna.trial.create_trial(
+                params={"quality": at / 11}, distributions=space, value=loss, intermediate_values={1: loss}
+            )
+        )
+    asked = optuna.trial.create_trial(state=optuna.trial.TrialState.RUNNING)
+    asked.number = 100
+    for seed in range(10):
+        by = CostAwareSampler(seed, space, evaluations=1, seconds={})
+        assert by.sample_relative(study, asked, space)["quality"] == pytest.approx(0.3, abs=0.03)
+
+
+def test_losses_below_0_are_compared_as_they_are() -> None:
+    curves = [[0.5, -0.5], [2.0, 1.0]]
+    assert by_ratio(curves) == curves
 
 
 def test_what_cannot_be_trained_is_kept_away_from() -> None:
