@@ -15,6 +15,8 @@ SHARE = 0.01
 """The part of the sequence steps between two measurements that it may read, the least number of streams allowing."""
 EVERY_STEP = 32
 """Distances up to here are all measured, those behind in ratios of 2 ** (1 / 8), about 9 %."""
+KEPT_BYTES = 16 * 2**20
+"""Gradients of the parameters by distance that are kept, at most; where there are more, they are made a second time."""
 SEQUENCES = 8
 """The longest sequences, on which it is measured where sequences are read whole."""
 
@@ -25,6 +27,11 @@ def distances_within(length: int) -> list[int]:
     while found[-1] < length:
         found.append(min(max(found[-1] + 1, round(found[-1] * 2 ** (1 / 8))), length))
     return found
+
+
+def are_kept(gradient_bytes: float, pieces: int) -> bool:
+    """Tell whether the gradients of all parameters are kept for each piece between two distances."""
+    return gradient_bytes * pieces <= KEPT_BYTES
 
 
 def horizon_steps(h: Hyperparameters) -> int:

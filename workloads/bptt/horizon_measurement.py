@@ -16,10 +16,8 @@ from torch import Tensor, nn
 from workloads.bptt.horizon import Horizon
 from workloads.bptt.state import State, map_state, state_tensors, watched
 from workloads.bptt.windows import Loss
-from workloads.horizon_window import distances_within
+from workloads.horizon_window import are_kept, distances_within
 
-KEPT_BYTES = 16 * 2**20
-"""Gradients of the parameters by distance that are kept, at most; where there are more, they are made a second time."""
 AT_ONCE = 2**16
 """Numbers that are squared at a time: doubles of all of a large layer's would be most of what measuring takes."""
 
@@ -49,7 +47,7 @@ def measure_horizon(network: nn.Module, loss: Loss, *, inputs: Tensor, targets: 
         len(pieces), len(_by_layer(state, _differentiable(state))), dtype=torch.float64, device=inputs.device
     )
     lost = torch.zeros(1 + len(pieces), dtype=torch.float64, device=inputs.device)
-    is_kept = len(pieces) * sum(parameter.nbytes for parameter in parameters) <= KEPT_BYTES
+    is_kept = are_kept(sum(parameter.nbytes for parameter in parameters), len(pieces))
     kept: list[Sequence[Tensor | None]] = []
     # Each set of gradients is let go of before the next is made; enumerate() and zip() would keep one more.
     rows, squares = iter(norms.unbind()), iter(lost.unbind())

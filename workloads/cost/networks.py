@@ -13,7 +13,7 @@ from itertools import pairwise
 from workloads.cost.cells import CellMemory, Layer
 from workloads.cost.sizes import Sizes
 from workloads.evaluation_window import evaluation_steps
-from workloads.horizon_window import SEQUENCES, distances_within, horizon_steps, horizon_streams
+from workloads.horizon_window import SEQUENCES, are_kept, distances_within, horizon_steps, horizon_streams
 from workloads.hyperparameters import Hyperparameters
 
 NUMBER = 4
@@ -120,6 +120,9 @@ class StreamNetwork:
         held.add(NUMBER * streams * self.sizes.output_size, max(pieces) + 1)
         for block in self.blocks[:-1]:
             held.add(NUMBER * block, 2)
+        gradients = NUMBER * sum(self.blocks[:-1])
+        if are_kept(gradients, len(pieces)):
+            held.add(gradients, len(pieces))
         # While a layer's gradients are computed, there may be more than what comes of it.
         return held.add(max(layer.bytes("backward", 1, streams) - NUMBER * layer.weights for layer in self.layers))
 
