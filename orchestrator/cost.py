@@ -1,7 +1,8 @@
 """What trials will cost, before they are trained: which settings fit into memory, and how many at once.
 
 A workload that says its sizes (`workloads.cost.sizes`) can be predicted; its cell types are measured on a worker's
-device, once for each machine, and remembered in the runs folder. What cannot be predicted is trained as before.
+device, once for each machine and version, and remembered in the runs folder. What cannot be predicted is trained as
+before.
 """
 
 from __future__ import annotations
@@ -144,7 +145,7 @@ def extremes(spec: SweepSpec) -> Iterator[Params]:
 
 
 def tops(spec: SweepSpec) -> list[Params]:
-    """Return the settings with all ranges at their upper ends: none takes more memory, other choices being the same."""
+    """Return the settings with all ranges at their upper ends: hardly any takes more memory, other choices the same."""
     high = {
         name: parameter
         if parameter.choice is not None

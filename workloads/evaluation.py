@@ -20,7 +20,8 @@ def mean_loss(network: RecurrentNetwork, loss: Loss, stream: Stream, *, device: 
     total, terms = torch.zeros((), device=device, dtype=torch.float64), 0
     state: State = None
     hidden_size, output_size = network.output.in_features, network.output.out_features
-    steps = evaluation_steps(stream.batch_size, hidden_size=hidden_size, output_size=output_size)
+    on_gpu = device.type == "cuda"
+    steps = evaluation_steps(stream.batch_size, hidden_size=hidden_size, output_size=output_size, on_gpu=on_gpu)
     training = network.training
     network.eval()
     with torch.no_grad():

@@ -13,6 +13,8 @@ STREAMS, PLACES = (16, 64), 2
 """It is measured on so many streams at least and at most, and at so many places where that is cheap."""
 SHARE = 0.01
 """The part of the sequence steps between two measurements that it may read, the least number of streams allowing."""
+WARM_UP_STEPS = 64
+"""Steps read before, so that the state is one that training knows."""
 EVERY_STEP = 32
 """Distances up to here are all measured, those behind in ratios of 2 ** (1 / 8), about 9 %."""
 KEPT_BYTES = 16 * 2**20

@@ -6,6 +6,8 @@ improvement is the greatest for the square root of its seconds: a long truncatio
 promises to earn its time. Snoek, Larochelle and Adams (2012), "Practical Bayesian optimization of machine learning
 algorithms", divide by the seconds themselves. On recorded curves that stayed too long with what is cheap and not good,
 as Lee, Perrone, Archambeau and Seeger (2020), "Cost-aware Bayesian optimization", found too.
+
+Losses are compared by their ratio. The pruner `curves` forecasts them as they are: by their ratio it paused too many.
 """
 
 from __future__ import annotations
@@ -130,13 +132,15 @@ def curve_of(trial: FrozenTrial, sign: float) -> list[float]:
 
 
 def by_ratio(curves: Sequence[Sequence[float]]) -> Sequence[Sequence[float]]:
-    """Return the logarithms of all values where all are positive, as losses are that approach 0.
+    """Return the logarithms of values none of which is below 0, as of losses and error rates that are minimised.
 
-    Where they span powers of ten, all good ones would be alike beside the bad ones.
+    Where they span powers of ten, all good ones would be alike beside the bad ones. A 0 is as good as the least other.
     """
-    if min(map(min, curves)) <= 0:
+    values = [value for curve in curves for value in curve]
+    least = min((value for value in values if value > 0), default=0.0)
+    if min(values) < 0 or not least:
         return curves
-    return [[math.log(value) for value in curve] for curve in curves]
+    return [[math.log(max(value, least)) for value in curve] for curve in curves]
 
 
 def is_infeasible(trial: FrozenTrial) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -56,7 +56,9 @@ def measure_horizon(network: nn.Module, loss: Loss, *, inputs: Tensor, targets: 
         if is_kept:
             kept.append(to_parameters)
         del to_parameters
-        next(rows).copy_(torch.stack([_mean_norm(own, inputs.shape[1]) for own in to_state]))
+        row = next(rows)
+        for layer, own in enumerate(to_state):
+            row[layer] = _mean_norm(own, inputs.shape[1])
     next(squares).copy_(_square(left))
     for _, to_parameters in (((), own) for own in kept) if is_kept else _go_back(pieces, root, parameters):
         _add(left, to_parameters, by=-1.0)
@@ -99,9 +101,10 @@ def _run_in_pieces(network: nn.Module, inputs: Tensor, state: State) -> tuple[li
     pieces = []
     for start, stop in pairwise([*cuts, len(inputs)]):
         before = map_state(watched, state)
+        outputs = None
         outputs, state = network(inputs[start:stop], before)
         pieces.append(_Piece(before, state))
-    return pieces[::-1], outputs
+    return pieces[::-1], cast("Tensor", outputs)
 
 
 def _go_back(
@@ -140,8 +143,13 @@ def _add(total: Sequence[Tensor], parts: Sequence[Tensor | None], by: float = 1.
 
 
 def _square(tensors: Sequence[Tensor]) -> Tensor:
-    parts = (part for tensor in tensors for part in torch.split(tensor.flatten(), AT_ONCE))
+    parts = [part for tensor in tensors for part in _at_once(tensor)]
     return torch.stack([part.double().square().sum() for part in parts]).sum()
+
+
+def _at_once(tensor: Tensor) -> Sequence[Tensor]:
+    # On a GPU each part would be a launch of its own.
+    return [tensor] if tensor.device.type == "cuda" else torch.split(tensor.reshape(-1), AT_ONCE)
 
 
 def _mean_norm(tensors: Sequence[Tensor], batch: int) -> Tensor:

@@ -27,7 +27,8 @@ class CellMemory:
     call: float = 0.0
     """Behind a forward pass of one step, times streams and hidden size: more than a step of a window keeps."""
     loaded: float = 0.0
-    """Once a process, when it first runs such a cell: code read in, and kernels made for it."""
+    """Once a process, when it first runs such a cell: code read in, and kernels made for it, as far as no cell measured
+    before it in the same process had it loaded; of torch's LSTM it is most."""
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> CellMemory:

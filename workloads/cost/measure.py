@@ -19,7 +19,7 @@ from workloads.cost.cells import Calibration, CellMemory, Line
 from workloads.device import choose_device, give_back_memory, peak_memory_bytes, reset_peak_memory
 from workloads.hyperparameters import Hyperparameters
 from workloads.models.cells import make_cell
-from workloads.models.cells.kernels import TORCH, choose_kernel
+from workloads.models.cells.kernels import FEWEST_STEPS, TORCH, choose_kernel
 from workloads.tasks.next_token import NextTokenTask
 from workloads.training import train
 
@@ -93,7 +93,7 @@ def measure_cell(cell_type: str, device_name: str = "auto", *, kernel: str = "au
         inputs = torch.zeros(steps, batch, input_size, device=device, requires_grad=True)  # (time, batch, features)
         inputs.data.normal_()
         before = _now(device)
-        _measure(cell, inputs[:2], device)  # what is made once for each size
+        _measure(cell, inputs[:FEWEST_STEPS], device)  # what is made once for each size
         if not found:
             loaded = max(_now(device) - before, 0.0)
         found.append(_measure(cell, inputs, device))
@@ -135,7 +135,7 @@ def _measure_calls(cell_type: str, device: torch.device, kernel: str) -> float:
     calls, batch, size = CALLS
     cell = _make_cell(cell_type, size, size, device, kernel)
     inputs = torch.zeros(calls, batch, size, device=device)  # (time, batch, features)
-    _measure(cell, inputs[:2].requires_grad_(), device)
+    _measure(cell, inputs[:1].requires_grad_(), device)
     before, state, kept = _now(device), None, []
     for at in range(calls):
         outputs, state = cell(inputs[at : at + 1], state)

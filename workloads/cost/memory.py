@@ -21,8 +21,8 @@ STATES = {"SGD": 0, "Adam": 2, "AdamW": 2, "NAdam": 2, "RAdam": 2, "RMSprop": 1,
 
 HOLES, KEPT_FREE = 0.3, 100e6
 """What a C library's heap takes beside the blocks that it holds: holes between those of one phase, as a part of them,
-and so many bytes of another phase's at most, in whose places seldom any fit. As measured on Linux (glibc) over 50
-settings; there is none of it on a GPU."""
+and so many bytes of another phase's at most, in whose places seldom any fit. Chosen by what 50 settings
+took on Linux (glibc); there is none of it on a GPU."""
 ONE_KERNEL = ("SGD", "Adam", "AdamW", "Adagrad")
 
 
@@ -54,7 +54,7 @@ def peak_memory(h: Hyperparameters, sizes: Sizes, calibration: Calibration) -> f
     step = Held().add(0.0 if h.optimizer in ONE_KERNEL else NUMBER * max(network.blocks), 2)
     saving = Held().add(kept, CHECKPOINT_COPIES)
     on_host = calibration.device == "cpu"
-    looking = [*network.evaluation(), network.horizon()]
+    looking = [*network.evaluation(on_gpu=not on_host), *network.horizon()]
     phases = [list(network.update()), looking, [step], [saving] if on_host else [Held()]]
     behind = [phases[0], *([weights.beside(held) for held in moments] for moments in phases[1:])]
     most = at_most(behind, on_heap=on_host)

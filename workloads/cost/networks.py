@@ -13,7 +13,14 @@ from itertools import pairwise
 from workloads.cost.cells import CellMemory, Layer
 from workloads.cost.sizes import Sizes
 from workloads.evaluation_window import evaluation_steps
-from workloads.horizon_window import SEQUENCES, are_kept, distances_within, horizon_steps, horizon_streams
+from workloads.horizon_window import (
+    KEPT_BYTES,
+    SEQUENCES,
+    WARM_UP_STEPS,
+    distances_within,
+    horizon_steps,
+    horizon_streams,
+)
 from workloads.hyperparameters import Hyperparameters
 
 NUMBER = 4
@@ -108,29 +115,33 @@ class StreamNetwork:
                 held.add(NUMBER * above)
             yield held.add(outputs)
 
-    def horizon(self) -> Held:
-        """Return what measuring a gradient horizon adds: a graph of its own, and two sets of gradients and more."""
+    def horizon(self) -> Iterator[Held]:
+        """Walk through the moments of measuring a horizon: its warm-up, and its graph with gradients twice and more."""
         steps = self.sizes.window(horizon_steps(self.h), self.h.batch_size)
         streams, _ = horizon_streams(self.h, steps=steps, looks=LOOKS)
         pieces = [after - before for before, after in pairwise([0, *distances_within(steps)])]
+        outputs = NUMBER * streams * self.sizes.output_size
+        yield Held().add(outputs * WARM_UP_STEPS)
         held = Held().add(steps * streams * WINDOW_BYTES).add(NUMBER * streams * self.embedded, steps)
         for layer in self.layers:
             held.add_steps(layer.pieces(pieces, streams))
-        # The outputs of the longest piece, before they are let go of, beside the last ones.
-        held.add(NUMBER * streams * self.sizes.output_size, max(pieces) + 1)
+        held.add(outputs, max(pieces))
         for block in self.blocks[:-1]:
             held.add(NUMBER * block, 2)
-        gradients = NUMBER * sum(self.blocks[:-1])
-        if are_kept(gradients, len(pieces)):
-            held.add(gradients, len(pieces))
+        # Where there are too many to be kept, they are counted all the same: no larger network is to take less.
+        held.add_steps(min(NUMBER * sum(self.blocks[:-1]) * len(pieces), KEPT_BYTES))
         # While a layer's gradients are computed, there may be more than what comes of it.
-        return held.add(max(layer.bytes("backward", 1, streams) - NUMBER * layer.weights for layer in self.layers))
+        passing = (layer.bytes("backward", 1, streams) - NUMBER * layer.weights for layer in self.layers)
+        yield held.add(max(0.0, *passing))
 
-    def evaluation(self) -> Iterator[Held]:
+    def evaluation(self, *, on_gpu: bool) -> Iterator[Held]:
         """Walk through the moments of a pass over held-out data at which most is held."""
         sizes = self.sizes
         window = evaluation_steps(
-            sizes.evaluation_streams, hidden_size=self.h.hidden_size, output_size=sizes.output_size
+            sizes.evaluation_streams,
+            hidden_size=self.h.hidden_size,
+            output_size=sizes.output_size,
+            on_gpu=on_gpu,
         )
         steps = max(min(sizes.evaluation_steps, window), 1)
         pairs = steps * sizes.evaluation_streams
@@ -173,16 +184,16 @@ class SequenceNetwork:
         for block in self.blocks:
             held.add(NUMBER * block)
         layers = self.ways * len(self.encoder) + len(self.decoder) * self.translates
-        yield held.add(KERNEL_BYTES, min(2 * layers * max(self.sizes.longest), MOST_KERNELS))
+        yield held.add_steps(KERNEL_BYTES * min(2 * layers * max(self.sizes.longest), MOST_KERNELS))
 
-    def horizon(self) -> Held:
-        """Return what measuring a gradient horizon adds: it is measured on fewer sequences than a batch has."""
+    def horizon(self) -> Iterator[Held]:
+        """Give what measuring a gradient horizon adds: it is measured on fewer sequences than a batch has."""
         held = self._batch(SEQUENCES, "backward")
         for block in self.blocks:
             held.add(NUMBER * block, 2)
-        return held
+        yield held
 
-    def evaluation(self) -> Iterator[Held]:
+    def evaluation(self, *, on_gpu: bool) -> Iterator[Held]:
         """Give what a batch of held-out sequences adds at most, taken to be no longer than those of training."""
         yield self._batch(64 if self.translates else 16, "inference")
 

@@ -2,6 +2,7 @@
 
     python -m tests.benchmarks.quality.record language 0 2   # every other setting, from the first: one of two processes
     python -m tests.benchmarks.quality.record --pack         # when all are done: into the tables beside this file
+    python -m tests.benchmarks.quality.record --check memory # train 60 settings off the grid beside what the table says
 
 It takes about twenty minutes of one core for each workload. Seconds are those that the process had of a core, training,
 evaluation and checkpoint counted, so that others on the machine change them little. A broken recording goes on.
@@ -12,11 +13,12 @@ from __future__ import annotations
 import gzip
 import itertools
 import json
+import math
 import random
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -169,8 +171,39 @@ def pack(names: Sequence[str]) -> None:
         (HERE / f"{name}.json.gz").write_bytes(gzip.compress(content, 9, mtime=0))
 
 
+def check(name: str, settings: int = 60) -> None:
+    """Train settings off the grid, and print how far the table is from them, and how far the nearest point."""
+    import numpy as np
+    import torch
+
+    import workloads
+    from tests.benchmarks.quality.table import NUMBERS, Table
+
+    torch.set_num_threads(1)
+    recording, table, draw = RECORDINGS[name], Table.load(name), random.Random(1)
+    workload = workloads.load(recording.kind, recording.options)
+    dataset = workload.prepare()
+    found: list[list[float]] = []
+    while len(found) < settings:
+        setting: dict[str, Any] = {"cell_type": draw.choice(CELLS)}
+        for number in NUMBERS:
+            low, *_, high = (math.log(value) for value in recording.grid[number])
+            value = math.exp(draw.uniform(low, high))
+            setting[number] = value if number == "learning_rate" else round(value)
+        values = curve(recording, setting, workload, dataset)["values"]
+        said = [read.curve(setting).values for read in (table, replace(table, is_nearest=True))]
+        if len(values) == EVALUATIONS == min(map(len, said)):
+            found.append([values[-1], *(ends[-1] for ends in said)])
+    real, between, nearest = np.log(np.array(sorted(found))).T
+    for label, part in (("all", slice(None)), ("the best third", slice(settings // 3))):
+        ratios = [np.exp(np.median(np.abs(said[part] - real[part]))) for said in (between, nearest)]
+        print(f"{name}, {label}: off by a factor of {ratios[0]:.2f} between points, {ratios[1]:.2f} at the nearest")
+
+
 if __name__ == "__main__":
     if sys.argv[1] == "--pack":
         pack(sys.argv[2:])
+    elif sys.argv[1] == "--check":
+        check(sys.argv[2])
     else:
         record(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))

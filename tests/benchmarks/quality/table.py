@@ -33,9 +33,8 @@ class Table:
     """One workload's curves on its grid.
 
     Between the grid's points, on logarithmic scales, the logarithms of losses and seconds are interpolated linearly in
-    each direction; where a neighbour diverged, or with `is_nearest`, the nearest point answers. Trained for real off
-    the grid, the best third of 67 settings of `memory`, whose losses span four powers of ten, ended 5 times (median)
-    below what this says; between losses themselves, interpolation said 46 times as much. On `forecast` both are alike.
+    each direction; where a neighbour diverged, or with `is_nearest`, the nearest point answers. Between losses that
+    span powers of ten, as those of `memory`, a line would see the bad neighbour alone (`record --check`).
     """
 
     grid: Mapping[str, list[Any]]

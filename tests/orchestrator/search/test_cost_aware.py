@@ -105,6 +105,11 @@ def test_small_losses_are_told_apart_though_others_are_a_thousand_times_as_large
 def test_losses_below_0_are_compared_as_they_are() -> None:
     curves = [[0.5, -0.5], [2.0, 1.0]]
     assert by_ratio(curves) == curves
+    assert by_ratio([[0.0], [0.0]]) == [[0.0], [0.0]]
+
+
+def test_one_error_rate_of_0_leaves_the_others_told_apart() -> None:
+    assert by_ratio([[1.0, 0.0], [1e-3]]) == [[0.0, np.log(1e-3)], [np.log(1e-3)]]
 
 
 def test_what_cannot_be_trained_is_kept_away_from() -> None:

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from workloads import horizon_window
 from workloads.bptt.horizon import (
     Horizon,
     fitted_decay,
@@ -19,7 +20,7 @@ from workloads.bptt.horizon import (
 )
 from workloads.bptt.horizon_measurement import measure_horizon
 from workloads.bptt.state import State, map_state
-from workloads.horizon_window import distances_within
+from workloads.horizon_window import KEPT_BYTES, distances_within
 from workloads.hyperparameters import Hyperparameters
 from workloads.models.recurrent import RecurrentNetwork
 
@@ -70,7 +71,11 @@ def test_the_gradient_at_each_distance_is_what_the_recurrence_makes_of_it(factor
     assert found.layers == (pytest.approx(found.norms),)
 
 
-def test_what_a_truncation_loses_is_the_gradient_that_it_really_lacks() -> None:
+@pytest.mark.parametrize("most", [KEPT_BYTES, 0], ids=["gradients kept", "made a second time"])
+def test_what_a_truncation_loses_is_the_gradient_that_it_really_lacks(
+    most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(horizon_window, "KEPT_BYTES", most)
     torch.manual_seed(0)
     network = RecurrentNetwork(Hyperparameters(hidden_size=6, num_layers=2), input_size=3, output_size=2).double()
     inputs, targets = torch.randn(LENGTH, BATCH, 3).double(), torch.randn(LENGTH, BATCH, 2).double()
