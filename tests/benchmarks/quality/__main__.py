@@ -44,7 +44,7 @@ def main(arguments: Sequence[str]) -> None:
     """Print a table for each workload."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.quality")
     parser.add_argument("--seeds", type=int, default=10, help="how many")
-    parser.add_argument("--first-seed", type=int, default=0, help="those that searches were made with are 0 to 9")
+    parser.add_argument("--first-seed", type=int, default=0, help="those that searches were made with are 0 to 59")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--nearest", action="store_true", help="answer from the nearest recording, not from between")
     parser.add_argument("--workload", choices=WORKLOADS, action="append", help="only this one")
