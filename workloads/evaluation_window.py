@@ -1,5 +1,4 @@
-"""How much of a held-out stream is evaluated at a time: it bounds memory and time; the result is
-the same but for rounding.
+"""How much of a held-out stream is evaluated at a time. It bounds memory and time; results differ by rounding alone.
 
 Pure Python: what evaluation will take is told without loading torch.
 """

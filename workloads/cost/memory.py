@@ -21,8 +21,8 @@ STATES = {"SGD": 0, "Adam": 2, "AdamW": 2, "NAdam": 2, "RAdam": 2, "RMSprop": 1,
 
 HOLES, KEPT_FREE = 0.3, 100e6
 """What a C library's heap takes beside the blocks that it holds: holes between those of one phase, as a part of them,
-and so many bytes of another phase's at most, in whose places seldom any fit. Chosen by what 50 settings
-took on Linux (glibc); there is none of it on a GPU."""
+and so many bytes of another phase's at most, in whose places seldom any fit. Chosen by what 50 settings took on Linux
+(glibc); there is none of it on a GPU."""
 ONE_KERNEL = ("SGD", "Adam", "AdamW", "Adagrad")
 
 
