@@ -5,6 +5,8 @@ Pure Python: what a sweep will take is told without loading torch.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from workloads.hyperparameters import Hyperparameters
 
 STEPS, LENGTHS = (64, 512), 2
@@ -13,6 +15,8 @@ STREAMS, PLACES = (16, 64), 2
 """It is measured on so many streams at least and at most, and at so many places where that is cheap."""
 SHARE = 0.01
 """The part of the sequence steps between two measurements that it may read, the least number of streams allowing."""
+LOOK_SHARE = 0.05
+"""The part of the sequence steps since the one before that a look beside the evaluations may read."""
 WARM_UP_STEPS = 64
 """Steps read before, so that the state is one that training knows."""
 EVERY_STEP = 32
@@ -48,3 +52,15 @@ def horizon_streams(h: Hyperparameters, *, steps: int, looks: int) -> tuple[int,
     least, most = STREAMS
     streams = min(max(int(affordable), least), most)
     return min(streams, h.batch_size), PLACES if affordable >= PLACES * streams else 1
+
+
+def worthwhile_looks(looks: Sequence[float], *, sequence_steps: int, reads: int) -> list[float]:
+    """Return those of the looks, in parts of a training's steps, that come when enough was trained since the one before.
+
+    Each reads `reads` steps. In a short training the first few would take as long as the updates between them.
+    """
+    found = [0.0]
+    for look in looks:
+        if reads <= LOOK_SHARE * (look - found[-1]) * sequence_steps:
+            found.append(look)
+    return found[1:]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -24,6 +24,7 @@ from workloads.device import (
     reset_peak_memory,
     set_random_state,
 )
+from workloads.horizon_window import worthwhile_looks
 from workloads.hyperparameters import Hyperparameters
 from workloads.models.cells.kernels import TORCH, choose_kernel, set_kernel
 from workloads.optimizers import make_optimizer
@@ -111,6 +112,7 @@ class TrainingRun:
         self.kernel = TORCH if h.kernel == TORCH else choose_kernel(self.network, self.device)
         self.optimizer = make_optimizer(self.network, h)
         self.source = updates_of(task, h, self.device)
+        self.due = self._due()
         self.evaluation = self.sequence_steps = self.updates = self.looks = 0
         self.first_loss: float | None = None
         self.horizon: Horizon | None = None
@@ -165,13 +167,21 @@ class TrainingRun:
             self._look_at_loss()
 
     def _look_if_due(self) -> None:
-        looks = self.source.truncation.looks
-        if self.looks < len(looks) and self.sequence_steps >= looks[self.looks] * self.hyperparameters.sequence_steps:
+        due = self.due
+        if self.looks < len(due) and self.sequence_steps >= due[self.looks] * self.hyperparameters.sequence_steps:
             self.looks += 1
             self.interval.has_looked = True
             horizon = self.measure_horizon(self.looks)
             if horizon is not None:
                 self.source.look(horizon)
+
+    def _due(self) -> Sequence[float]:
+        """Return the parts of the budget at which horizons are measured beside those of evaluations."""
+        truncation = self.source.truncation
+        if truncation.needs_looks:
+            return truncation.looks
+        steps, reads = self.hyperparameters.sequence_steps, self.source.horizon_reads()
+        return worthwhile_looks(truncation.looks, sequence_steps=steps, reads=reads)
 
     def _look_at_loss(self) -> None:
         loss = self.training_loss()

@@ -31,6 +31,7 @@ class AdaptiveTruncation(Truncation):
     """`truncation: adaptive`."""
 
     looks = FIRST_LOOKS + LATER_LOOKS
+    needs_looks = True
 
     def __init__(self, seed: int, *, longest: int, bias: float, k1: int | None = None) -> None:
         super().__init__(seed)

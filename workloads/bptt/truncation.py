@@ -41,6 +41,8 @@ class Truncation:
     looks: Sequence[float] = tuple(2.0**-power for power in range(6, 0, -1))
     """Parts of the budget at which horizons are measured beside those of evaluations: early ones, since what is learnt
     quickly has no gradient left afterwards."""
+    needs_looks = False
+    """Whether all of them are to be measured, however short the training is."""
 
     def __init__(self, seed: int) -> None:
         self._seed = seed

@@ -57,7 +57,7 @@ def time_setting(
     with torch.random.fork_rng(), torch.enable_grad():
         run = TrainingRun(*workload.begin(params, dataset))
         # Horizons fall anywhere among the updates, and most often at the start: they are timed by themselves.
-        run.looks = looks = len(run.source.truncation.looks)
+        run.looks = looks = len(run.due)
         run.train_until(1)  # an update takes longer the first time
         before, began = run.sequence_steps, time.perf_counter()
         for done in range(1, MOST + 1):

@@ -95,6 +95,9 @@ class Updates(Protocol):
     def horizon(self, look: int = 0) -> Horizon | None:
         """Measure how far gradients travel now; None where they say nothing. Where is drawn by `look`."""
 
+    def horizon_reads(self) -> int:
+        """Return how many sequence steps measuring one reads."""
+
     def look(self, horizon: Horizon) -> None:
         """Let the truncation scheme learn from a horizon."""
 

@@ -75,6 +75,11 @@ class SequenceUpdates:
 
     def horizon(self, look: int = 0) -> Horizon | None:
         """Measure over the longest sequences."""
-        lengths = self.task.training.lengths
-        longest = np.argsort(lengths, kind="stable")[-SEQUENCES:]
-        return self.task.horizon(self.task.batch(longest, look, self.device), horizon_steps(self.h))
+        return self.task.horizon(self.task.batch(self._longest(), look, self.device), horizon_steps(self.h))
+
+    def horizon_reads(self) -> int:
+        """Return the steps of the longest sequences."""
+        return int(self.task.training.lengths[self._longest()].sum())
+
+    def _longest(self) -> np.ndarray:
+        return np.argsort(self.task.training.lengths, kind="stable")[-SEQUENCES:]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -106,14 +107,22 @@ class StreamUpdates:
     def horizon(self, look: int = 0) -> Horizon | None:
         """Measure at the end of the stream and, where that is cheap, at a place drawn by `look`."""
         length = self.task.training.length
-        steps = min(horizon_steps(self.h), length)
-        streams, count = horizon_streams(self.h, steps=steps, looks=len(self.truncation.looks))
+        steps, streams, count = self._horizon_size()
         places = [length]
         if count > 1:
             places.append(int(np.random.default_rng([self.h.seed, look]).integers(steps, length + 1)))
         found = [self._horizon_before(stop, steps, streams) for stop in dict.fromkeys(places)]
         measured = [horizon for horizon in found if horizon is not None]
         return together(measured) if measured else None
+
+    def horizon_reads(self) -> int:
+        """Return the steps of all streams and places."""
+        return math.prod(self._horizon_size())
+
+    def _horizon_size(self) -> tuple[int, int, int]:
+        """Return over how many steps, on how many streams and at how many places a horizon is measured."""
+        steps = min(horizon_steps(self.h), self.task.training.length)
+        return steps, *horizon_streams(self.h, steps=steps, looks=len(self.truncation.looks))
 
     def _horizon_before(self, stop: int, steps: int, streams: int) -> Horizon | None:
         start = max(stop - steps - WARM_UP_STEPS, 0)
