@@ -13,7 +13,7 @@ from orchestrator.database.stints import read_stints
 from orchestrator.database.stored import read_sweep
 from orchestrator.database.wishes import Wish, open_wishes
 from orchestrator.spec import SweepSpec, trials_allowed
-from orchestrator.trial import TrialRecord, best_trial
+from orchestrator.trial import TrialRecord, best_trial, trial_ahead
 from orchestrator.wording import count_states
 from orchestrator.workers import WorkerState, find_workers
 
@@ -67,6 +67,11 @@ class Standing:
         return [trial for trial in self.trials if not trial.state.is_final]
 
     @property
+    def ahead(self) -> TrialRecord | None:
+        """Return the best of the trials that have not ended, by their last values."""
+        return trial_ahead(self.trials, self.metric, self.spec.objective.direction)
+
+    @property
     def ended(self) -> int:
         """Return the number of trials to which nothing more will happen."""
         return sum(trial.state.is_final for trial in self.trials)
@@ -95,6 +100,7 @@ class Standing:
             "direction": self.spec.objective.direction,
             "cost": self.spec.objective.cost,
             "best": self.best and plain_trial(self.best, self.metric),
+            "ahead": self.ahead and plain_trial(self.ahead, self.metric),
             "under_way": [plain_trial(trial, self.metric) for trial in self.under_way],
             "workers": [worker.plain(self.metric, self.spec.budget.evaluations) for worker in self.workers],
             "last_ended": [plain_trial(trial, self.metric) for trial in last_ended(self.trials)[:LAST_ENDED]],

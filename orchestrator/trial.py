@@ -168,10 +168,15 @@ class TrialRecord:
 
 def best_trial(trials: Sequence[TrialRecord], metric: str, direction: str | None) -> TrialRecord | None:
     """Return the complete trial with the best last value of `metric`; None where no trial is complete."""
-    complete = [
-        (value, trial)
-        for trial in trials
-        if trial.state is TrialState.COMPLETE and (value := trial.value(metric)) is not None
-    ]
+    return _best([trial for trial in trials if trial.state is TrialState.COMPLETE], metric, direction)
+
+
+def trial_ahead(trials: Sequence[TrialRecord], metric: str, direction: str | None) -> TrialRecord | None:
+    """Return the unfinished trial with the best last value of `metric`, however far it is; None where there is none."""
+    return _best([trial for trial in trials if not trial.state.is_final], metric, direction)
+
+
+def _best(trials: Sequence[TrialRecord], metric: str, direction: str | None) -> TrialRecord | None:
+    valued = [(value, trial) for trial in trials if (value := trial.value(metric)) is not None]
     sign = -1.0 if direction == "maximize" else 1.0
-    return min(complete, key=lambda pair: (sign * pair[0], pair[1].number))[1] if complete else None
+    return min(valued, key=lambda pair: (sign * pair[0], pair[1].number))[1] if valued else None

@@ -93,6 +93,12 @@ def count_states(trials: Sequence[TrialRecord]) -> dict[str, int]:
     return {str(state): counts[state] for state in order if counts[state]}
 
 
+def so_far(trial: TrialRecord, metric: str, evaluations: int) -> str:
+    """Return what an unfinished trial has come to: `valid_loss 2.400 after 2 of 4 evaluations, trial 2`."""
+    reached = f"{len(trial.evaluations)} of {count(evaluations, 'evaluation')}"
+    return f"{metric} {number(trial.value(metric))} after {reached}, trial {trial.number}"
+
+
 def ending(trial: TrialRecord, metric: str, best: TrialRecord | None) -> str:
     """Return how a trial ended, and what came of it or why: `pruned: its best after ...`."""
     if trial.state is not TrialState.COMPLETE:

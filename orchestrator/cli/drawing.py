@@ -14,8 +14,8 @@ from orchestrator.cli.fitting import joined, packed, setting_lines, shortened
 from orchestrator.cli.sparkline import best_so_far, sparkline
 from orchestrator.spec import SweepSpec, trials_allowed
 from orchestrator.standing import last_ended
-from orchestrator.trial import TrialRecord, TrialState, best_trial
-from orchestrator.wording import briefly, count, ending, in_view_order, number, states, value_of
+from orchestrator.trial import TrialRecord, TrialState, best_trial, trial_ahead
+from orchestrator.wording import briefly, count, ending, in_view_order, number, so_far, states, value_of
 from orchestrator.workers import Doing, WorkerState, shown_workers
 
 BAR_WIDTH = 10
@@ -158,7 +158,9 @@ class Drawing:
         """Draw the best of the complete trials, and how the best value came down trial by trial."""
         best = best_trial(self.trials, self.metric, self.direction)
         if best is None:
-            return Text("no trial is complete yet", style="dim")
+            ahead = trial_ahead(self.trials, self.metric, self.direction)
+            found = "" if ahead is None else f": {so_far(ahead, self.metric, self.spec.budget.evaluations)}"
+            return Text(self.short(f"no trial is complete yet{found}", self.width), style="dim")
         label, encoding = "best  ", self.console.encoding
         what = f"{self.metric} {number(best.value(self.metric))}, trial {best.number}"
         room = self.width - len(label) - len(what) - 2

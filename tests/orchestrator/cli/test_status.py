@@ -101,6 +101,21 @@ def test_the_status_says_who_runs_the_sweep(bptt: Bptt, sweep_settings: Settings
     assert (seen["best"]["value"], seen["under_way"][0]["trial"]) == (1.5, 2)
 
 
+def test_while_no_trial_is_complete_the_status_has_the_one_ahead(bptt: Bptt, sweep_settings: Settings) -> None:
+    paused = [
+        Recorded("gru", 20, [2.7, 2.4], TrialState.PAUSED),
+        Recorded("lstm", 64, [2.5], TrialState.PAUSED),
+        Recorded("rnn", 17, [2.0], TrialState.PRUNED, "not promising"),
+    ]
+    record_sweep(sweep_settings, paused, state="interrupted")
+    text = bptt("status", "recorded").out
+    assert "valid_loss 2.400 after 2 of 4 evaluations, trial 0" in text
+    assert "cell_type gru, hidden_size 20" in text
+    seen = json.loads(bptt("status", "recorded", "--json").out)
+    assert (seen["best"], seen["ahead"]["trial"], seen["ahead"]["value"]) == (None, 0, 2.4)
+    assert "ahead valid_loss 2.400 after 2 of 4" in bptt("status", "recorded", "--watch").out
+
+
 @pytest.mark.parametrize(
     ("state", "words"),
     [
