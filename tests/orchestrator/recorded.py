@@ -100,7 +100,9 @@ def record_sweep(
             metrics = {"valid_loss": value, "sequence_steps_per_second": 5000.0, "peak_memory_mb": 100.0}
             metrics |= trial.metrics
             record(study, asked, Progress(index, (index + 1) * 10_000, metrics, f"file:///{index}.ckpt", time.time()))
-        if trial.state is not None:
+        if trial.state is TrialState.PAUSED:
+            study.pause(asked)
+        elif trial.state is not None:
             study.tell(asked, trial.state, trial.reason)
     ledger.update(spec.name, state=state, dataset=DATASET, elapsed_s=60.0, owner=None)
     return ledger

@@ -120,10 +120,12 @@ def test_the_view_shows_the_best_and_where_to_watch(open_driver: Callable[..., D
     driver = open_driver(make_spec())
     screen = screen_of(driver, 160, watch="bptt ui --runs x")
     assert "no trial is complete yet" in draw(screen)
+    add_trial(sweep_of(driver), 1, loss=4.0)
+    assert "no trial is complete yet: valid_loss 4.000 after 1 of" in draw(screen)
     add_trial(sweep_of(driver), 5, loss=3.0, state=TrialState.COMPLETE)
     add_trial(sweep_of(driver), 5, loss=2.0, state=TrialState.COMPLETE)
     text = draw(screen)
-    assert "best  valid_loss 1.600, trial 1  █▁\n      quality 0." in text
+    assert "best  valid_loss 1.600, trial 2  █▁\n      quality 0." in text
     assert "`bptt ui --runs x`" in text
 
 

@@ -110,7 +110,7 @@ def test_while_no_trial_is_complete_the_status_has_the_one_ahead(bptt: Bptt, swe
     record_sweep(sweep_settings, paused, state="interrupted")
     text = bptt("status", "recorded").out
     assert "valid_loss 2.400 after 2 of 4 evaluations, trial 0" in text
-    assert "cell_type gru, hidden_size 20" in text
+    assert "cell_type gru, truncation_length 20" in text
     seen = json.loads(bptt("status", "recorded", "--json").out)
     assert (seen["best"], seen["ahead"]["trial"], seen["ahead"]["value"]) == (None, 0, 2.4)
     assert "ahead valid_loss 2.400 after 2 of 4" in bptt("status", "recorded", "--watch").out
