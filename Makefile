@@ -78,7 +78,7 @@ bench: .venv/.installed-dev ## Measure the cost of the machine round the trainin
 bench-adaptive: .venv/.installed-dev ## Measure adaptive truncation beside fixed lengths: forty minutes, one core
 	$(BIN)/python -m tests.benchmarks.adaptive
 
-bench-cost: .venv/.installed-dev ## Predict memory and time of 50 settings, train them, and compare (15 minutes)
+bench-cost: .venv/.installed-dev ## Predict memory and time of 50 settings, train them thrice, and compare (15 minutes)
 	$(BIN)/python -m tests.benchmarks.cost
 
 bench-peers: .venv/.installed-dev .venv-peers/.installed ## Compare whole sweeps with Ray Tune, Optuna alone and a bare loop (an hour)

@@ -55,7 +55,7 @@ def horizon_streams(h: Hyperparameters, *, steps: int, looks: int) -> tuple[int,
 
 
 def worthwhile_looks(looks: Sequence[float], *, sequence_steps: int, reads: int) -> list[float]:
-    """Return those of the looks, in parts of a training's steps, that come when enough was trained since the one before.
+    """Return those of the looks, in parts of a training's steps, before which enough was trained since the last.
 
     Each reads `reads` steps. In a short training the first few would take as long as the updates between them.
     """
