@@ -68,8 +68,8 @@ class Standing:
 
     @property
     def ahead(self) -> TrialRecord | None:
-        """Return the best of the trials that have not ended, by their last values."""
-        return trial_ahead(self.trials, self.metric, self.spec.objective.direction)
+        """Return the best of the trials that have not ended, by their last values, while none is complete."""
+        return None if self.best else trial_ahead(self.trials, self.metric, self.spec.objective.direction)
 
     @property
     def ended(self) -> int:

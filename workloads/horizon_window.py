@@ -5,6 +5,7 @@ Pure Python: what a sweep will take is told without loading torch.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from workloads.hyperparameters import Hyperparameters
@@ -16,7 +17,7 @@ STREAMS, PLACES = (16, 64), 2
 SHARE = 0.01
 """The part of the sequence steps between two measurements that it may read, the least number of streams allowing."""
 LOOK_SHARE = 0.05
-"""The part of the sequence steps since the one before that a look beside the evaluations may read."""
+"""The part of the sequence steps since the look or evaluation before that a look may read."""
 WARM_UP_STEPS = 64
 """Steps read before, so that the state is one that training knows."""
 EVERY_STEP = 32
@@ -54,13 +55,16 @@ def horizon_streams(h: Hyperparameters, *, steps: int, looks: int) -> tuple[int,
     return min(streams, h.batch_size), PLACES if affordable >= PLACES * streams else 1
 
 
-def worthwhile_looks(looks: Sequence[float], *, sequence_steps: int, reads: int) -> list[float]:
+def worthwhile_looks(looks: Sequence[float], *, sequence_steps: int, evaluations: int, reads: int) -> list[float]:
     """Return those of the looks, in parts of a training's steps, before which enough was trained since the last.
 
-    Each reads `reads` steps. In a short training the first few would take as long as the updates between them.
+    Each reads `reads` steps. In a short training the first few would take as long as the updates between them, and
+    where an evaluation has just come, a horizon was measured with it, or in the interval before.
     """
-    found = [0.0]
+    found: list[float] = []
     for look in looks:
-        if reads <= LOOK_SHARE * (look - found[-1]) * sequence_steps:
+        evaluated = math.floor(look * evaluations) / evaluations
+        before = max([evaluated, *found])
+        if reads <= LOOK_SHARE * (look - before) * sequence_steps and look > before:
             found.append(look)
-    return found[1:]
+    return found

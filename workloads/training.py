@@ -180,8 +180,10 @@ class TrainingRun:
         truncation = self.source.truncation
         if truncation.needs_looks:
             return truncation.looks
-        steps, reads = self.hyperparameters.sequence_steps, self.source.horizon_reads()
-        return worthwhile_looks(truncation.looks, sequence_steps=steps, reads=reads)
+        h, reads = self.hyperparameters, self.source.horizon_reads()
+        return worthwhile_looks(
+            truncation.looks, sequence_steps=h.sequence_steps, evaluations=h.evaluations, reads=reads
+        )
 
     def _look_at_loss(self) -> None:
         loss = self.training_loss()

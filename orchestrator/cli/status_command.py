@@ -118,7 +118,7 @@ def watch_on_screen(look: Callable[[], Standing]) -> None:
 def summary(seen: Standing) -> str:
     """Return the standing on one line."""
     best = f"; best {seen.metric} {number(seen.best.value(seen.metric))}" if seen.best else ""
-    if seen.best is None and seen.ahead is not None:
+    if seen.ahead is not None:
         best = f"; ahead {so_far(seen.ahead, seen.metric, seen.spec.budget.evaluations)}"
     evaluations = sum(len(trial.evaluations) for trial in seen.trials)
     by_state = states(seen.trials, driven=seen.row.is_driven)
@@ -150,7 +150,7 @@ def page_of(seen: Standing, flags: str = "") -> list[Block]:
         values = best_so_far(seen.trials, seen.metric, seen.spec.objective.direction)
         if line := sparkline(values, width=40, encoding=sys.stdout.encoding or "ascii"):
             rows.append(("", f"{line} by trial"))
-    elif seen.ahead is not None:
+    if seen.ahead is not None:
         rows.append(("ahead", so_far(seen.ahead, seen.metric, seen.spec.budget.evaluations)))
         rows.append(("", setting(seen.ahead.chosen)))
     page: list[Block] = [Heading(f"{seen.row.name}: {seen.spec.workload.kind}"), Facts(rows)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -116,8 +115,9 @@ class StreamUpdates:
         return together(measured) if measured else None
 
     def horizon_reads(self) -> int:
-        """Return the steps of all streams and places."""
-        return math.prod(self._horizon_size())
+        """Return the steps of all streams and places, those before the windows too."""
+        steps, streams, count = self._horizon_size()
+        return (steps + WARM_UP_STEPS) * streams * count
 
     def _horizon_size(self) -> tuple[int, int, int]:
         """Return over how many steps, on how many streams and at how many places a horizon is measured."""

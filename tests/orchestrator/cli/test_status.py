@@ -98,7 +98,7 @@ def test_the_status_says_who_runs_the_sweep(bptt: Bptt, sweep_settings: Settings
     seen = json.loads(bptt("status", "recorded", "--json").out)
     assert seen["driver"] == {"host": host, "pid": int(pid)}
     assert seen["trials"] == {"begun": 3, "ended": 2, "by_state": {"complete": 1, "running": 1, "pruned": 1}}
-    assert (seen["best"]["value"], seen["under_way"][0]["trial"]) == (1.5, 2)
+    assert (seen["best"]["value"], seen["ahead"], seen["under_way"][0]["trial"]) == (1.5, None, 2)
 
 
 def test_while_no_trial_is_complete_the_status_has_the_one_ahead(bptt: Bptt, sweep_settings: Settings) -> None:

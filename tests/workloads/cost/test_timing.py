@@ -48,7 +48,7 @@ def test_horizons_are_not_taken_for_updates(text_file: Path, monkeypatch: pytest
     measured: list[int] = []
     monkeypatch.setattr(TrainingRun, "measure_horizon", lambda _, look=0: measured.append(look))
     workload: Any = workloads.load("language_model", {"text": str(text_file)})
-    params = {**PARAMS, "sequence_steps": 10**6}
+    params = {**PARAMS, "sequence_steps": 10**6, "evaluations": 3}
     timing = time_setting(workload, params, workload.prepare(), within_s=0.05, evaluation_s=0.0)
     assert measured == [0]
     assert timing.looks == 6
