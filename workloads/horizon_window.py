@@ -1,4 +1,4 @@
-"""How much data a gradient horizon is measured on: enough to tell, little beside what training reads.
+"""How much data a gradient horizon is measured on, and when: enough to tell, little beside what training reads.
 
 Pure Python: what a sweep will take is told without loading torch.
 """
@@ -65,6 +65,6 @@ def worthwhile_looks(looks: Sequence[float], *, sequence_steps: int, evaluations
     for look in looks:
         evaluated = math.floor(look * evaluations) / evaluations
         before = max([evaluated, *found])
-        if reads <= LOOK_SHARE * (look - before) * sequence_steps and look > before:
+        if reads <= LOOK_SHARE * (look - before) * sequence_steps:
             found.append(look)
     return found

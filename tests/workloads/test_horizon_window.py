@@ -17,8 +17,6 @@ from workloads.horizon_window import LOOK_SHARE, worthwhile_looks
 from workloads.training import TrainingRun
 
 LOOKS = Truncation.looks
-
-
 PARAMS: dict[str, Any] = {"hidden_size": 8, "batch_size": 16, "truncation_length": 8}
 
 
