@@ -19,10 +19,10 @@ CHECKPOINT_COPIES = 1.25
 STATES = {"SGD": 0, "Adam": 2, "AdamW": 2, "NAdam": 2, "RAdam": 2, "RMSprop": 1, "Adagrad": 1, "Adadelta": 2}
 """Numbers that an optimiser keeps for each weight; with momentum SGD and RMSprop keep one more."""
 
-HOLES, KEPT_FREE = 0.3, 100e6
+HOLES, KEPT_FREE = 0.35, 0.5
 """What a C library's heap takes beside the blocks that it holds: holes between those of one phase, as a part of them,
-and so many bytes of another phase's at most, in whose places seldom any fit. Chosen by what 50 settings took on Linux
-(glibc); there is none of it on a GPU."""
+and a part of another phase's, in whose places seldom any fit. Chosen by what 100 settings took on Linux (glibc); there
+is none of it on a GPU."""
 ONE_KERNEL = ("SGD", "Adam", "AdamW", "Adagrad")
 
 
@@ -35,7 +35,7 @@ def at_most(phases: Sequence[Sequence[Held]], *, on_heap: bool = True) -> float:
     for place, moments in enumerate(phases):
         others = max((*lingering[:place], *lingering[place + 1 :]), default=0.0)
         own = max(held.total + HOLES * held.lingering for held in moments)
-        most = max(most, own + min(others, KEPT_FREE))
+        most = max(most, own + KEPT_FREE * others)
     return most
 
 
