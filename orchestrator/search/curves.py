@@ -1,9 +1,9 @@
 """Early stopping that knows learning curves: `search.pruner: curves`.
 
-After each evaluation a trial's last value is forecast from its own curve and all others (`extrapolation.py`). Where it
-is not likely enough to beat the best so far, the trial is paused and its worker takes another; a paused trial goes on
-from its checkpoint once its chances have risen, as in Swersky, Snoek and Adams (2014), "Freeze-thaw Bayesian
-optimization". Everything follows from the evaluations acknowledged: nothing is to be remembered.
+After each evaluation a trial's last value is forecast from its own curve, its setting and all others
+(`freeze_thaw.py`). Where it is not likely enough to beat the best so far, the trial is paused and its worker takes
+another; a paused trial goes on from its checkpoint once its chances have risen. Everything follows from the evaluations
+acknowledged: nothing is to be remembered.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from orchestrator.search.extrapolation import Floats, ends
+from orchestrator.search.by_name import distributions_of
+from orchestrator.search.freeze_thaw import by_ratio, observe
+from orchestrator.search.points import Floats, Points
 from orchestrator.spec import SweepSpec
 from orchestrator.trial import TrialRecord, TrialState
 from orchestrator.wording import number, percent
@@ -25,11 +27,13 @@ WORTH, MOST = 2.0, 0.2
 A new one beats the best of n trials with a probability of 1 / (n + 1), if it is drawn as they were, and may need all
 evaluations for it; but it can be paused soon.
 """
+MOST_SEEN = 120
+"""Trials that forecasts are made of: the time of one is cubic in them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What is expected of one trial at its last evaluation, lower being better."""
+    """What is expected of one trial at its last evaluation, lower being better; of losses, their logarithm."""
 
     trial: TrialRecord
     mean: float
@@ -52,6 +56,15 @@ class Forecast:
         return self.chance >= self.least
 
 
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """Last values of some trials."""
+
+    means: Floats = field(default_factory=lambda: np.empty(0))
+    deviations: Floats = field(default_factory=lambda: np.empty(0))
+    are_logarithms: bool = False
+
+
 @dataclass(slots=True)
 class Curves:
     """Who goes on. Between two evaluations it is asked again and again, and forecasts once."""
@@ -59,13 +72,15 @@ class Curves:
     metric: str
     is_maximized: bool
     evaluations: int
+    points: Points
     _asked: list[tuple[int, int]] = field(default_factory=list)
-    _ends: tuple[Floats, Floats] = field(default_factory=lambda: (np.empty(0), np.empty(0)))
+    _expected: Expected = field(default_factory=Expected)
 
     @classmethod
     def of(cls, spec: SweepSpec) -> Curves:
         """Return the rule of a sweep."""
-        return cls(str(spec.objective.metric), spec.objective.direction == "maximize", spec.budget.evaluations)
+        points = Points(distributions_of(spec))
+        return cls(str(spec.objective.metric), spec.objective.direction == "maximize", spec.budget.evaluations, points)
 
     @property
     def _sign(self) -> float:
@@ -74,10 +89,11 @@ class Curves:
 
     def forecasts(self, trials: Sequence[TrialRecord]) -> dict[int, Forecast]:
         """Return what is expected of every unfinished trial that was evaluated, by its number."""
-        seen = [trial for trial in trials if trial.evaluations and trial.state is not TrialState.FAILED]
+        seen = self._seen(trials)
         if not seen:
             return {}
-        means, deviations = self._expected(seen)
+        self._expect(seen)
+        means, deviations = self._expected.means, self._expected.deviations
         complete = np.array([len(trial.evaluations) == self.evaluations for trial in seen])
         found = {}
         for index, trial in enumerate(seen):
@@ -90,24 +106,44 @@ class Curves:
             found[trial.number] = Forecast(trial, float(means[index]), float(deviations[index]), best, least)
         return found
 
-    def _expected(self, seen: Sequence[TrialRecord]) -> tuple[Floats, Floats]:
-        """Return mean and standard deviation of each trial's last value."""
+    def _seen(self, trials: Sequence[TrialRecord]) -> list[TrialRecord]:
+        """Return the trials that forecasts are made of: all, or those under way, the best of the others, the latest."""
+        seen = [trial for trial in trials if trial.evaluations and trial.state is not TrialState.FAILED]
+        if len(seen) <= MOST_SEEN:
+            return seen
+        best = sorted(seen, key=lambda trial: self._sign * trial.evaluations[-1].metrics[self.metric])
+        kept = {trial.number for trial in (*best[: MOST_SEEN // 2], *seen[-(MOST_SEEN // 2) :])}
+        return [trial for trial in seen if trial.number in kept or trial.state is TrialState.RUNNING]
+
+    def _expect(self, seen: Sequence[TrialRecord]) -> None:
+        """Forecast each trial's last value, unless that is known from before."""
         asked = [(trial.number, len(trial.evaluations)) for trial in seen]
-        if asked != self._asked:
-            curves = [[self._sign * each.metrics[self.metric] for each in trial.evaluations] for trial in seen]
-            self._asked, self._ends = asked, ends(curves, self.evaluations)
-        return self._ends
+        if asked == self._asked:
+            return
+        values = [[self._sign * each.metrics[self.metric] for each in trial.evaluations] for trial in seen]
+        curves = by_ratio(values)
+        points = np.array([self.points.of(trial.chosen) for trial in seen])
+        process = observe(curves, points, self.evaluations, np.random.default_rng(0))
+        means, deviations = process.ends(points, range(len(seen)))
+        for index, curve in enumerate(curves):
+            if len(curve) == self.evaluations:
+                means[index], deviations[index] = curve[-1], 0.0
+        self._asked, self._expected = asked, Expected(means, deviations, curves is not values)
 
     def pauses(self, trial: TrialRecord, trials: Sequence[TrialRecord]) -> str:
         """Say why a trial is not to go on now; empty where it is."""
         if trial.pinned or len(trial.evaluations) == self.evaluations:
             return ""
-        forecast = self.forecasts(trials)[trial.number]
-        if forecast.is_worth_it:
+        forecast = self.forecasts(trials).get(trial.number)
+        if forecast is None or forecast.is_worth_it:
             return ""
+        mean, best, deviation = forecast.mean, forecast.best, forecast.deviation
+        if self._expected.are_logarithms:
+            mean, best = math.exp(mean), math.exp(best)
+            deviation *= mean
         return (
-            f"{number(self._sign * forecast.mean)} +- {number(forecast.deviation)} expected at the end: "
-            f"{percent(forecast.chance)} likely to beat {number(self._sign * forecast.best)}"
+            f"{number(self._sign * mean)} +- {number(deviation)} expected at the end: "
+            f"{percent(forecast.chance)} likely to beat {number(self._sign * best)}"
         )
 
     def leaves(self, trial: TrialRecord, trials: Sequence[TrialRecord]) -> str:
