@@ -78,7 +78,7 @@ class CostAwareSampler(BaseSampler):
         infeasible = self._points_of([other for other in others if is_infeasible(other)])
         worst = [max(curve[-1] for curve in curves)] * self._evaluations
         known = np.vstack([tried, infeasible])
-        process = observe([*curves, *[worst] * len(infeasible)], known, self._evaluations, self._random)
+        process = observe([*curves, *[worst] * len(infeasible)], known, self._evaluations)
         means, _ = process.ends(known, range(len(known)))
         begun = [other for other in others if not other.state.is_finished() and not other.intermediate_values]
         process = process.having_begun(self._points_of(begun))

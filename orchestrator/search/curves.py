@@ -123,7 +123,7 @@ class Curves:
         values = [[self._sign * each.metrics[self.metric] for each in trial.evaluations] for trial in seen]
         curves = by_ratio(values)
         points = np.array([self.points.of(trial.chosen) for trial in seen])
-        process = observe(curves, points, self.evaluations, np.random.default_rng(0))
+        process = observe(curves, points, self.evaluations)
         means, deviations = process.ends(points, range(len(seen)))
         for index, curve in enumerate(curves):
             if len(curve) == self.evaluations:

@@ -19,10 +19,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.search.gaussian import Floats, covariance
+from orchestrator.search.gaussian import Floats, matern
 
 PRIOR_DRAWS, STEPS, KEPT = 24, 72, 4
 """Draws from the prior, the likeliest of which begins a random walk of so many steps, and what is kept of these."""
+MOVED, WIDE, NARROW = 0.35, 1.0, 0.35
+"""The part of the hyperparameters that one step moves, and the deviation by which: every third step, and the others."""
+REMEMBERED = 8
+"""Draws kept in case the same curves are asked about again, as by pruner and sampler."""
 TELLING = 32
 """Curves that hyperparameters are drawn by, those that came furthest."""
 WIGGLE = 0.3
@@ -34,53 +38,57 @@ PRIOR = np.array([(0.0, 0.7), (-0.5, 1.2), (-0.5, 1.2), (-2.5, 1.0), *[(-4.0, 1.
 PRIOR_LENGTH = (-0.3, 0.9)
 """The same of the length over which settings are alike, for each dimension."""
 JITTER = 1e-6
+_DRAWN: dict[bytes, list[Floats]] = {}
 
 
 @dataclass(frozen=True, slots=True)
-class Observed:
-    """Values of curves: for each its setting's point, its age (1 at the first evaluation, 0 at the last), and whose."""
+class Places:
+    """Where values are: their settings' points, their ages (1 at the first evaluation, 0 at the last), and whose.
+
+    An owner of -1 is a trial of which nothing else is known.
+    """
 
     points: Floats
     ages: Floats
-    values: Floats
     owners: NDArray[np.int_]
 
-    def those_of(self, owners: Sequence[int]) -> Observed:
-        """Return the values of some curves."""
-        here = np.isin(self.owners, owners)
-        return Observed(self.points[here], self.ages[here], self.values[here], self.owners[here])
+    @classmethod
+    def at_the_end(cls, points: Floats, owners: Sequence[int] | None = None) -> Places:
+        """Return where trials end, new ones unless it is said whose they are."""
+        return cls(points, np.zeros(len(points)), np.array(owners if owners is not None else [-1] * len(points)))
 
-    def log_likelihood(self, drawn: Floats) -> float:
-        """Return how likely the values are, but for a constant; -infinity where it cannot be computed."""
-        try:
-            half = np.linalg.cholesky(self.covariance(drawn))
-        except np.linalg.LinAlgError:
-            return -math.inf
-        pulled = np.linalg.solve(half, self.values)
-        return float(-0.5 * pulled @ pulled - np.log(np.diag(half)).sum())
+    def __len__(self) -> int:
+        return len(self.points)
+
+    def __add__(self, other: Places) -> Places:
+        points = np.vstack([self.points, other.points])
+        return Places(points, np.append(self.ages, other.ages), np.append(self.owners, other.owners))
+
+    def only(self, chosen: NDArray[np.bool_]) -> Places:
+        """Return some of them."""
+        return Places(self.points[chosen], self.ages[chosen], self.owners[chosen])
+
+
+class Pairs:
+    """What the covariance of two sets of values depends on beside hyperparameters."""
+
+    def __init__(self, first: Places, second: Places) -> None:
+        self._squares = (first.points.T[:, :, None] - second.points.T[:, None, :]) ** 2
+        one, two = first.ages[:, None], second.ages[None, :]
+        distance = np.abs(one - two) / WIGGLE
+        ones = np.ones((len(first), len(second)))
+        self._over_time = np.stack([ones, one * two, (1 - one) * (1 - two), (1 + distance) * np.exp(-distance)])
+        self._common = np.tensordot(COMMON, self._over_time, 1)
+        self._same = (first.owners[:, None] == second.owners[None, :]) & (first.owners[:, None] >= 0)
 
     def covariance(self, drawn: Floats) -> Floats:
-        """Return the covariance of the values, noise included."""
-        found = between(drawn, self, self)
-        found[np.diag_indices_from(found)] += np.exp(drawn[-1]) + JITTER
-        return found
-
-
-def between(drawn: Floats, first: Observed, second: Observed) -> Floats:
-    """Return the covariance of two sets of values without noise; a negative owner has nothing of its own."""
-    dimensions = first.points.shape[1]
-    lengths, variances = np.exp(drawn[:dimensions]), np.exp(drawn[dimensions:])
-    ages = first.ages, second.ages
-    same = (first.owners[:, None] == second.owners[None, :]) & (first.owners[:, None] >= 0)
-    alike = covariance(first.points, second.points, lengths) * over_time(*ages, *variances[:4])
-    return np.asarray(alike + over_time(*ages, *COMMON) + same * over_time(*ages, *variances[4:8]))
-
-
-def over_time(first: Floats, second: Floats, level: float, start: float, end: float, wiggle: float) -> Floats:
-    """Return the covariance over ages: of a line, given by what it varies in, and of deviations (Matérn 3/2)."""
-    distance = np.abs(first[:, None] - second[None, :]) / WIGGLE
-    line = level + start * np.outer(first, second) + end * np.outer(1 - first, 1 - second)
-    return np.asarray(line + wiggle * (1 + distance) * np.exp(-distance))
+        """Return it, without noise."""
+        lengths, variances = np.split(drawn, [len(self._squares)])
+        alike = matern(np.tensordot(np.exp(-2 * lengths), self._squares, 1))
+        of_settings, own = np.exp(variances[:4]), np.exp(variances[4:8])
+        found = alike * np.tensordot(of_settings, self._over_time, 1) + self._common
+        found[self._same] += own @ self._over_time[:, self._same]
+        return np.asarray(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,110 +102,129 @@ class Draw:
     """The observations, divided by it."""
 
     @classmethod
-    def of(cls, drawn: Floats, observed: Observed) -> Draw:
-        """Compute it."""
-        half = np.asarray(np.linalg.cholesky(observed.covariance(drawn)), dtype=float)
-        return cls(drawn, half, np.asarray(np.linalg.solve(half, observed.values)))
+    def of(cls, drawn: Floats, pairs: Pairs, values: Floats) -> Draw:
+        """Compute it; numpy.linalg.LinAlgError where that cannot be done."""
+        found = pairs.covariance(drawn)
+        found[np.diag_indices_from(found)] += np.exp(drawn[-1]) + JITTER
+        half = np.asarray(np.linalg.cholesky(found), dtype=float)
+        return cls(drawn, half, np.asarray(np.linalg.solve(half, values)))
 
-    def at(self, observed: Observed, asked: Observed) -> tuple[Floats, Floats]:
-        """Return mean and variance of values at age 0."""
-        seen = np.linalg.solve(self.half, between(self.drawn, observed, asked))
+    @property
+    def log_likelihood(self) -> float:
+        """Return how likely the values are, but for a constant."""
+        return float(-0.5 * self.pulled @ self.pulled - np.log(np.diag(self.half)).sum())
+
+    def at(self, seen: Places, asked: Places) -> tuple[Floats, Floats]:
+        """Return mean and variance of last values."""
+        known = np.linalg.solve(self.half, Pairs(seen, asked).covariance(self.drawn))
         variances = np.exp(self.drawn[asked.points.shape[1] :])
-        own = (asked.owners >= 0) * (variances[4] + variances[6] + variances[7] + variances[8])
-        before = variances[0] + variances[2] + variances[3] + COMMON[0] + COMMON[2] + COMMON[3] + own
-        return seen.T @ self.pulled, np.maximum(before - (seen**2).sum(0), 1e-9)
+        level, _, end, wiggle, *own, noise = variances
+        before = level + end + wiggle + COMMON[0] + COMMON[2] + COMMON[3]
+        before += (asked.owners >= 0) * (own[0] + own[2] + own[3] + noise)
+        return known.T @ self.pulled, np.maximum(before - (known**2).sum(0), 1e-9)
 
 
 @dataclass(frozen=True, slots=True)
 class FreezeThaw:
     """What is expected after some curves."""
 
-    observed: Observed
+    places: Places
+    values: Floats
     draws: list[Draw]
     centre: float
     size: float
-    """Of the values as they were: their mean and deviation."""
+    """Of the values as they were: what was taken from them, and what they were divided by."""
 
     def ends(self, points: Floats, owners: Sequence[int]) -> tuple[Floats, Floats]:
-        """Return mean and standard deviation of the last values of trials at these points; of a new one, owner -1."""
-        asked = last_values(points, owners)
-        found = [draw.at(self.observed, asked) for draw in self.draws]
+        """Return mean and standard deviation of the last values of trials, whose points these are."""
+        return self._expected(Places.at_the_end(points, owners))
+
+    def _expected(self, asked: Places) -> tuple[Floats, Floats]:
+        found = [draw.at(self.places, asked) for draw in self.draws]
         mean = np.mean([mean for mean, _ in found], axis=0)
         square = np.mean([variance + mean**2 for mean, variance in found], axis=0)
         return self.centre + self.size * mean, self.size * np.sqrt(np.maximum(square - mean**2, 1e-12))
 
     def gains(self, points: Floats, tried: Floats) -> list[tuple[Floats, Floats]]:
         """Return under each draw by how much new trials are expected to be better than the best setting tried."""
+        asked = Places.at_the_end(np.vstack([tried, points]))
         found = []
         for draw in self.draws:
-            best = draw.at(self.observed, last_values(tried, [-1] * len(tried)))[0].min()
-            mean, variance = draw.at(self.observed, last_values(points, [-1] * len(points)))
-            found.append((self.size * (best - mean), self.size * np.sqrt(variance)))
+            mean, variance = draw.at(self.places, asked)
+            best, new = mean[: len(tried)].min(), slice(len(tried), None)
+            found.append((self.size * (best - mean[new]), self.size * np.sqrt(variance[new])))
         return found
 
     def having_begun(self, points: Floats) -> FreezeThaw:
-        """Return the process with trials under way whose last values are taken to be as expected."""
-        if not len(points):
-            return self
-        expected = (self.ends(points, [-1] * len(points))[0] - self.centre) / self.size
-        asked, seen = last_values(points, [-1] * len(points)), self.observed
-        observed = Observed(
-            np.vstack([seen.points, points]),
-            np.append(seen.ages, asked.ages),
-            np.append(seen.values, expected),
-            np.append(seen.owners, asked.owners),
-        )
-        draws = [Draw.of(draw.drawn, observed) for draw in self.draws]
-        return FreezeThaw(observed, draws, self.centre, self.size)
+        """Return the process with trials under way, whose last values are taken to be as expected."""
+        begun = Places.at_the_end(points)
+        expected = (self._expected(begun)[0] - self.centre) / self.size
+        places, values = self.places + begun, np.append(self.values, expected)
+        pairs = Pairs(places, places)
+        draws = [Draw.of(draw.drawn, pairs, values) for draw in self.draws]
+        return FreezeThaw(places, values, draws, self.centre, self.size)
 
 
-def last_values(points: Floats, owners: Sequence[int]) -> Observed:
-    """Return where trials end, with no values yet."""
-    return Observed(points, np.zeros(len(points)), np.zeros(len(points)), np.array(owners, dtype=int))
-
-
-def observe(
-    curves: Sequence[Sequence[float]], points: Floats, evaluations: int, random: np.random.Generator
-) -> FreezeThaw:
+def observe(curves: Sequence[Sequence[float]], points: Floats, evaluations: int) -> FreezeThaw:
     """Return the process after curves of at least one value each; `points` (curves, dimensions) are their settings'."""
-    rows: list[tuple[int, int]] = []
-    for owner, curve in enumerate(curves):
-        # Between its first values and its last one a curve tells little more; and the time is cubic in their number.
-        reached = len(curve)
-        rows += [(owner, at) for at in sorted({*(2**power for power in range(reached.bit_length())), reached})]
+    # Between a curve's first values and its last one there is little to learn, and the time is cubic in the values.
+    looked_at = {2**power for power in range(evaluations.bit_length())} | {evaluations}
+    rows = [
+        (owner, at)
+        for owner, curve in enumerate(curves)
+        for at in range(1, len(curve) + 1)
+        if at in looked_at or at == len(curve)
+    ]
     owners = np.array([owner for owner, _ in rows])
+    reached = np.array([at for _, at in rows])
     values = np.array([curves[owner][at - 1] for owner, at in rows])
-    whole = math.log(evaluations) or 1.0
-    ages = np.array([1 - math.log(at) / whole if evaluations > 1 else 0.0 for _, at in rows])
-    centre, size = float(values.mean()), float(values.std()) or 1.0
-    observed = Observed(points[owners], ages, (values - centre) / size, owners)
-    telling = sorted(range(len(curves)), key=lambda owner: -len(curves[owner]))[:TELLING]
-    drawn = draws_of(observed.those_of(telling), random)
-    return FreezeThaw(observed, [Draw.of(each, observed) for each in drawn], centre, size)
+    whole = math.log(max(evaluations, 2))
+    places = Places(
+        points[owners], np.maximum(1 - np.log(reached) / whole, 0.0) if evaluations > 1 else 0.0 * reached, owners
+    )
+    furthest = sorted(range(len(curves)), key=lambda owner: -len(curves[owner]))[:TELLING]
+    telling = np.isin(owners, furthest) & np.isin(reached, sorted(looked_at))
+    centre, size = float(values[telling].mean()), float(values[telling].std()) or 1.0
+    values = (values - centre) / size
+    drawn = draws_of(places.only(telling), values[telling])
+    pairs = Pairs(places, places)
+    return FreezeThaw(places, values, [Draw.of(each, pairs, values) for each in drawn], centre, size)
 
 
-def draws_of(observed: Observed, random: np.random.Generator) -> list[Floats]:
-    """Return hyperparameters about as likely as they are by what was observed."""
-    dimensions = observed.points.shape[1]
-    prior = np.vstack([np.tile(PRIOR_LENGTH, (dimensions, 1)), PRIOR])
+def draws_of(places: Places, values: Floats) -> list[Floats]:
+    """Return hyperparameters about as often as they are likely by what was observed; the same ones if asked again."""
+    key = b"".join(part.tobytes() for part in (places.points, places.ages, places.owners, values))
+    if key not in _DRAWN:
+        if len(_DRAWN) >= REMEMBERED:
+            del _DRAWN[next(iter(_DRAWN))]
+        _DRAWN[key] = _walk(places, values)
+    return _DRAWN[key]
+
+
+def _walk(places: Places, values: Floats) -> list[Floats]:
+    pairs, random = Pairs(places, places), np.random.default_rng(0)
+    prior = np.vstack([np.tile(PRIOR_LENGTH, (places.points.shape[1], 1)), PRIOR])
 
     def log_posterior(drawn: Floats) -> float:
-        return observed.log_likelihood(drawn) - 0.5 * float((((drawn - prior[:, 0]) / prior[:, 1]) ** 2).sum())
+        try:
+            likely = Draw.of(drawn, pairs, values).log_likelihood
+        except np.linalg.LinAlgError:
+            return -math.inf
+        return likely - 0.5 * float((((drawn - prior[:, 0]) / prior[:, 1]) ** 2).sum())
 
     first = [random.normal(prior[:, 0], prior[:, 1]) for _ in range(PRIOR_DRAWS)]
     likely = [log_posterior(drawn) for drawn in first]
     now, value = first[int(np.argmax(likely))], max(likely)
     walk = []
     for step in range(STEPS):
-        moves = random.random(len(now)) < 0.35
-        wide = 1.0 if step % 3 == 0 else 0.35
-        asked = now + wide * moves * random.normal(size=len(now))
+        moves = random.random(len(now)) < MOVED
+        asked = now + (WIDE if step % 3 == 0 else NARROW) * moves * random.normal(size=len(now))
         proposed = log_posterior(asked)
-        # Up in its first half, to where it is likely at all; a fair walk after it.
+        # At first only up, to where it is likely at all; then a fair walk.
         if proposed > value or (step >= STEPS // 2 and math.log(random.random()) < proposed - value):
             now, value = asked, proposed
         walk.append(now)
-    return walk[STEPS // 2 + STEPS // 2 // KEPT - 1 :: STEPS // 2 // KEPT][:KEPT]
+    return walk[:: -(STEPS // 2 // KEPT)][:KEPT]
 
 
 def by_ratio(curves: Sequence[Sequence[float]]) -> Sequence[Sequence[float]]:

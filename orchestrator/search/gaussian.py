@@ -79,5 +79,10 @@ def covariance(first: Floats, second: Floats, lengths: Floats) -> Floats:
     """Return the Matérn 5/2 kernel between two sets of settings."""
     one, two = first / lengths, second / lengths
     squares = (one**2).sum(1)[:, None] + (two**2).sum(1)[None, :] - 2 * one @ two.T
-    distance = np.sqrt(5 * np.maximum(squares, 0.0))
+    return matern(np.maximum(squares, 0.0))
+
+
+def matern(squares: Floats) -> Floats:
+    """Return the Matérn 5/2 kernel of squared distances."""
+    distance = np.sqrt(5 * squares)
     return np.asarray((1 + distance + distance**2 / 3) * np.exp(-distance))

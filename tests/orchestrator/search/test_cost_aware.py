@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from orchestrator.executors.local import LocalExecutor
-from orchestrator.search.cost_aware import CostAwareSampler, by_ratio
+from orchestrator.search.cost_aware import CostAwareSampler
+from orchestrator.search.freeze_thaw import by_ratio
 from orchestrator.search.gaussian import observe
 from orchestrator.search.points import Points
 from orchestrator.search.seen import VERDICT

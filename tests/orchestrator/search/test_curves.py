@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from optuna.distributions import FloatDistribution
 
 from orchestrator.executors.local import LocalExecutor
 from orchestrator.search.curves import Curves
+from orchestrator.search.points import Points
 from orchestrator.spec import SweepSpec
 from orchestrator.trial import TrialRecord, TrialState
 from tests.orchestrator.conftest import Drive, make_spec, states, swept
@@ -34,7 +36,8 @@ def curve(place: float, reached: int = EVALUATIONS) -> list[float]:
 
 
 def rule(*, is_maximized: bool = False) -> Curves:
-    return Curves("valid_score" if is_maximized else "valid_loss", is_maximized, EVALUATIONS)
+    metric = "valid_score" if is_maximized else "valid_loss"
+    return Curves(metric, is_maximized, EVALUATIONS, Points({"quality": FloatDistribution(0.0, 10.0)}))
 
 
 def curving(**changes: Any) -> SweepSpec:
