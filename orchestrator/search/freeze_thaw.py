@@ -18,13 +18,16 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import minimize
 
 from orchestrator.search.gaussian import Floats, matern
 
-PRIOR_DRAWS, STEPS, KEPT = 24, 72, 4
-"""Draws from the prior, the likeliest of which begins a random walk of so many steps, and what is kept of these."""
-MOVED, WIDE, NARROW = 0.35, 1.0, 0.35
-"""The part of the hyperparameters that one step moves, and the deviation by which: every third step, and the others."""
+CLIMB, STEPS, KEPT = 40, 48, 4
+"""Steps up to the likeliest hyperparameters, those of a random walk from there, and how many places of it are kept."""
+FURTHEST = 4.0
+"""Deviations of the prior that the climb goes away from it at most."""
+MOVED, STEP = 0.35, 0.35
+"""The part of the hyperparameters that one step of it moves, and the deviation by which."""
 REMEMBERED = 8
 """Draws kept in case the same curves are asked about again, as by pruner and sampler."""
 TELLING = 32
@@ -90,6 +93,30 @@ class Pairs:
         found[self._same] += own @ self._over_time[:, self._same]
         return np.asarray(found)
 
+    def log_likelihood(self, drawn: Floats, values: Floats) -> tuple[float, Floats]:
+        """Return how likely values are, but for a constant, and its slope; both sets of places are theirs."""
+        draw = Draw.of(drawn, self, values)
+        inverse = np.linalg.inv(draw.half)
+        inverse = inverse.T @ inverse
+        pulled = inverse @ values
+        likely = -0.5 * values @ pulled - np.log(np.diag(draw.half)).sum()
+        weight = 0.5 * (np.outer(pulled, pulled) - inverse)
+        lengths, variances = np.split(drawn, [len(self._squares)])
+        scaled = np.exp(-2 * lengths)
+        squares = np.tensordot(scaled, self._squares, 1)
+        distance = np.sqrt(5 * squares)
+        over_time = np.tensordot(np.exp(variances[:4]), self._over_time, 1)
+        by_distance = weight * over_time * (1 + distance) * np.exp(-distance) * 5 / 3
+        slope = np.concatenate(
+            [
+                scaled * np.tensordot(self._squares, by_distance, 2),
+                np.exp(variances[:4]) * np.tensordot(self._over_time, weight * matern(squares), 2),
+                np.exp(variances[4:8]) * (self._over_time[:, self._same] @ weight[self._same]),
+                [np.exp(variances[8]) * np.trace(weight)],
+            ]
+        )
+        return float(likely), slope
+
 
 @dataclass(frozen=True, slots=True)
 class Draw:
@@ -108,11 +135,6 @@ class Draw:
         found[np.diag_indices_from(found)] += np.exp(drawn[-1]) + JITTER
         half = np.asarray(np.linalg.cholesky(found), dtype=float)
         return cls(drawn, half, np.asarray(np.linalg.solve(half, values)))
-
-    @property
-    def log_likelihood(self) -> float:
-        """Return how likely the values are, but for a constant."""
-        return float(-0.5 * self.pulled @ self.pulled - np.log(np.diag(self.half)).sum())
 
     def at(self, seen: Places, asked: Places) -> tuple[Floats, Floats]:
         """Return mean and variance of last values."""
@@ -202,29 +224,26 @@ def draws_of(places: Places, values: Floats) -> list[Floats]:
 
 
 def _walk(places: Places, values: Floats) -> list[Floats]:
+    """Climb to the likeliest hyperparameters, and walk about there."""
     pairs, random = Pairs(places, places), np.random.default_rng(0)
     prior = np.vstack([np.tile(PRIOR_LENGTH, (places.points.shape[1], 1)), PRIOR])
 
-    def log_posterior(drawn: Floats) -> float:
-        try:
-            likely = Draw.of(drawn, pairs, values).log_likelihood
-        except np.linalg.LinAlgError:
-            return -math.inf
-        return likely - 0.5 * float((((drawn - prior[:, 0]) / prior[:, 1]) ** 2).sum())
+    def falling(drawn: Floats) -> tuple[float, Floats]:
+        away = (drawn - prior[:, 0]) / prior[:, 1]
+        likely, slope = pairs.log_likelihood(drawn, values)
+        return 0.5 * float(away @ away) - likely, away / prior[:, 1] - slope
 
-    first = [random.normal(prior[:, 0], prior[:, 1]) for _ in range(PRIOR_DRAWS)]
-    likely = [log_posterior(drawn) for drawn in first]
-    now, value = first[int(np.argmax(likely))], max(likely)
-    walk = []
-    for step in range(STEPS):
-        moves = random.random(len(now)) < MOVED
-        asked = now + (WIDE if step % 3 == 0 else NARROW) * moves * random.normal(size=len(now))
-        proposed = log_posterior(asked)
-        # At first only up, to where it is likely at all; then a fair walk.
-        if proposed > value or (step >= STEPS // 2 and math.log(random.random()) < proposed - value):
+    bounds = np.stack([prior[:, 0] - FURTHEST * prior[:, 1], prior[:, 0] + FURTHEST * prior[:, 1]], axis=1)
+    climbed = minimize(falling, prior[:, 0], jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": CLIMB})
+    now = climbed.x
+    value, walk = falling(now)[0], []
+    for _ in range(STEPS):
+        asked = now + STEP * (random.random(len(now)) < MOVED) * random.normal(size=len(now))
+        proposed = falling(asked)[0]
+        if math.log(random.random()) < value - proposed:
             now, value = asked, proposed
         walk.append(now)
-    return walk[:: -(STEPS // 2 // KEPT)][:KEPT]
+    return walk[:: -(STEPS // KEPT)][:KEPT]
 
 
 def by_ratio(curves: Sequence[Sequence[float]]) -> Sequence[Sequence[float]]:
