@@ -41,6 +41,8 @@ PRIOR = np.array([(0.0, 0.7), (-0.5, 1.2), (-0.5, 1.2), (-2.5, 1.0), *[(-4.0, 1.
 PRIOR_LENGTH = (-0.3, 0.9)
 """The same of the length over which settings are alike, for each dimension."""
 JITTER = 1e-6
+LARGEST = 1e100
+"""Values beyond it are taken to be that: squares of them would be infinite."""
 _DRAWN: dict[bytes, list[Floats]] = {}
 
 
@@ -199,7 +201,7 @@ def observe(curves: Sequence[Sequence[float]], points: Floats, evaluations: int)
     ]
     owners = np.array([owner for owner, _ in rows])
     reached = np.array([at for _, at in rows])
-    values = np.array([curves[owner][at - 1] for owner, at in rows])
+    values = np.clip([curves[owner][at - 1] for owner, at in rows], -LARGEST, LARGEST)
     whole = math.log(max(evaluations, 2))
     places = Places(
         points[owners], np.maximum(1 - np.log(reached) / whole, 0.0) if evaluations > 1 else 0.0 * reached, owners

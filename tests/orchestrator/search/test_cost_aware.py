@@ -13,7 +13,6 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from orchestrator.executors.local import LocalExecutor
 from orchestrator.search.cost_aware import CostAwareSampler
-from orchestrator.search.freeze_thaw import by_ratio
 from orchestrator.search.gaussian import observe
 from orchestrator.search.points import Points
 from orchestrator.search.seen import VERDICT
@@ -101,16 +100,6 @@ def test_small_losses_are_told_apart_though_others_are_a_thousand_times_as_large
     for seed in range(10):
         by = CostAwareSampler(seed, space, evaluations=1, seconds={})
         assert by.sample_relative(study, asked, space)["quality"] == pytest.approx(0.3, abs=0.03)
-
-
-def test_losses_below_0_are_compared_as_they_are() -> None:
-    curves = [[0.5, -0.5], [2.0, 1.0]]
-    assert by_ratio(curves) == curves
-    assert by_ratio([[0.0], [0.0]]) == [[0.0], [0.0]]
-
-
-def test_one_error_rate_of_0_leaves_the_others_told_apart() -> None:
-    assert by_ratio([[1.0, 0.0], [1e-3]]) == [[0.0, np.log(1e-3)], [np.log(1e-3)]]
 
 
 def test_what_cannot_be_trained_is_kept_away_from() -> None:
