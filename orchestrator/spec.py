@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
@@ -15,8 +15,19 @@ from orchestrator.errors import SpecError
 from orchestrator.space import Parameter, Scalar, Space, Whole, corners, in_order
 from workloads.protocol import Workload
 
-SAMPLERS = ("tpe", "random", "qmc", "gp", "cost_aware", "grid", "cmaes")
-PRUNERS = ("none", "median", "percentile", "successive_halving", "promotion", "curves", "hyperband", "patient")
+Sampler = Literal["tpe", "random", "qmc", "gp", "cost_aware", "grid", "cmaes"]
+Pruner = Literal[
+    "none",
+    "median",
+    "percentile",
+    "successive_halving",
+    "promotion",
+    "delayed_promotion",
+    "curves",
+    "hyperband",
+    "patient",
+]
+SAMPLERS, PRUNERS = get_args(Sampler), get_args(Pruner)
 ONE_OBJECTIVE_SAMPLERS = ("cost_aware", "cmaes")
 """Samplers that cannot search with two objectives."""
 AUTO = "auto"
@@ -56,10 +67,8 @@ class Budget(Block):
 class Search(Block):
     """How the space is searched."""
 
-    sampler: Literal["tpe", "random", "qmc", "gp", "cost_aware", "grid", "cmaes"] = "tpe"
-    pruner: Literal[
-        "none", "median", "percentile", "successive_halving", "promotion", "curves", "hyperband", "patient"
-    ] = "median"
+    sampler: Sampler = "tpe"
+    pruner: Pruner = "median"
     seed: Whole = Field(0, ge=0, lt=2**31)
     earlier: list[str] = Field(default_factory=list, alias="from", max_length=100)
     """Sweeps on the same data whose best settings are tried first."""

@@ -17,7 +17,7 @@ class TrialState(StrEnum):
 
     RUNNING = "running"
     PAUSED = "paused"
-    """Waits until it is among the best (`pruner: promotion` or `curves`). Not final: it goes on from its checkpoint."""
+    """Waits until it is among the best (pruners `promotion`, `delayed_promotion`, `curves`). Not final: it goes on."""
     COMPLETE = "complete"
     PRUNED = "pruned"
     DIVERGED = "diverged"

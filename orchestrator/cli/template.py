@@ -48,7 +48,7 @@ HELP = {
     "evaluations": "points at which all trials are compared, and checkpointed, evenly spaced",
     "hours": "stop after so long, all runs of the sweep counted; null: no limit",
     "sampler": f"one of {', '.join(SAMPLERS)}",
-    "pruner": f"ends trials that lag behind, or pauses them (promotion, curves); one of {', '.join(PRUNERS)}",
+    "pruner": f"ends trials that lag behind, or (promotions, curves) pauses them; one of {', '.join(PRUNERS)}",
     "seed": "of the sampler; seed in train: is that of the weights",
     "from": "sweeps on the same data whose best settings are tried first, five at most",
     "cpus": "CPUs for each trial; a part of one is allowed",

@@ -78,6 +78,7 @@ def make_pruner(spec: SweepSpec) -> BasePruner:
     made: dict[str, Any] = {
         "none": pruners.NopPruner,
         "promotion": pruners.NopPruner,  # pauses trials instead of ending them: `promotion.py`
+        "delayed_promotion": pruners.NopPruner,  # as the one before
         "curves": pruners.NopPruner,  # so does this: `curves.py`
         "median": lambda: KeptPercentilePruner(50.0, n_startup_trials=4, n_warmup_steps=warmup),
         "percentile": lambda: KeptPercentilePruner(25.0, n_startup_trials=4, n_warmup_steps=warmup),

@@ -1,8 +1,12 @@
-"""Successive halving that resumes: `search.pruner: promotion`.
+"""Successive halving that resumes: `search.pruner: promotion`, and `delayed_promotion`.
 
 ASHA of Li et al. (2020), "A system for massively parallel hyperparameter tuning", Algorithm 2. A trial that reaches a
 rung and is not among the best third there is paused, not ended; its worker takes a paused trial that has come to be
 among them, or else a new one. Everything follows from the evaluations acknowledged: nothing is to be remembered.
+
+Who comes first to a rung goes on early there, and others overtake it: in all, more than a third go on. With
+`delayed_promotion` no more than a third ever do, as in Li et al. (2022), "Hyper-Tune: towards efficient hyper-parameter
+tuning at scale" (D-ASHA): a quarter to a half fewer evaluations for as many trials, whose best is found less surely.
 """
 
 from __future__ import annotations
@@ -40,12 +44,15 @@ class Promotion:
     is_maximized: bool
     rungs: tuple[int, ...]
     """Evaluations after which trials are compared."""
+    is_delayed: bool = False
+    """Whether no more than a third go on from a rung, even where others are found to be better later."""
 
     @classmethod
     def of(cls, spec: SweepSpec) -> Promotion:
         """Return the rungs of a sweep; without any where its pruner is another."""
-        rungs = rungs_of(spec.budget.evaluations) if spec.search.pruner == "promotion" else ()
-        return cls(str(spec.objective.metric), spec.objective.direction == "maximize", rungs)
+        pruner, is_maximized = spec.search.pruner, spec.objective.direction == "maximize"
+        rungs = rungs_of(spec.budget.evaluations) if pruner in ("promotion", "delayed_promotion") else ()
+        return cls(str(spec.objective.metric), is_maximized, rungs, is_delayed=pruner == "delayed_promotion")
 
     def best(self, rung: int, trials: Sequence[TrialRecord]) -> list[TrialRecord]:
         """Return the trials that may go on from a rung: of all that ever reached it, the best third, rounded down."""
@@ -68,10 +75,19 @@ class Promotion:
                 better += self._key(rung, other) < mine
         return better + 1, there
 
-    def _is_among_best(self, rung: int, trial: TrialRecord, trials: Sequence[TrialRecord]) -> bool:
-        """Tell whether a trial is in `best`."""
+    def _goes_on(self, rung: int, trial: TrialRecord, trials: Sequence[TrialRecord]) -> bool:
+        """Tell whether a trial is in `best`, and has to wait for no other that went on."""
         place, there = self._rank(rung, trial, trials)
-        return place <= there // REDUCTION
+        most = there // REDUCTION
+        return place <= most and not (self.is_delayed and self._gone(rung, trial, trials) >= most)
+
+    def _gone(self, rung: int, trial: TrialRecord, trials: Sequence[TrialRecord]) -> int:
+        """Return how many others went on from a rung, those counted that have yet to come further."""
+        return sum(
+            len(other.evaluations) > rung or (len(other.evaluations) == rung and other.state is TrialState.RUNNING)
+            for other in trials
+            if other is not trial
+        )
 
     def _place(self, trial: TrialRecord, trials: Sequence[TrialRecord]) -> str:
         place, there = self._rank(len(trial.evaluations), trial, trials)
@@ -80,9 +96,9 @@ class Promotion:
     def pauses(self, trial: TrialRecord, trials: Sequence[TrialRecord]) -> str:
         """Say why a trial is not to go on now: it is on a rung and not among the best there; empty where it is."""
         reached = len(trial.evaluations)
-        if trial.pinned or reached not in self.rungs or self._is_among_best(reached, trial, trials):
+        if trial.pinned or reached not in self.rungs or self._goes_on(reached, trial, trials):
             return ""
-        return f"{self._place(trial, trials)}, and the best third goes on,"
+        return f"{self._place(trial, trials)}, and {'no more than a' if self.is_delayed else 'the best'} third goes on,"
 
     def leaves(self, trial: TrialRecord, trials: Sequence[TrialRecord]) -> str:
         """Say why a paused trial is ended, once none goes on any more."""
@@ -97,7 +113,7 @@ class Promotion:
             waiting = [trial for trial in paused if len(trial.evaluations) == rung]
             if waiting:
                 first = min(waiting, key=lambda trial: self._key(rung, trial))
-                if self._is_among_best(rung, first, trials):
+                if self._goes_on(rung, first, trials):
                     return first
         return None
 

@@ -76,6 +76,30 @@ def test_the_best_third_goes_on_and_the_rest_is_pruned_at_the_end(drive: Drive) 
     assert all(told.fullmatch(reason) for reason in reasons), reasons
 
 
+def reached(rung: int, trials: list[TrialRecord]) -> int:
+    return sum(len(trial.evaluations) >= rung for trial in trials)
+
+
+def gone_on(rung: int, trials: list[TrialRecord]) -> int:
+    return sum(len(trial.evaluations) > rung for trial in trials)
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_delayed_no_more_than_a_third_ever_go_on(workers: int, drive: Drive) -> None:
+    # Ever better trials: each that comes to a rung is the best there.
+    space = {"quality": {"float": [1.0, 36.0], "step": 1.0}}
+    changes: dict[str, Any] = {"space": space, "budget": {"trials": 36, "evaluations": 9}}
+    search = {"sampler": "grid", "seed": 1}
+    counts = {}
+    for name, pruner in (("early", "promotion"), ("late", "delayed_promotion")):
+        spec = promoting(**changes, search={**search, "pruner": pruner}, name=name)
+        trials = swept(drive(spec, LocalExecutor(workers))).trials
+        counts[name] = [gone_on(rung, trials) for rung in (1, 3)]
+        assert all(trial.state.is_final for trial in trials)
+    assert counts["late"] == [12, 4]
+    assert counts["early"] > counts["late"]
+
+
 def test_a_metric_that_is_maximized_promotes_the_highest(drive: Drive) -> None:
     driver = drive(promoting(objective={"metric": "valid_score"}), LocalExecutor(1))
     assert driver.outcome is not None
@@ -231,20 +255,21 @@ def ever_best(spec: SweepSpec, order: list[tuple[int, int]], trials: list[TrialR
 @pytest.mark.slow
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
+    pruner=st.sampled_from(["promotion", "delayed_promotion"]),
     seed=st.integers(0, 10**6),
     workers=st.integers(1, 4),
     trials=st.integers(1, 14),
     lives=st.lists(st.integers(1, 60), max_size=4),
 )
 def test_whatever_is_killed_only_the_best_of_a_rung_go_on_and_nothing_is_trained_twice(
-    seed: int, workers: int, trials: int, lives: list[int]
+    pruner: str, seed: int, workers: int, trials: int, lives: list[int]
 ) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "marks").mkdir()
         spec = promoting(
             workload={"kind": f"{__name__}:Wavering", "marks": str(folder / "marks")},
-            search={"sampler": "random", "pruner": "promotion", "seed": seed},
+            search={"sampler": "random", "pruner": pruner, "seed": seed},
             budget={"trials": trials, "evaluations": 9},
         )
         order, driver = drive_through_kills(spec, folder, lives, workers)
@@ -265,6 +290,8 @@ def test_whatever_is_killed_only_the_best_of_a_rung_go_on_and_nothing_is_trained
         assert complete
         assert len(beyond) <= 1  # the last resort of a sweep that promotes nobody
         assert not beyond or beyond == complete
+        if pruner == "delayed_promotion":
+            assert all(gone_on(rung, ended) <= max(reached(rung, ended) // REDUCTION, 1) for rung in best)
         promotion = Promotion.of(spec)
         for trial in ended:
             if trial.state is TrialState.PRUNED:
