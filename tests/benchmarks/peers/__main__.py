@@ -135,7 +135,7 @@ def one_round(scenario: Scenario, number: int, only: Sequence[str] | None) -> It
 def in_words(scenario: Scenario) -> str:
     """Return in a line what a scenario is."""
     steps = scenario.sequence_steps // scenario.evaluations
-    pruning = "ASHA there, `promotion` here" if scenario.prunes else "none ended early"
+    pruning = "TPE and ASHA there, `cost_aware` and `delayed_promotion` here" if scenario.prunes else "none ended early"
     return (
         f"{scenario.name}: {scenario.trials} trials of {scenario.evaluations} evaluations of {steps:,} characters "
         f"each, {pruning}, {WORKERS} workers"

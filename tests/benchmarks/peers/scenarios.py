@@ -34,8 +34,8 @@ class Scenario:
     """What part of a peer's time ours may take at most."""
     prunes: bool = False
     """Whether bad trials are ended early: by ASHA on Ray Tune and by Optuna's successive halving, where whoever comes
-    first to a rung goes on uncontested; ours pauses trials until others have come there (`delayed_promotion`), and chooses
-    settings by forecasts of where curves end (`cost_aware`)."""
+    first to a rung goes on uncontested; ours pauses trials until others have come there (`delayed_promotion`), and
+    chooses settings by forecasts of where curves end (`cost_aware`)."""
     reduction_factor: int = 3
     """One in so many goes on from a rung; the rungs are the first and the third evaluation everywhere."""
 
