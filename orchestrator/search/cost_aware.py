@@ -72,17 +72,16 @@ class CostAwareSampler(BaseSampler):
         feasible = [other for other in seen if not is_infeasible(other)]
         if len(seen) < FIRST or not feasible:
             return {}
-        curves = [*by_ratio([curve_of(other, sign) for other in feasible])]
+        curves = by_ratio([curve_of(other, sign) for other in feasible])
         tried = self._points_of(feasible)
+        process = observe(curves, tried, self._evaluations)
+        asked = self._candidates(tried[np.argsort(process.ends(tried, range(len(tried)))[0])[:5]])
         # What cannot be trained is as bad as the worst, what began as expected.
         infeasible = self._points_of([other for other in others if is_infeasible(other)])
-        worst = [max(curve[-1] for curve in curves)] * self._evaluations
-        known = np.vstack([tried, infeasible])
-        process = observe([*curves, *[worst] * len(infeasible)], known, self._evaluations)
-        means, _ = process.ends(known, range(len(known)))
+        worst = max(curve[-1] for curve in curves)
+        process = process.having_ended(infeasible, np.full(len(infeasible), worst))
         begun = [other for other in others if not other.state.is_finished() and not other.intermediate_values]
         process = process.having_begun(self._points_of(begun))
-        asked = self._candidates(known[np.argsort(means)[:5]])
         value = sum(expected_improvement(gain, deviation) for gain, deviation in process.gains(asked, tried))
         worth = np.log(np.maximum(value, 1e-300)) - COST_POWER * self._log_seconds(seen, asked)
         return self._points.setting(asked[int(np.argmax(worth))])

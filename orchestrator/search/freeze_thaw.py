@@ -181,9 +181,12 @@ class FreezeThaw:
 
     def having_begun(self, points: Floats) -> FreezeThaw:
         """Return the process with trials under way, whose last values are taken to be as expected."""
-        begun = Places.at_the_end(points)
-        expected = (self._expected(begun)[0] - self.centre) / self.size
-        places, values = self.places + begun, np.append(self.values, expected)
+        return self.having_ended(points, self._expected(Places.at_the_end(points))[0])
+
+    def having_ended(self, points: Floats, values: Floats) -> FreezeThaw:
+        """Return the process with other trials, of which the last value alone is known; hyperparameters stay."""
+        places = self.places + Places.at_the_end(points)
+        values = np.append(self.values, (values - self.centre) / self.size)
         pairs = Pairs(places, places)
         draws = [Draw.of(draw.drawn, pairs, values) for draw in self.draws]
         return FreezeThaw(places, values, draws, self.centre, self.size)
