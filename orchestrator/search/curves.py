@@ -27,6 +27,8 @@ WORTH, MOST = 2.0, 0.2
 A new one beats the best of n trials with a probability of 1 / (n + 1), if it is drawn as they were, and may need all
 evaluations for it; but it can be paused soon.
 """
+LARGEST_LOG = 700.0
+"""Of a forecast that is shown: the exponential of a larger one is no number."""
 MOST_SEEN = 120
 """Trials that forecasts are made of: the time of one is cubic in them."""
 
@@ -139,7 +141,7 @@ class Curves:
             return ""
         mean, best, deviation = forecast.mean, forecast.best, forecast.deviation
         if self._expected.are_logarithms:
-            mean, best = math.exp(mean), math.exp(best)
+            mean, best = (math.exp(min(value, LARGEST_LOG)) for value in (mean, best))
             deviation *= mean
         return (
             f"{number(self._sign * mean)} +- {number(deviation)} expected at the end: "

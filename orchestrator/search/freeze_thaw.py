@@ -245,7 +245,7 @@ def _walk(places: Places, values: Floats) -> list[Floats]:
     for _ in range(STEPS):
         asked = now + STEP * (random.random(len(now)) < MOVED) * random.normal(size=len(now))
         proposed = falling(asked)[0]
-        if math.log(random.random()) < value - proposed:
+        if random.random() < math.exp(min(value - proposed, 0.0)):
             now, value = asked, proposed
         walk.append(now)
     return walk[:: -(STEPS // KEPT)][:KEPT]

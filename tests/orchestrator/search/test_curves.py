@@ -76,6 +76,12 @@ def test_what_is_far_behind_is_paused_and_the_reason_says_what_was_expected() ->
     assert chance.endswith("likely to beat 1.222")
 
 
+def test_losses_near_the_largest_number_can_be_told_of() -> None:
+    complete = [trial(number, [10.0**power] * EVALUATIONS, TrialState.COMPLETE) for number, power in enumerate((1, 2))]
+    behind = trial(9, [1.0, 1.7e308], quality=5.0)
+    assert "likely to beat 10" in rule().pauses(behind, [*complete, behind])
+
+
 def test_a_metric_that_is_maximized_decides_alike() -> None:
     complete = [trial(number, curve(place), TrialState.COMPLETE) for number, place in enumerate((1.0, 1.1, 1.3, 2.0))]
     for place in (0.5, 1.2, 2.0, 6.0):
