@@ -27,6 +27,8 @@ WORTH, MOST = 2.0, 0.2
 A new one beats the best of n trials with a probability of 1 / (n + 1), if it is drawn as they were, and may need all
 evaluations for it; but it can be paused soon.
 """
+LEAST_SHOWN = 1e-3
+"""Of chances that are shown: what a tail says beyond is more than is known."""
 LARGEST_LOG = 700.0
 """Of a forecast that is shown: the exponential of a larger one is no number."""
 MOST_SEEN = 120
@@ -143,9 +145,10 @@ class Curves:
         if self._expected.are_logarithms:
             mean, best = (math.exp(min(value, LARGEST_LOG)) for value in (mean, best))
             deviation *= mean
+        chance = percent(forecast.chance) if forecast.chance > LEAST_SHOWN else f"less than {percent(LEAST_SHOWN)}"
         return (
             f"{number(self._sign * mean)} +- {number(deviation)} expected at the end: "
-            f"{percent(forecast.chance)} likely to beat {number(self._sign * best)}"
+            f"{chance} likely to beat {number(self._sign * best)}"
         )
 
     def leaves(self, trial: TrialRecord, trials: Sequence[TrialRecord]) -> str:

@@ -73,7 +73,7 @@ def test_what_is_far_behind_is_paused_and_the_reason_says_what_was_expected() ->
     why = rule().pauses(behind, [*complete, behind])
     expected, _, chance = why.partition(" +- ")
     assert 4 < float(expected) < 7.5
-    assert chance.endswith("likely to beat 1.222")
+    assert chance.endswith(": less than 0.1 % likely to beat 1.222")
 
 
 def test_losses_near_the_largest_number_can_be_told_of() -> None:
