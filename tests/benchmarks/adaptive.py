@@ -5,7 +5,7 @@ fixed length of 5, 1.036 at 10, 1.043 at 30 and 1.022 adaptively. They trained b
 Run it with the machine to itself, by `make bench-adaptive`; the language model needs
 `bptt data fetch tinyshakespeare`.
 
-    python -m tests.benchmarks.adaptive --copy 30 --copy-steps 8e6   # lag 10 alone: a length beside adaptive, for longer
+    python -m tests.benchmarks.adaptive --copy 30 --copy-steps 8e6   # lag 10 alone: one length beside adaptive
 """
 
 from __future__ import annotations
