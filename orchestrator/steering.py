@@ -80,7 +80,7 @@ class Steering:
         before = sweep.study.spec
         spec, answer = changed(before, wish.kind, wish.content)
         self._answer(wish, WishState.DONE, answer, spec=spec)
-        sweep.study.respec(spec)
+        sweep.respec(spec)
         more = (spec.budget.hours or 0.0) - (before.budget.hours or 0.0)
         if more:
             sweep.keeper.prolong(more * 3600)
@@ -94,7 +94,7 @@ class Steering:
         extra = larger(spec, trials=1, hours=None) if wish.content["extra"] else None
         self.wanted.append(self._answer(wish, WishState.ACCEPTED, answer, spec=extra))
         if extra is not None:
-            sweep.study.respec(extra)
+            sweep.respec(extra)
 
     def _stop(self, sweep: Sweep, wish: Wish) -> Iterator[Event]:
         number = wish.content["trial"]

@@ -27,6 +27,7 @@ from orchestrator.room import Room
 from orchestrator.search.curves import Curves
 from orchestrator.search.promotion import Promotion
 from orchestrator.search.study import SweepStudy
+from orchestrator.spec import SweepSpec
 from orchestrator.steering import Steering
 from orchestrator.tracking.base import Tracker
 from orchestrator.trial import (
@@ -104,7 +105,14 @@ class Sweep:
     def __post_init__(self) -> None:
         """Begin with every trial at its latest evaluation."""
         self.places = Places(self.checkpoints)
-        spec = self.study.spec
+        self._judge_by(self.study.spec)
+
+    def respec(self, spec: SweepSpec) -> None:
+        """Go on by a changed spec, as a driver would that begins with it."""
+        self.study.respec(spec)
+        self._judge_by(spec)
+
+    def _judge_by(self, spec: SweepSpec) -> None:
         self.promotion = Curves.of(spec) if spec.search.pruner == "curves" else Promotion.of(spec)
 
     @property

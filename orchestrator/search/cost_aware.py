@@ -18,7 +18,7 @@ import numpy as np
 from optuna.samplers import BaseSampler, RandomSampler
 
 from orchestrator.search import gaussian
-from orchestrator.search.freeze_thaw import by_ratio, observe
+from orchestrator.search.freeze_thaw import comparable, observe
 from orchestrator.search.points import Floats, Points
 from orchestrator.search.seen import VERDICT
 
@@ -72,7 +72,7 @@ class CostAwareSampler(BaseSampler):
         feasible = [other for other in seen if not is_infeasible(other)]
         if len(seen) < FIRST or not feasible:
             return {}
-        curves = by_ratio([curve_of(other, sign) for other in feasible])
+        curves, _ = comparable([curve_of(other, sign) for other in feasible])
         tried = self._points_of(feasible)
         process = observe(curves, tried, self._evaluations)
         asked = self._candidates(tried[np.argsort(process.ends(tried, range(len(tried)))[0])[:5]])

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from orchestrator.search.by_name import distributions_of
-from orchestrator.search.freeze_thaw import by_ratio, observe
+from orchestrator.search.freeze_thaw import comparable, observe
 from orchestrator.search.points import Floats, Points
 from orchestrator.spec import SweepSpec
 from orchestrator.trial import TrialRecord, TrialState
@@ -99,11 +99,12 @@ class Curves:
         self._expect(seen)
         means, deviations = self._expected.means, self._expected.deviations
         complete = np.array([len(trial.evaluations) == self.evaluations for trial in seen])
+        unfinished = np.array([not trial.state.is_final for trial in seen])
         found = {}
         for index, trial in enumerate(seen):
             if complete[index] or trial.state.is_final:
                 continue
-            others = complete if complete.any() else np.arange(len(seen)) != index
+            others = complete if complete.any() else unfinished & (np.arange(len(seen)) != index)
             best = float(means[others].min()) if others.any() else math.inf
             left = 1 - len(trial.evaluations) / self.evaluations
             least = min(WORTH * left / (len(trials) + 1), MOST)
@@ -116,7 +117,13 @@ class Curves:
         if len(seen) <= MOST_SEEN:
             return seen
         best = sorted(seen, key=lambda trial: self._sign * trial.evaluations[-1].metrics[self.metric])
-        kept = {trial.number for trial in (*best[: MOST_SEEN // 2], *seen[-(MOST_SEEN // 2) :])}
+        # What diverged has no end to come; of what is complete the best is what there is to beat, however others began.
+        complete = [trial for trial in best if len(trial.evaluations) == self.evaluations][:1]
+        open_or_complete = [
+            trial for trial in best if len(trial.evaluations) == self.evaluations or not trial.state.is_final
+        ]
+        latest = sorted(open_or_complete, key=lambda trial: trial.number)[-(MOST_SEEN // 2) :]
+        kept = {trial.number for trial in (*complete, *open_or_complete[: MOST_SEEN // 2], *latest)}
         return [trial for trial in seen if trial.number in kept or trial.state is TrialState.RUNNING]
 
     def _expect(self, seen: Sequence[TrialRecord]) -> None:
@@ -125,14 +132,14 @@ class Curves:
         if asked == self._asked:
             return
         values = [[self._sign * each.metrics[self.metric] for each in trial.evaluations] for trial in seen]
-        curves = by_ratio(values)
+        curves, are_logarithms = comparable(values)
         points = np.array([self.points.of(trial.chosen) for trial in seen])
         process = observe(curves, points, self.evaluations)
         means, deviations = process.ends(points, range(len(seen)))
         for index, curve in enumerate(curves):
             if len(curve) == self.evaluations:
                 means[index], deviations[index] = curve[-1], 0.0
-        self._asked, self._expected = asked, Expected(means, deviations, curves is not values)
+        self._asked, self._expected = asked, Expected(means, deviations, are_logarithms)
 
     def pauses(self, trial: TrialRecord, trials: Sequence[TrialRecord]) -> str:
         """Say why a trial is not to go on now; empty where it is."""

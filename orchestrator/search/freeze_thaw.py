@@ -41,6 +41,8 @@ PRIOR = np.array([(0.0, 0.7), (-0.5, 1.2), (-0.5, 1.2), (-2.5, 1.0), *[(-4.0, 1.
 PRIOR_LENGTH = (-0.3, 0.9)
 """The same of the length over which settings are alike, for each dimension."""
 JITTER = 1e-6
+FAR = 4.0
+"""Values that are so many times as far behind the middle as the best is before it are as bad as any."""
 LARGEST = 1e100
 """Values beyond it are taken to be that: squares of them would be infinite."""
 _DRAWN: dict[bytes, list[Floats]] = {}
@@ -251,13 +253,17 @@ def _walk(places: Places, values: Floats) -> list[Floats]:
     return walk[:: -(STEPS // KEPT)][:KEPT]
 
 
-def by_ratio(curves: Sequence[Sequence[float]]) -> Sequence[Sequence[float]]:
-    """Return the logarithms of values none of which is below 0, as of losses and error rates that are minimised.
+def comparable(curves: Sequence[Sequence[float]]) -> tuple[list[list[float]], bool]:
+    """Return values as they are compared, and whether these are their logarithms.
 
-    Where they span powers of ten, all good ones would be alike beside the bad ones. A 0 is as good as the least other.
+    They are where no value is below 0, as of losses and error rates that are minimised: where they span powers of ten,
+    all good ones would be alike beside the bad ones. A 0 is as good as the least other. Others are cut off where they
+    are far worse than the middle: how bad a bad one is does not matter.
     """
     values = [value for curve in curves for value in curve]
     least = min((value for value in values if value > 0), default=0.0)
-    if min(values) < 0 or not least:
-        return curves
-    return [[math.log(max(value, least)) for value in curve] for curve in curves]
+    if min(values) >= 0 and least:
+        return [[math.log(max(value, least)) for value in curve] for curve in curves], True
+    middle, best = float(np.median(values)), min(values)
+    most = middle + FAR * (middle - best) if middle > best else max(values)
+    return [[min(value, most) for value in curve] for curve in curves], False

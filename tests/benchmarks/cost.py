@@ -5,7 +5,7 @@ What is trained and what is timed are medians of three: the same training takes 
 run to run, by where the heap has its holes, and a busy neighbour of the machine's makes either of the two slower.
 
     python -m tests.benchmarks.cost       # the 50 settings that README tells of
-    python -m tests.benchmarks.cost 2     # 50 others
+    python -m tests.benchmarks.cost 4     # 50 others, by which no constant was chosen
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from orchestrator.database.stored import load_study
 from orchestrator.database.wishes import WishState
 from orchestrator.driver import claim
 from orchestrator.executors.local import LocalExecutor
+from orchestrator.search.curves import Curves
 from orchestrator.search.study import SweepStudy
 from orchestrator.settings import Settings
 from orchestrator.spec import spec_from
@@ -48,6 +49,15 @@ def test_every_sampler_stays_in_a_narrowed_space(
     assert "hidden_size: integer from 16 to 32, step 8" in answer
     told = load_study(driver.ledger, "test").trials
     assert all(told[trial.number].params == trial.chosen for trial in trials)
+
+
+def test_forecasts_go_on_in_a_narrowed_space_as_those_of_a_driver_that_begins_with_it(steer: Steer) -> None:
+    search = {"sampler": "cost_aware", "pruner": "curves", "seed": 1}
+    spec = make_spec(space=SPACE, search=search, budget={"trials": 20, "evaluations": 3})
+    sweep = swept(steer(spec, [(of(12, Happening.EVALUATED, 1), NARROW)], LocalExecutor(2)))
+    assert all(is_inside(trial) for trial in sweep.trials[15:])
+    assert isinstance(sweep.promotion, Curves)
+    assert sweep.promotion.points == Curves.of(sweep.study.spec).points != Curves.of(spec).points
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "qmc", "gp", "cmaes"])

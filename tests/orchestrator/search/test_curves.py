@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,27 @@ def test_of_many_trials_forecasts_are_made_of_the_best_the_latest_and_those_unde
     found = rule().forecasts(paused)
     assert set(found) == {*range(MOST_SEEN // 2), MOST_SEEN, *range(3 * MOST_SEEN // 2, 2 * MOST_SEEN)}
     assert rule().leaves(paused[MOST_SEEN - 1], paused) == "not promoted"
+
+
+def test_the_best_complete_trial_is_never_out_of_sight() -> None:
+    complete = trial(0, [3.0] * EVALUATIONS, TrialState.COMPLETE)  # others begin far lower, and may rise
+    paused = [trial(number, [0.8 + number / 1000], TrialState.PAUSED) for number in range(1, 2 * MOST_SEEN)]
+    found = rule().forecasts([complete, *paused]).values()
+    assert found
+    assert all(each.best == pytest.approx(math.log(3.0)) for each in found)
+
+
+def test_trials_that_diverged_take_no_place_from_those_that_may_go_on() -> None:
+    paused = [trial(number, [2.0 + number / 100], TrialState.PAUSED) for number in range(10)]
+    diverged = [trial(number, [0.1], TrialState.DIVERGED) for number in range(10, 10 + 2 * MOST_SEEN)]
+    assert rule().last_resort([*paused, *diverged]) is not None
+
+
+def test_a_trial_that_diverged_is_not_what_there_is_to_beat() -> None:
+    paused = [trial(number, [2.0 + number / 10] * 3, TrialState.PAUSED) for number in range(7)]
+    alone = rule().forecasts(paused)[0].best
+    diverged = trial(9, [0.2, 0.1, 0.05], TrialState.DIVERGED)
+    assert rule().forecasts([*paused, diverged])[0].best == pytest.approx(alone, abs=0.5)
 
 
 def test_a_sweep_trains_its_best_to_the_end_and_few_others(drive: Drive) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.search.freeze_thaw import PRIOR, REMEMBERED, Pairs, Places, by_ratio, draws_of, observe
+from orchestrator.search.freeze_thaw import PRIOR, REMEMBERED, Pairs, Places, comparable, draws_of, observe
 from orchestrator.search.points import Floats
 
 EVALUATIONS = 8
@@ -138,9 +138,15 @@ def test_new_settings_gain_where_the_good_ones_are_and_less_once_one_has_begun_t
 
 def test_losses_below_0_are_compared_as_they_are() -> None:
     curves = [[0.5, -0.5], [2.0, 1.0]]
-    assert by_ratio(curves) == curves
-    assert by_ratio([[0.0], [0.0]]) == [[0.0], [0.0]]
+    assert comparable(curves) == (curves, False)
+    assert comparable([[0.0], [0.0]]) == ([[0.0], [0.0]], False)
+
+
+def test_how_bad_a_bad_one_is_does_not_matter() -> None:
+    good = [[-0.9], [-0.5], [0.1], [0.6], [1.9]]
+    assert comparable([*good, [1e4]]) == comparable([*good, [1e300]])
+    assert comparable([*good, [1e4]])[0][:5] == good
 
 
 def test_one_error_rate_of_0_leaves_the_others_told_apart() -> None:
-    assert by_ratio([[1.0, 0.0], [1e-3]]) == [[0.0, np.log(1e-3)], [np.log(1e-3)]]
+    assert comparable([[1.0, 0.0], [1e-3]]) == ([[0.0, np.log(1e-3)], [np.log(1e-3)]], True)
