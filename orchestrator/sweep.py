@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import chain, starmap
+from typing import TYPE_CHECKING
 
 from orchestrator.checkpoints.places import Places
 from orchestrator.checkpoints.retention import Retention
@@ -24,7 +25,6 @@ from orchestrator.database.stints import Stints
 from orchestrator.errors import BpttError, LeaseLost, Unreachable
 from orchestrator.executors.base import Executor
 from orchestrator.room import Room
-from orchestrator.search.curves import Curves
 from orchestrator.search.promotion import Promotion
 from orchestrator.search.study import SweepStudy
 from orchestrator.spec import SweepSpec
@@ -42,6 +42,9 @@ from orchestrator.trial import (
     TrialState,
 )
 from workloads.protocol import Progress
+
+if TYPE_CHECKING:
+    from orchestrator.search.curves import Curves
 
 MOST_LOSSES = 3
 """Workers that may die on one trial before it makes an evaluation; after that it is told as failed."""
@@ -113,7 +116,13 @@ class Sweep:
         self._judge_by(spec)
 
     def _judge_by(self, spec: SweepSpec) -> None:
-        self.promotion = Curves.of(spec) if spec.search.pruner == "curves" else Promotion.of(spec)
+        if spec.search.pruner == "curves":
+            # Optuna and scipy come with it: who only looks at a sweep does without.
+            from orchestrator.search.curves import Curves
+
+            self.promotion = Curves.of(spec)
+        else:
+            self.promotion = Promotion.of(spec)
 
     @property
     def is_complete(self) -> bool:

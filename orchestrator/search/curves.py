@@ -98,7 +98,7 @@ class Curves:
             return {}
         self._expect(seen)
         means, deviations = self._expected.means, self._expected.deviations
-        complete = np.array([len(trial.evaluations) == self.evaluations for trial in seen])
+        complete = np.array([self._is_complete(trial) for trial in seen])
         unfinished = np.array([not trial.state.is_final for trial in seen])
         found = {}
         for index, trial in enumerate(seen):
@@ -111,19 +111,19 @@ class Curves:
             found[trial.number] = Forecast(trial, float(means[index]), float(deviations[index]), best, least)
         return found
 
+    def _is_complete(self, trial: TrialRecord) -> bool:
+        return len(trial.evaluations) == self.evaluations
+
     def _seen(self, trials: Sequence[TrialRecord]) -> list[TrialRecord]:
         """Return the trials that forecasts are made of: all, or those under way, the best of the others, the latest."""
         seen = [trial for trial in trials if trial.evaluations and trial.state is not TrialState.FAILED]
         if len(seen) <= MOST_SEEN:
             return seen
-        best = sorted(seen, key=lambda trial: self._sign * trial.evaluations[-1].metrics[self.metric])
         # What diverged has no end to come; of what is complete the best is what there is to beat, however others began.
-        complete = [trial for trial in best if len(trial.evaluations) == self.evaluations][:1]
-        open_or_complete = [
-            trial for trial in best if len(trial.evaluations) == self.evaluations or not trial.state.is_final
-        ]
-        latest = sorted(open_or_complete, key=lambda trial: trial.number)[-(MOST_SEEN // 2) :]
-        kept = {trial.number for trial in (*complete, *open_or_complete[: MOST_SEEN // 2], *latest)}
+        ends = [trial for trial in seen if self._is_complete(trial) or not trial.state.is_final]
+        best = sorted(ends, key=lambda trial: self._sign * trial.evaluations[-1].metrics[self.metric])
+        complete = [trial for trial in best if self._is_complete(trial)][:1]
+        kept = {trial.number for trial in (*complete, *best[: MOST_SEEN // 2], *ends[-(MOST_SEEN // 2) :])}
         return [trial for trial in seen if trial.number in kept or trial.state is TrialState.RUNNING]
 
     def _expect(self, seen: Sequence[TrialRecord]) -> None:
@@ -136,14 +136,14 @@ class Curves:
         points = np.array([self.points.of(trial.chosen) for trial in seen])
         process = observe(curves, points, self.evaluations)
         means, deviations = process.ends(points, range(len(seen)))
-        for index, curve in enumerate(curves):
-            if len(curve) == self.evaluations:
-                means[index], deviations[index] = curve[-1], 0.0
+        for index, trial in enumerate(seen):
+            if self._is_complete(trial):
+                means[index], deviations[index] = curves[index][-1], 0.0
         self._asked, self._expected = asked, Expected(means, deviations, are_logarithms)
 
     def pauses(self, trial: TrialRecord, trials: Sequence[TrialRecord]) -> str:
         """Say why a trial is not to go on now; empty where it is."""
-        if trial.pinned or len(trial.evaluations) == self.evaluations:
+        if trial.pinned or self._is_complete(trial):
             return ""
         forecast = self.forecasts(trials).get(trial.number)
         if forecast is None or forecast.is_worth_it:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import solve_triangular
 from scipy.optimize import minimize
 
 from orchestrator.search.gaussian import Floats, matern
@@ -97,21 +98,18 @@ class Pairs:
         found[self._same] += own @ self._over_time[:, self._same]
         return np.asarray(found)
 
-    def log_likelihood(self, drawn: Floats, values: Floats) -> tuple[float, Floats]:
-        """Return how likely values are, but for a constant, and its slope; both sets of places are theirs."""
-        draw = Draw.of(drawn, self, values)
-        inverse = np.linalg.inv(draw.half)
-        inverse = inverse.T @ inverse
-        pulled = inverse @ values
-        likely = -0.5 * values @ pulled - np.log(np.diag(draw.half)).sum()
-        weight = 0.5 * (np.outer(pulled, pulled) - inverse)
-        lengths, variances = np.split(drawn, [len(self._squares)])
+    def slope(self, draw: Draw) -> Floats:
+        """Return the slope of the likelihood of what was observed; both sets of places are those of it."""
+        inverse = solve(draw.half, np.eye(len(draw.half)))
+        pulled = inverse.T @ draw.pulled
+        weight = 0.5 * (np.outer(pulled, pulled) - inverse.T @ inverse)
+        lengths, variances = np.split(draw.drawn, [len(self._squares)])
         scaled = np.exp(-2 * lengths)
         squares = np.tensordot(scaled, self._squares, 1)
         distance = np.sqrt(5 * squares)
         over_time = np.tensordot(np.exp(variances[:4]), self._over_time, 1)
         by_distance = weight * over_time * (1 + distance) * np.exp(-distance) * 5 / 3
-        slope = np.concatenate(
+        return np.concatenate(
             [
                 scaled * np.tensordot(self._squares, by_distance, 2),
                 np.exp(variances[:4]) * np.tensordot(self._over_time, weight * matern(squares), 2),
@@ -119,7 +117,6 @@ class Pairs:
                 [np.exp(variances[8]) * np.trace(weight)],
             ]
         )
-        return float(likely), slope
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,11 +135,16 @@ class Draw:
         found = pairs.covariance(drawn)
         found[np.diag_indices_from(found)] += np.exp(drawn[-1]) + JITTER
         half = np.asarray(np.linalg.cholesky(found), dtype=float)
-        return cls(drawn, half, np.asarray(np.linalg.solve(half, values)))
+        return cls(drawn, half, solve(half, values))
 
-    def at(self, seen: Places, asked: Places) -> tuple[Floats, Floats]:
-        """Return mean and variance of last values."""
-        known = np.linalg.solve(self.half, Pairs(seen, asked).covariance(self.drawn))
+    @property
+    def log_likelihood(self) -> float:
+        """Return how likely the observations are, but for a constant."""
+        return float(-0.5 * self.pulled @ self.pulled - np.log(np.diag(self.half)).sum())
+
+    def at(self, pairs: Pairs, asked: Places) -> tuple[Floats, Floats]:
+        """Return mean and variance of last values; the pairs are of what was observed and what is asked."""
+        known = solve(self.half, pairs.covariance(self.drawn))
         variances = np.exp(self.drawn[asked.points.shape[1] :])
         level, _, end, wiggle, *own, noise = variances
         before = level + end + wiggle + COMMON[0] + COMMON[2] + COMMON[3]
@@ -166,7 +168,8 @@ class FreezeThaw:
         return self._expected(Places.at_the_end(points, owners))
 
     def _expected(self, asked: Places) -> tuple[Floats, Floats]:
-        found = [draw.at(self.places, asked) for draw in self.draws]
+        pairs = Pairs(self.places, asked)
+        found = [draw.at(pairs, asked) for draw in self.draws]
         mean = np.mean([mean for mean, _ in found], axis=0)
         square = np.mean([variance + mean**2 for mean, variance in found], axis=0)
         return self.centre + self.size * mean, self.size * np.sqrt(np.maximum(square - mean**2, 1e-12))
@@ -174,9 +177,9 @@ class FreezeThaw:
     def gains(self, points: Floats, tried: Floats) -> list[tuple[Floats, Floats]]:
         """Return under each draw by how much new trials are expected to be better than the best setting tried."""
         asked = Places.at_the_end(np.vstack([tried, points]))
-        found = []
+        pairs, found = Pairs(self.places, asked), []
         for draw in self.draws:
-            mean, variance = draw.at(self.places, asked)
+            mean, variance = draw.at(pairs, asked)
             best, new = mean[: len(tried)].min(), slice(len(tried), None)
             found.append((self.size * (best - mean[new]), self.size * np.sqrt(variance[new])))
         return found
@@ -187,6 +190,8 @@ class FreezeThaw:
 
     def having_ended(self, points: Floats, values: Floats) -> FreezeThaw:
         """Return the process with other trials, of which the last value alone is known; hyperparameters stay."""
+        if not len(points):
+            return self
         places = self.places + Places.at_the_end(points)
         values = np.append(self.values, (values - self.centre) / self.size)
         pairs = Pairs(places, places)
@@ -207,10 +212,7 @@ def observe(curves: Sequence[Sequence[float]], points: Floats, evaluations: int)
     owners = np.array([owner for owner, _ in rows])
     reached = np.array([at for _, at in rows])
     values = np.clip([curves[owner][at - 1] for owner, at in rows], -LARGEST, LARGEST)
-    whole = math.log(max(evaluations, 2))
-    places = Places(
-        points[owners], np.maximum(1 - np.log(reached) / whole, 0.0) if evaluations > 1 else 0.0 * reached, owners
-    )
+    places = Places(points[owners], np.log(evaluations / reached) / math.log(max(evaluations, 2)), owners)
     furthest = sorted(range(len(curves)), key=lambda owner: -len(curves[owner]))[:TELLING]
     telling = np.isin(owners, furthest) & np.isin(reached, sorted(looked_at))
     centre, size = float(values[telling].mean()), float(values[telling].std()) or 1.0
@@ -235,22 +237,30 @@ def _walk(places: Places, values: Floats) -> list[Floats]:
     pairs, random = Pairs(places, places), np.random.default_rng(0)
     prior = np.vstack([np.tile(PRIOR_LENGTH, (places.points.shape[1], 1)), PRIOR])
 
+    def unlikely(draw: Draw) -> float:
+        away = (draw.drawn - prior[:, 0]) / prior[:, 1]
+        return 0.5 * float(away @ away) - draw.log_likelihood
+
     def falling(drawn: Floats) -> tuple[float, Floats]:
-        away = (drawn - prior[:, 0]) / prior[:, 1]
-        likely, slope = pairs.log_likelihood(drawn, values)
-        return 0.5 * float(away @ away) - likely, away / prior[:, 1] - slope
+        draw = Draw.of(drawn, pairs, values)
+        return unlikely(draw), (drawn - prior[:, 0]) / prior[:, 1] ** 2 - pairs.slope(draw)
 
     bounds = np.stack([prior[:, 0] - FURTHEST * prior[:, 1], prior[:, 0] + FURTHEST * prior[:, 1]], axis=1)
     climbed = minimize(falling, prior[:, 0], jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": CLIMB})
     now = climbed.x
-    value, walk = falling(now)[0], []
+    value, walk = float(climbed.fun), []
     for _ in range(STEPS):
         asked = now + STEP * (random.random(len(now)) < MOVED) * random.normal(size=len(now))
-        proposed = falling(asked)[0]
+        proposed = unlikely(Draw.of(asked, pairs, values))
         if random.random() < math.exp(min(value - proposed, 0.0)):
             now, value = asked, proposed
         walk.append(now)
     return walk[:: -(STEPS // KEPT)][:KEPT]
+
+
+def solve(half: Floats, values: Floats) -> Floats:
+    """Return values divided by a lower triangle."""
+    return np.asarray(solve_triangular(half, values, lower=True, check_finite=False))
 
 
 def comparable(curves: Sequence[Sequence[float]]) -> tuple[list[list[float]], bool]:

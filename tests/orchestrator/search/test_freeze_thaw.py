@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.search.freeze_thaw import PRIOR, REMEMBERED, Pairs, Places, comparable, draws_of, observe
+from orchestrator.search.freeze_thaw import PRIOR, REMEMBERED, Draw, Pairs, Places, comparable, draws_of, observe
 from orchestrator.search.points import Floats
 
 EVALUATIONS = 8
@@ -102,12 +102,14 @@ def test_the_likelihoods_slope_is_that_of_its_differences() -> None:
     places = Places(draw.random((12, 3)), draw.random(12), draw.integers(0, 4, 12))
     pairs, values = Pairs(places, places), draw.normal(size=12)
     drawn = np.concatenate([draw.normal(-0.3, 0.5, 3), PRIOR[:, 0] + draw.normal(size=len(PRIOR))])
-    _, slope = pairs.log_likelihood(drawn, values)
+    slope = pairs.slope(Draw.of(drawn, pairs, values))
     step = 1e-5
+
+    def likely(at: Floats) -> float:
+        return Draw.of(at, pairs, values).log_likelihood
+
     differences = [
-        (pairs.log_likelihood(drawn + step * unit, values)[0] - pairs.log_likelihood(drawn - step * unit, values)[0])
-        / (2 * step)
-        for unit in np.eye(len(drawn))
+        (likely(drawn + step * unit) - likely(drawn - step * unit)) / (2 * step) for unit in np.eye(len(drawn))
     ]
     np.testing.assert_allclose(slope, differences, rtol=1e-4, atol=1e-6)
 
