@@ -12,6 +12,9 @@ from orchestrator.trial import TrialRecord, TrialState
 FIRST = ("cell_type", "truncation_length", "hidden_size")
 """The hyperparameters that a sweep is about; views show them before the others."""
 
+LONGEST = 1e12
+"""Values from which on the digits of a number are no longer written out."""
+
 
 def number(value: float | None) -> str:
     """Return a measured value in four significant digits; a dash where there is none."""
@@ -20,7 +23,7 @@ def number(value: float | None) -> str:
     if not math.isfinite(value):
         return str(value)
     # The alternate form keeps trailing zeros, so that figures stand in line below each other.
-    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:#.4g}".removesuffix(".")
+    return f"{value:,.0f}" if 10_000 <= abs(value) < LONGEST else f"{value:#.4g}".removesuffix(".")
 
 
 def percent(part: float) -> str:

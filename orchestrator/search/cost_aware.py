@@ -31,6 +31,8 @@ COST_POWER = 0.5
 """Of the seconds that an improvement is divided by."""
 FIRST = 6
 """Trials drawn at random before."""
+LABEL_NOISE = 0.01
+"""Variance of whether a setting can be trained, 1 or -1, of which the process of that takes account."""
 MOST = 150
 """Trials looked at, the last ones."""
 SCATTERED, NEAR, WIDTH = 300, 200, 0.2
@@ -76,15 +78,22 @@ class CostAwareSampler(BaseSampler):
         tried = self._points_of(feasible)
         process = observe(curves, tried, self._evaluations)
         asked = self._candidates(tried[np.argsort(process.ends(tried, range(len(tried)))[0])[:5]])
-        # What cannot be trained is as bad as the worst, what began as expected.
-        infeasible = self._points_of([other for other in others if is_infeasible(other)])
-        worst = max(curve[-1] for curve in curves)
-        process = process.having_ended(infeasible, np.full(len(infeasible), worst))
         begun = [other for other in others if not other.state.is_finished() and not other.intermediate_values]
         process = process.having_begun(self._points_of(begun))
         value = sum(expected_improvement(gain, deviation) for gain, deviation in process.gains(asked, tried))
+        infeasible = self._points_of([other for other in others if is_infeasible(other)])
+        value = value * self._chance_to_be_trained(tried, infeasible, asked)
         worth = np.log(np.maximum(value, 1e-300)) - COST_POWER * self._log_seconds(seen, asked)
         return self._points.setting(asked[int(np.argmax(worth))])
+
+    def _chance_to_be_trained(self, feasible: Floats, infeasible: Floats, asked: Floats) -> Floats:
+        """Return the probability that each setting asked neither diverges nor lacks room."""
+        if not len(infeasible):
+            return np.ones(len(asked))
+        was = np.repeat([1.0, -1.0], [len(feasible), len(infeasible)])
+        centre, noise = float(was.mean()), np.full(len(was), LABEL_NOISE)
+        process = gaussian.observe(np.vstack([feasible, infeasible]), was - centre, noise, self._random)
+        return np.asarray(sum(weight * below((centre + mean) / deviation) for weight, mean, deviation in process.at(asked)))
 
     def _points_of(self, trials: Sequence[FrozenTrial]) -> Floats:
         dimensions = len(self._points.of({}))
@@ -121,5 +130,9 @@ def is_infeasible(trial: FrozenTrial) -> bool:
 def expected_improvement(gain: Floats, deviation: Floats) -> Floats:
     """Return what a normal value gains over the best, on average, where losses count as none."""
     z = gain / deviation
-    below = 0.5 * np.array([math.erfc(-each / math.sqrt(2)) for each in z])
-    return np.asarray(gain * below + deviation * np.exp(-0.5 * z**2) / math.sqrt(2 * math.pi))
+    return np.asarray(gain * below(z) + deviation * np.exp(-0.5 * z**2) / math.sqrt(2 * math.pi))
+
+
+def below(z: Floats) -> Floats:
+    """Return the probability that a standard normal value is below."""
+    return np.array([0.5 * math.erfc(-each / math.sqrt(2)) for each in z])

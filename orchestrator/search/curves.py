@@ -91,9 +91,9 @@ class Curves:
         """What makes lower values the better ones."""
         return -1.0 if self.is_maximized else 1.0
 
-    def forecasts(self, trials: Sequence[TrialRecord]) -> dict[int, Forecast]:
-        """Return what is expected of every unfinished trial that was evaluated, by its number."""
-        seen = self._seen(trials)
+    def forecasts(self, trials: Sequence[TrialRecord], asked: TrialRecord | None = None) -> dict[int, Forecast]:
+        """Return what is expected of unfinished trials that were evaluated, by number; of many, one asked about too."""
+        seen = self._seen(trials, asked)
         if not seen:
             return {}
         self._expect(seen)
@@ -114,8 +114,8 @@ class Curves:
     def _is_complete(self, trial: TrialRecord) -> bool:
         return len(trial.evaluations) == self.evaluations
 
-    def _seen(self, trials: Sequence[TrialRecord]) -> list[TrialRecord]:
-        """Return the trials that forecasts are made of: all, or those under way, the best of the others, the latest."""
+    def _seen(self, trials: Sequence[TrialRecord], asked: TrialRecord | None) -> list[TrialRecord]:
+        """Return the trials that forecasts are made of: all, or the best, the latest, and the one asked about."""
         seen = [trial for trial in trials if trial.evaluations and trial.state is not TrialState.FAILED]
         if len(seen) <= MOST_SEEN:
             return seen
@@ -124,7 +124,7 @@ class Curves:
         best = sorted(ends, key=lambda trial: self._sign * trial.evaluations[-1].metrics[self.metric])
         complete = [trial for trial in best if self._is_complete(trial)][:1]
         kept = {trial.number for trial in (*complete, *best[: MOST_SEEN // 2], *ends[-(MOST_SEEN // 2) :])}
-        return [trial for trial in seen if trial.number in kept or trial.state is TrialState.RUNNING]
+        return [trial for trial in seen if trial.number in kept or trial is asked]
 
     def _expect(self, seen: Sequence[TrialRecord]) -> None:
         """Forecast each trial's last value, unless that is known from before."""
@@ -145,7 +145,9 @@ class Curves:
         """Say why a trial is not to go on now; empty where it is."""
         if trial.pinned or self._is_complete(trial):
             return ""
-        forecast = self.forecasts(trials).get(trial.number)
+        # Of those that wait some may not be seen, or each of thousands would take a forecast of its own.
+        asked = trial if trial.state is TrialState.RUNNING else None
+        forecast = self.forecasts(trials, asked).get(trial.number)
         if forecast is None or forecast.is_worth_it:
             return ""
         mean, best, deviation = forecast.mean, forecast.best, forecast.deviation

@@ -53,7 +53,7 @@ _DRAWN: dict[bytes, list[Floats]] = {}
 class Places:
     """Where values are: their settings' points, their ages (1 at the first evaluation, 0 at the last), and whose.
 
-    An owner of -1 is a trial of which nothing else is known.
+    An owner of -1 is a trial of which nothing else is known, nor asked: the part that is its own is left out.
     """
 
     points: Floats
@@ -185,15 +185,16 @@ class FreezeThaw:
         return found
 
     def having_begun(self, points: Floats) -> FreezeThaw:
-        """Return the process with trials under way, whose last values are taken to be as expected."""
-        return self.having_ended(points, self._expected(Places.at_the_end(points))[0])
+        """Return the process with trials under way, whose last values are taken to be as expected.
 
-    def having_ended(self, points: Floats, values: Floats) -> FreezeThaw:
-        """Return the process with other trials, of which the last value alone is known; hyperparameters stay."""
+        Hyperparameters stay. Each has a part of its own as others have: else it would be believed more than they are.
+        """
         if not len(points):
             return self
-        places = self.places + Places.at_the_end(points)
-        values = np.append(self.values, (values - self.centre) / self.size)
+        expected, _ = self._expected(Places.at_the_end(points))
+        first = int(self.places.owners.max()) + 1
+        places = self.places + Places.at_the_end(points, range(first, first + len(points)))
+        values = np.append(self.values, (expected - self.centre) / self.size)
         pairs = Pairs(places, places)
         draws = [Draw.of(draw.drawn, pairs, values) for draw in self.draws]
         return FreezeThaw(places, values, draws, self.centre, self.size)
@@ -215,7 +216,9 @@ def observe(curves: Sequence[Sequence[float]], points: Floats, evaluations: int)
     places = Places(points[owners], np.log(evaluations / reached) / math.log(max(evaluations, 2)), owners)
     furthest = sorted(range(len(curves)), key=lambda owner: -len(curves[owner]))[:TELLING]
     telling = np.isin(owners, furthest) & np.isin(reached, sorted(looked_at))
-    centre, size = float(values[telling].mean()), float(values[telling].std()) or 1.0
+    centre, rounding = float(values[telling].mean()), 4 * np.finfo(float).eps * float(np.abs(values).max())
+    spreads = float(values[telling].std()), float(values.std())
+    size = next((spread for spread in spreads if spread > rounding), 1.0)
     values = (values - centre) / size
     drawn = draws_of(places.only(telling), values[telling])
     pairs = Pairs(places, places)

@@ -128,6 +128,32 @@ def test_what_cannot_be_trained_is_kept_away_from() -> None:
     assert found.count("rnn") >= 9
 
 
+def test_the_best_settings_are_sought_right_beside_what_cannot_be_trained() -> None:
+    space: dict[str, BaseDistribution] = {"learning_rate": FloatDistribution(0.0, 1.0)}
+    study = optuna.create_study()
+    for at in range(14):
+        rate = at / 13  # the higher the better, up to where training diverges
+        if is_trained := rate < 0.6:
+            loss, attributes = 2.0 - rate, {}
+        else:
+            loss, attributes = 9.0, {f"constraints:{VERDICT}": 1.0}
+        study.add_trial(
+            optuna.trial.create_trial(
+                state=optuna.trial.TrialState.COMPLETE if is_trained else optuna.trial.TrialState.PRUNED,
+                params={"learning_rate": rate},
+                distributions=space,
+                value=loss if is_trained else None,
+                intermediate_values={1: loss} if is_trained else {},
+                system_attrs=attributes,
+            )
+        )
+    asked = optuna.trial.create_trial(state=optuna.trial.TrialState.RUNNING)
+    asked.number = 100
+    for seed in range(10):
+        by = CostAwareSampler(seed, space, evaluations=1, seconds={})
+        assert 0.5 < by.sample_relative(study, asked, space)["learning_rate"] < 0.65
+
+
 def test_it_learns_where_the_good_ones_are(drive: Drive) -> None:
     space: dict[str, Any] = {"quality": {"float": [0.1, 100.0]}, "hidden_size": {"int": [8, 64], "log": True}}
     search = {"sampler": "cost_aware", "pruner": "curves", "seed": 2}

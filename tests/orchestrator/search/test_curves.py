@@ -112,12 +112,17 @@ def test_a_paused_trial_goes_on_once_its_like_turn_out_to_fall_late() -> None:
     assert rule().next([*steady, *fallen, paused]) is paused
 
 
-def test_of_many_trials_forecasts_are_made_of_the_best_the_latest_and_those_under_way() -> None:
-    paused = [trial(number, [2.0 + number / 100] * 2, TrialState.PAUSED) for number in range(2 * MOST_SEEN)]
-    paused[MOST_SEEN].state = TrialState.RUNNING
-    found = rule().forecasts(paused)
-    assert set(found) == {*range(MOST_SEEN // 2), MOST_SEEN, *range(3 * MOST_SEEN // 2, 2 * MOST_SEEN)}
-    assert rule().leaves(paused[MOST_SEEN - 1], paused) == "not promoted"
+def test_of_many_trials_forecasts_are_made_of_the_best_the_latest_and_the_one_asked_about() -> None:
+    many = [trial(number, [2.0 + number / 100] * 2, TrialState.PAUSED) for number in range(2 * MOST_SEEN)]
+    kept = {*range(MOST_SEEN // 2), *range(3 * MOST_SEEN // 2, 2 * MOST_SEEN)}
+    assert set(rule().forecasts(many)) == kept
+    assert rule().leaves(many[MOST_SEEN - 1], many) == "not promoted"
+    for each in many[MOST_SEEN : MOST_SEEN + 2]:
+        each.state = TrialState.RUNNING
+    assert set(rule().forecasts(many, many[MOST_SEEN])) == {*kept, MOST_SEEN}
+    far_behind = trial(MOST_SEEN, [30.0, 30.0])
+    complete = [trial(1000 + number, curve(1.0 + number / 10), TrialState.COMPLETE) for number in range(3)]
+    assert rule().pauses(far_behind, [*many[:MOST_SEEN], far_behind, *many[MOST_SEEN + 1 :], *complete])
 
 
 def test_the_best_complete_trial_is_never_out_of_sight() -> None:
