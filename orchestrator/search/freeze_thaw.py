@@ -187,13 +187,14 @@ class FreezeThaw:
     def having_begun(self, points: Floats) -> FreezeThaw:
         """Return the process with trials under way, whose last values are taken to be as expected.
 
-        Hyperparameters stay. Each has a part of its own as others have: else it would be believed more than they are.
+        Hyperparameters stay. They are believed more than what was trained, for no part of them is a trial's own: near
+        them less is to be gained, so that workers don't try the same thing twice.
         """
         if not len(points):
             return self
-        expected, _ = self._expected(Places.at_the_end(points))
-        first = int(self.places.owners.max()) + 1
-        places = self.places + Places.at_the_end(points, range(first, first + len(points)))
+        begun = Places.at_the_end(points)
+        expected, _ = self._expected(begun)
+        places = self.places + begun
         values = np.append(self.values, (expected - self.centre) / self.size)
         pairs = Pairs(places, places)
         draws = [Draw.of(draw.drawn, pairs, values) for draw in self.draws]

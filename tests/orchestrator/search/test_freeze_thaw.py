@@ -158,21 +158,6 @@ def test_means_and_variances_are_those_of_the_whole_covariance() -> None:
     np.testing.assert_allclose(variance, before - np.diag(between.T @ np.linalg.inv(observed) @ between), rtol=1e-6)
 
 
-def test_who_has_begun_is_not_believed_more_than_who_was_trained() -> None:
-    tried = np.linspace(0, 1, 6)[:, None]
-    process = observe([fallen(2.0, 1.0 + 4 * (x - 0.3) ** 2) for (x,) in tried], tried, EVALUATIONS)
-    begun = process.having_begun(tried[1:2])
-    for before, after in zip(process.draws, begun.draws, strict=True):
-        spread = [
-            np.sqrt(draw.at(Pairs(found.places, asked), asked)[1])
-            for draw, found in ((before, process), (after, begun))
-            for asked in [Places.at_the_end(tried[1:2])]
-        ]
-        assert spread[1] > 0.6 * spread[0]  # as two trials tell more than one, by the root of a half at most
-    assert len(begun.places) == len(process.places) + 1
-    assert begun.places.owners[-1] not in process.places.owners
-
-
 def test_the_same_curves_have_the_same_forecast_however_often_others_were_asked_about() -> None:
     draw = np.random.default_rng(0)
     places, values = Places(draw.random((3, 1)), np.zeros(3), np.arange(3)), draw.normal(size=3)
