@@ -6,6 +6,10 @@ root of its seconds: a long truncation or a large network is tried where it prom
 and Adams (2012), "Practical Bayesian optimization of machine learning algorithms", divide by the seconds themselves. On
 recorded curves that stayed too long with what is cheap and not good, as Lee, Perrone, Archambeau and Seeger (2020),
 "Cost-aware Bayesian optimization", found too.
+
+Improvement counts by the probability that a setting can be trained at all, which a third process expects from those
+that diverged or had no room: Gardner and others (2014), "Bayesian optimization with inequality constraints". So the best
+settings are found right beside what diverges, as the highest learning rates often are.
 """
 
 from __future__ import annotations
@@ -32,7 +36,7 @@ COST_POWER = 0.5
 FIRST = 6
 """Trials drawn at random before."""
 LABEL_NOISE = 0.01
-"""Variance of whether a setting can be trained, 1 or -1, of which the process of that takes account."""
+"""Variance of what is said of whether a setting can be trained, 1 or -1: another seed might have said otherwise."""
 MOST = 150
 """Trials looked at, the last ones."""
 SCATTERED, NEAR, WIDTH = 300, 200, 0.2
@@ -93,7 +97,9 @@ class CostAwareSampler(BaseSampler):
         was = np.repeat([1.0, -1.0], [len(feasible), len(infeasible)])
         centre, noise = float(was.mean()), np.full(len(was), LABEL_NOISE)
         process = gaussian.observe(np.vstack([feasible, infeasible]), was - centre, noise, self._random)
-        return np.asarray(sum(weight * below((centre + mean) / deviation) for weight, mean, deviation in process.at(asked)))
+        return np.asarray(
+            sum(weight * below((centre + mean) / deviation) for weight, mean, deviation in process.at(asked))
+        )
 
     def _points_of(self, trials: Sequence[FrozenTrial]) -> Floats:
         dimensions = len(self._points.of({}))

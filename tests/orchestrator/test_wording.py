@@ -32,6 +32,7 @@ def test_durations_take_the_two_largest_units(seconds: float, words: str) -> Non
         (0.00012345, "0.0001234"),
         (1234.0, "1234"),
         (123456.7, "123,457"),
+        (-1.7e308, "-1.700e+308"),
         (float("inf"), "inf"),
     ],
 )

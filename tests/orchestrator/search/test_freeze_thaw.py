@@ -45,7 +45,9 @@ def test_whatever_was_seen_the_forecast_is_a_number_with_a_deviation(curves: lis
     assert (deviations > 0).all()
 
 
-@pytest.mark.parametrize("curves", [[[1.0]], [[0.1]] * 3, [[2.0] * EVALUATIONS], [[1.0], [1.0], [1.0]], [[1e-300, 0.0], [1e300]]])
+@pytest.mark.parametrize(
+    "curves", [[[1.0]], [[0.1]] * 3, [[2.0] * EVALUATIONS], [[1.0], [1.0], [1.0]], [[1e-300, 0.0], [1e300]]]
+)
 def test_little_or_unusual_is_enough_for_a_forecast(curves: list[list[float]]) -> None:
     process = observe(curves, somewhere(len(curves)), EVALUATIONS)
     means, deviations = process.ends(somewhere(3, seed=1), [-1, -1, -1])
