@@ -8,8 +8,8 @@ recorded curves that stayed too long with what is cheap and not good, as Lee, Pe
 "Cost-aware Bayesian optimization", found too.
 
 Improvement counts by the probability that a setting can be trained at all, which a third process expects from those
-that diverged or had no room: Gardner and others (2014), "Bayesian optimization with inequality constraints". So the best
-settings are found right beside what diverges, as the highest learning rates often are.
+that diverged or had no room: Gardner and others (2014), "Bayesian optimization with inequality constraints". So the
+best settings are found right beside what diverges, where the highest learning rates lie.
 """
 
 from __future__ import annotations
