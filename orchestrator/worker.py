@@ -30,6 +30,7 @@ from orchestrator.trial import (
     StorageFault,
     TrialState,
 )
+from workloads.heap import hold_tensors_apart
 from workloads.protocol import Diverged, Left, Progress, UnusableCheckpoint
 
 LEFTOVER_BYTES = 64 * 2**20
@@ -53,6 +54,7 @@ class Worker:
         """Take over what is the same for all trials of a sweep."""
         self._job = job
         remember_url(job.checkpoints)
+        hold_tensors_apart()
         import torch
 
         torch.set_num_threads(max(math.floor(job.cpus), 1))

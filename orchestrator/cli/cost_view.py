@@ -16,6 +16,7 @@ from orchestrator.settings import Settings
 from orchestrator.space import drawn
 from orchestrator.spec import SweepSpec, trials_allowed
 from orchestrator.wording import count, duration, setting
+from workloads.heap import hold_tensors_apart
 from workloads.protocol import Dataset, Params
 
 DRAWN = 8
@@ -88,6 +89,7 @@ def cost_of(spec: SweepSpec, settings: Settings, *, show: Callable[[str], None])
 
 def time_settings(spec: SweepSpec, cost: Cost, dataset: Dataset, *, show: Callable[[str], None]) -> None:
     """Time the largest settings that fit, and some drawn from the space."""
+    hold_tensors_apart()
     import torch
 
     from workloads.cost.timing import time_setting

@@ -22,6 +22,7 @@ from orchestrator.errors import BpttError, Interrupted, UserError
 from orchestrator.settings import Settings
 from orchestrator.trial import Failure, TrialState
 from orchestrator.worker import explain
+from workloads.heap import hold_tensors_apart
 from workloads.protocol import Dataset, Diverged, Progress, UnusableCheckpoint, Workload
 
 EPILOG = """\b
@@ -118,6 +119,7 @@ def new_folder(settings: Settings, kind: str) -> Path:
 
 def train(folder: TrainedFolder, workload: Workload, dataset: Dataset, *, threads: int | None, view: TrainView) -> None:
     """Train to the end of the budget, showing and writing down every evaluation."""
+    hold_tensors_apart()
     import torch
 
     torch.set_num_threads(threads or cores())

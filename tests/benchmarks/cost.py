@@ -24,6 +24,7 @@ import numpy as np
 import workloads
 from workloads.cost.cells import Calibration
 from workloads.cost.memory import peak_memory
+from workloads.heap import hold_tensors_apart
 from workloads.hyperparameters import read_hyperparameters
 from workloads.protocol import Dataset
 
@@ -109,6 +110,7 @@ def trained(data: dict[str, Any], params: dict[str, Any], folder: str) -> list[d
     Returns peak memory in MB and ms per sequence step as trained, and the latter as timed: behind the training, so that
     timing leaves no trace in its memory.
     """
+    hold_tensors_apart()
     import torch
 
     import orchestrator.worker  # noqa: F401 - what a worker has loaded takes memory too

@@ -13,6 +13,7 @@ from itertools import pairwise
 from workloads.cost.cells import CellMemory, Layer
 from workloads.cost.sizes import Sizes
 from workloads.evaluation_window import evaluation_steps
+from workloads.heap import LARGE_BLOCK
 from workloads.horizon_window import (
     KEPT_BYTES,
     SEQUENCES,
@@ -34,16 +35,13 @@ LOOKS = 6
 """Horizons that training measures beside those of evaluations; under truncation: adaptive more, on fewer streams."""
 MOST_KERNELS, KERNEL_BYTES = 1024, 2e5
 """Kernels that oneDNN makes for windows of another length each, and keeps; and what one takes."""
-LARGE_BLOCK = 2.0**25
-"""Bytes from which the C library holds a block apart."""
 
 
 @dataclass(slots=True)
 class Held:
     """Bytes held at one moment, in blocks.
 
-    A C library holds small blocks on a heap that it gives back late, and the larger ones apart (mallopt(3),
-    M_MMAP_THRESHOLD as it grows by itself).
+    A C library holds small blocks on a heap that it gives back late, and the larger ones apart (`workloads.heap`).
     """
 
     total: float = 0.0

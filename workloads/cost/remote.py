@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from workloads.heap import hold_tensors_apart
+
 
 def measure_all(cell_types: Sequence[str], kernel: str = "auto") -> tuple[dict[str, Any], dict[str, str]]:
     """Measure cell types on this process's device, run with `kernel`: see `Hyperparameters.kernel`.
@@ -12,6 +14,7 @@ def measure_all(cell_types: Sequence[str], kernel: str = "auto") -> tuple[dict[s
     Returns a Calibration's plain values, without `base_bytes` where the system does not say what a process takes; and
     by cell type why it could not be measured.
     """
+    hold_tensors_apart()
     import torch
 
     from workloads.cost.cells import Calibration

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import workloads
 from tests.benchmarks.peers.scenarios import METRIC, SCENARIOS, Scenario
+from workloads.heap import hold_tensors_apart
 from workloads.protocol import Dataset, Progress, Workload
 
 if TYPE_CHECKING:
@@ -105,6 +106,7 @@ class LatestCheckpoint:
 
 def train(asked: Asked, dataset: Dataset, chosen: Mapping[str, Any], storage: LatestCheckpoint) -> Iterator[Progress]:
     """Train one trial on one thread, as a worker of ours does; note its beginning and each evaluation."""
+    hold_tensors_apart()
     import torch
 
     torch.set_num_threads(1)
