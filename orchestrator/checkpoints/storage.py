@@ -36,13 +36,18 @@ MARK, TRAILER = b"bptt-ckp", struct.Struct(">8sQ32s")
 
 def seal(content: bytes) -> bytes:
     """Return the content with a trailer by which a torn or altered file is known."""
-    return content + TRAILER.pack(MARK, len(content), _digest(content))
+    return content + trailer(content)
+
+
+def trailer(content: bytes) -> bytes:
+    """Return what stands behind the content in a file."""
+    return TRAILER.pack(MARK, len(content), _digest(content))
 
 
 def unseal(sealed: bytes, name: str) -> bytes:
     """Return what `seal` was given; UnusableCheckpoint where a single bit of it is missing, altered or too much."""
     content = sealed[: -TRAILER.size]
-    if len(sealed) < TRAILER.size or sealed[-TRAILER.size :] != TRAILER.pack(MARK, len(content), _digest(content)):
+    if len(sealed) < TRAILER.size or sealed[-TRAILER.size :] != trailer(content):
         raise UnusableCheckpoint(
             f"{name} is not a whole checkpoint ({len(sealed)} bytes): it was torn or altered, or is none"
         )
@@ -95,27 +100,28 @@ class CheckpointStorage:
 
         Object stores show nothing before it is whole, and renaming there copies, so there it is written once.
         """
-        path, sealed = f"{self._root}/{name}", seal(content)
+        path = f"{self._root}/{name}"
         if self._is_local:
-            self._write_and_rename(path, sealed)
+            self._write_and_rename(path, content)
         else:
-            patiently(lambda: self._write_stream(path, sealed))
+            patiently(lambda: self._write_stream(path, content))
         return f"{self._prefix}{name}"
 
-    def _write_and_rename(self, path: str, sealed: bytes) -> None:
+    def _write_and_rename(self, path: str, content: bytes) -> None:
         self._files.create_dir(self._root, recursive=True)
         temporary = f"{path}.{os.getpid()}.part"
         try:
-            self._write_stream(temporary, sealed)
+            self._write_stream(temporary, content)
             self._files.move(temporary, path)
         except BaseException:
             with contextlib.suppress(OSError):
                 self._files.delete_file(temporary)
             raise
 
-    def _write_stream(self, path: str, sealed: bytes) -> None:
+    def _write_stream(self, path: str, content: bytes) -> None:
         with self._files.open_output_stream(path) as stream:
-            stream.write(sealed)
+            stream.write(content)
+            stream.write(trailer(content))  # not sealed as a whole: a copy would take as much memory again
 
     def read(self, uri: str) -> bytes:
         """Return the content of a file written here.
