@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,18 @@ def test_a_write_that_fails_leaves_nothing_behind(folder: Path, monkeypatch: pyt
     with pytest.raises(OSError, match="second"):
         storage.write("second", b"2")
     assert sorted(path.name for path in folder.iterdir()) == ["first", "second"]
+
+
+def test_a_write_holds_no_copy_of_the_content(folder: Path) -> None:
+    storage, content = CheckpointStorage(str(folder)), bytes(20_000_000)
+    tracemalloc.start()
+    try:
+        uri = storage.write("large", content)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < len(content) / 10
+    assert storage.read(uri) == content
 
 
 contents = st.binary(max_size=300)
