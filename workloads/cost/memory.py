@@ -19,10 +19,10 @@ CHECKPOINT_COPIES = 1.25
 STATES = {"SGD": 0, "Adam": 2, "AdamW": 2, "NAdam": 2, "RAdam": 2, "RMSprop": 1, "Adagrad": 1, "Adadelta": 2}
 """Numbers that an optimiser keeps for each weight; with momentum SGD and RMSprop keep one more."""
 
-HOLES, KEPT_FREE = 0.4, 0.6
+HOLES, KEPT_FREE = 0.05, 0.6
 """What a C library's heap takes beside the blocks that it holds: holes between those of one phase, as a part of them,
-and a part of another phase's, in whose places seldom any fit. Chosen by what 150 settings took on Linux (glibc); there
-is none of it on a GPU."""
+and a part of another phase's, in whose places seldom any fit. Chosen by what 86 settings took on Linux (glibc), large
+blocks being held apart (`workloads.heap`); there is none of it on a GPU."""
 ONE_KERNEL = ("SGD", "Adam", "AdamW", "Adagrad")
 
 
