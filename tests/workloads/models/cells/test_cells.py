@@ -210,7 +210,7 @@ def test_what_is_wrong_in_its_shape_is_torchs_to_say_and_states_alone_get_gradie
         both = [torch.autograd.grad(own.sum(), watched, retain_graph=True, allow_unused=True) for _ in "ab"]
         assert all(a is b is None or torch.equal(a, b) for a, b in zip(*both, strict=True))
         found.append([each for each in both[0] if each is not None])
-    torch.testing.assert_close(*found)
+    torch.testing.assert_close(*found, rtol=1e-5, atol=1e-5)  # some processors add up in another order
 
 
 @pytest.mark.skipif(kernels() is None, reason="there is no C compiler")
