@@ -1,7 +1,7 @@
 """The cost of a trial, predicted and then trained: 50 settings, each three times, in processes of their own.
 
 Memory is predicted from small windows of each cell type, measured once; time from a few updates of the setting itself.
-What is trained and what is timed are medians of three: a busy neighbour of the machine's makes either of the two slower.
+What is trained and what is timed are medians of three: a busy neighbour of the machine makes either of the two slower.
 
     python -m tests.benchmarks.cost       # the 50 settings that README tells of
     python -m tests.benchmarks.cost 5     # 50 others, by which no constant was chosen
