@@ -5,7 +5,7 @@ raises by itself, to 32 MB at last, so that most tensors come to lie among the h
 MB, by chance. Here that stays at 4 MB: peaks are the same in each run, and lower. A block held apart is new to the
 process each time, which costs time by the page; huge pages are few enough for that.
 
-Nothing is loaded here: torch reads its part of it before its first tensor is made.
+Nothing is loaded here: torch looks for its part of it when it makes its first tensor.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 
 def hold_tensors_apart() -> bool:
-    """Have large blocks held apart from now on; tell whether this system does so. To be called before torch is loaded.
+    """Have large blocks held apart from now on; tell whether this system does so. To be called before tensors are made.
 
     Without huge pages nothing is changed: an update of many large tensors would take up to twice as long.
     """
