@@ -21,20 +21,27 @@ LARGE_BLOCK = 4 * 2**20
 KEPT_FREE_BYTES = 32 * 2**20
 """Free bytes at the heap's end that are not given back, as malloc has it by itself once it has seen large blocks."""
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+OURS = {"THP_MEM_ALLOC_ENABLE": "1"}
+"""What tells torch to ask for huge pages."""
+CHOICES = (*OURS, "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES", "LD_PRELOAD")
+"""Variables by which users choose how memory is taken."""
 HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 
 def hold_tensors_apart() -> bool:
-    """Have large blocks held apart from now on; tell whether this system does so. To be called before tensors are made.
+    """Have large blocks held apart from now on; tell whether that was done. To be called before torch is loaded.
 
-    Without huge pages nothing is changed: an update of many large tensors would take up to twice as long.
+    Without huge pages nothing is changed: an update of many large tensors would take up to twice as long. Nor is it
+    where torch may have made tensors without them, or where somebody has chosen otherwise.
     """
-    if sys.platform != "linux" or not has_huge_pages():
+    chosen = {name: os.environ[name] for name in CHOICES if name in os.environ}
+    is_too_late = "torch" in sys.modules
+    if sys.platform != "linux" or is_too_late or chosen not in ({}, OURS) or not has_huge_pages():
         return False
     with contextlib.suppress(OSError, AttributeError):
         set_option = ctypes.CDLL(None).mallopt
         if set_option(M_MMAP_THRESHOLD, LARGE_BLOCK) and set_option(M_TRIM_THRESHOLD, KEPT_FREE_BYTES):
-            os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+            os.environ.update(OURS)
             return True
     return False
 
@@ -42,6 +49,7 @@ def hold_tensors_apart() -> bool:
 def has_huge_pages() -> bool:
     """Tell whether a process may have huge pages for the asking."""
     try:
-        return "[never]" not in HUGE_PAGES.read_text(encoding="ascii")
+        refused = "THP_enabled:\t0" in Path("/proc/self/status").read_text(encoding="utf-8")
+        return not refused and "[never]" not in HUGE_PAGES.read_text(encoding="ascii")
     except OSError:
         return False

@@ -8,7 +8,7 @@ import os
 import re
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -100,28 +100,29 @@ class CheckpointStorage:
 
         Object stores show nothing before it is whole, and renaming there copies, so there it is written once.
         """
-        path = f"{self._root}/{name}"
+        # In two parts: sealed as a whole, a copy would take as much memory again.
+        path, parts = f"{self._root}/{name}", (content, trailer(content))
         if self._is_local:
-            self._write_and_rename(path, content)
+            self._write_and_rename(path, parts)
         else:
-            patiently(lambda: self._write_stream(path, content))
+            patiently(lambda: self._write_stream(path, parts))
         return f"{self._prefix}{name}"
 
-    def _write_and_rename(self, path: str, content: bytes) -> None:
+    def _write_and_rename(self, path: str, parts: Sequence[bytes]) -> None:
         self._files.create_dir(self._root, recursive=True)
         temporary = f"{path}.{os.getpid()}.part"
         try:
-            self._write_stream(temporary, content)
+            self._write_stream(temporary, parts)
             self._files.move(temporary, path)
         except BaseException:
             with contextlib.suppress(OSError):
                 self._files.delete_file(temporary)
             raise
 
-    def _write_stream(self, path: str, content: bytes) -> None:
+    def _write_stream(self, path: str, parts: Sequence[bytes]) -> None:
         with self._files.open_output_stream(path) as stream:
-            stream.write(content)
-            stream.write(trailer(content))  # not sealed as a whole: a copy would take as much memory again
+            for part in parts:
+                stream.write(part)
 
     def read(self, uri: str) -> bytes:
         """Return the content of a file written here.

@@ -217,9 +217,11 @@ def observe(curves: Sequence[Sequence[float]], points: Floats, evaluations: int)
     places = Places(points[owners], np.log(evaluations / reached) / math.log(max(evaluations, 2)), owners)
     furthest = sorted(range(len(curves)), key=lambda owner: -len(curves[owner]))[:TELLING]
     telling = np.isin(owners, furthest) & np.isin(reached, sorted(looked_at))
-    centre, rounding = float(values[telling].mean()), 4 * np.finfo(float).eps * float(np.abs(values).max())
-    spreads = float(values[telling].std()), float(values.std())
-    size = next((spread for spread in spreads if spread > rounding), 1.0)
+    centre = float(values[telling].mean())
+    # Where those are all the same, but for rounding, others tell of the size; else any is right.
+    rounding = 4 * np.finfo(float).eps
+    sizes = (float(some.std()) for some in (values[telling], values) if some.std() > rounding * np.abs(some).max())
+    size = next(sizes, 1.0)
     values = (values - centre) / size
     drawn = draws_of(places.only(telling), values[telling])
     pairs = Pairs(places, places)

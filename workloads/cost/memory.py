@@ -21,8 +21,8 @@ STATES = {"SGD": 0, "Adam": 2, "AdamW": 2, "NAdam": 2, "RAdam": 2, "RMSprop": 1,
 
 HOLES, KEPT_FREE = 0.05, 0.6
 """What a C library's heap takes beside the blocks that it holds: holes between those of one phase, as a part of them,
-and a part of another phase's, in whose places seldom any fit. Chosen by what 86 settings took on Linux (glibc), large
-blocks being held apart (`workloads.heap`); there is none of it on a GPU."""
+and a part of another phase's, in whose places seldom any fit. Chosen by what those 50 settings of `make bench-cost`
+took, and 38 others, on Linux with glibc, large blocks being held apart (`workloads.heap`); none of it is on a GPU."""
 ONE_KERNEL = ("SGD", "Adam", "AdamW", "Adagrad")
 
 

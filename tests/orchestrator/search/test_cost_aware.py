@@ -151,7 +151,7 @@ def test_the_best_settings_are_sought_right_beside_what_cannot_be_trained() -> N
     asked.number = 100
     for seed in range(10):
         by = CostAwareSampler(seed, space, evaluations=1, seconds={})
-        assert 0.5 < by.sample_relative(study, asked, space)["learning_rate"] < 0.65
+        assert 0.5 < by.sample_relative(study, asked, space)["learning_rate"] < 0.615
 
 
 def test_it_learns_where_the_good_ones_are(drive: Drive) -> None:
