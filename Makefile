@@ -10,6 +10,9 @@ unexport PYTHONDONTWRITEBYTECODE
 # Python compiles what it loads for the first time: at once, or the first sweep would begin seconds later.
 LOADED := import mlflow.pyfunc, mlflow.store.tracking.sqlalchemy_store, optuna, orchestrator.driver, ray, torch
 
+# Where a process of tests dies, those behind it might be waited for without end (pytest-xdist with --dist loadfile).
+PARALLEL := -n auto --dist loadfile --max-worker-restart 0
+
 .PHONY: help install sweep ui test check check-deploy test-slow test-serving test-cluster test-deploy test-browser screenshots chaos bench bench-adaptive bench-cost bench-peers bench-quality bench-report bench-scale bench-serving bench-gpu bench-startup bench-ui lock clean
 .DEFAULT_GOAL := help
 
@@ -40,7 +43,7 @@ ui: .venv/.installed ## Open the MLflow UI on what was run here
 	$(BIN)/bptt ui
 
 test: .venv/.installed-dev ## Run the tests (under 10 minutes on 2 cores)
-	$(BIN)/python -m pytest --ignore tests/deploy -n auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest --ignore tests/deploy --maxprocesses 4 $(PARALLEL)
 
 check: .venv/.installed-dev ## Lint, types, import contracts
 	$(BIN)/ruff format --check .
@@ -52,7 +55,7 @@ check-deploy: .venv/.installed-dev ## Render the manifests and look for what a c
 	$(BIN)/python -m pytest tests/deploy -rs
 
 test-slow: .venv/.installed-dev ## Run the tests that take minutes: killed drivers, clean environments, the memory tasks
-	$(BIN)/python -m pytest -m slow --timeout 1500 -n auto --maxprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest -m slow --timeout 600 --maxprocesses 2 $(PARALLEL)
 
 test-serving: .venv/.installed-dev ## Ask served models of all workloads over HTTP, in an environment of their own too (10 minutes)
 	$(BIN)/python -m pytest -m serving tests/integration/test_serving.py

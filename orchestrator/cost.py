@@ -28,6 +28,7 @@ from orchestrator.spec import Resources, SweepSpec, trials_allowed
 from workloads.cost.cells import ROUGH, Calibration
 from workloads.cost.memory import peak_memory
 from workloads.cost.sizes import Sizes
+from workloads.heap import may_hold_apart
 from workloads.hyperparameters import Hyperparameters, find_module
 from workloads.options import read_options
 from workloads.protocol import Dataset, Params, Workload
@@ -179,6 +180,7 @@ def measured(spec: SweepSpec, sizes: Sizes | None, *, measure: Measure, remember
         place = f"{place}, torch unknown"
     with_torchs = may_run_torchs_kernels(spec)
     place = f"{place}, torch's kernels" if with_torchs else place
+    place = f"{place}, large tensors apart" if may_hold_apart() else place
     known = _read(remembered).get(place, {})
     wanted = {cell: _mark(cell) for cell in cell_types(spec)}
     cells = {cell: of for cell, of in known.get("cells", {}).items() if known["marks"].get(cell) == _mark(cell)}

@@ -14,6 +14,7 @@ import contextlib
 import ctypes
 import os
 import sys
+from functools import cache
 from pathlib import Path
 
 LARGE_BLOCK = 4 * 2**20
@@ -28,15 +29,13 @@ CHOICES = (*OURS, "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUN
 HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 
+@cache
 def hold_tensors_apart() -> bool:
-    """Have large blocks held apart from now on; tell whether that was done. To be called before torch is loaded.
+    """Have large blocks held apart from now on; tell whether they are. To be called before torch is loaded.
 
-    Without huge pages nothing is changed: an update of many large tensors would take up to twice as long. Nor is it
-    where torch may have made tensors without them, or where somebody has chosen otherwise.
+    Nothing is changed where torch may have made tensors without huge pages, nor where they may not be held apart.
     """
-    chosen = {name: os.environ[name] for name in CHOICES if name in os.environ}
-    is_too_late = "torch" in sys.modules
-    if sys.platform != "linux" or is_too_late or chosen not in ({}, OURS) or not has_huge_pages():
+    if "torch" in sys.modules or not may_hold_apart():
         return False
     with contextlib.suppress(OSError, AttributeError):
         set_option = ctypes.CDLL(None).mallopt
@@ -44,6 +43,16 @@ def hold_tensors_apart() -> bool:
             os.environ.update(OURS)
             return True
     return False
+
+
+def may_hold_apart() -> bool:
+    """Tell whether large blocks are to be held apart in a process of this machine and environment.
+
+    Without huge pages they are not: an update of many large tensors would take up to twice as long. Nor are they where
+    somebody has chosen otherwise.
+    """
+    chosen = {name: os.environ[name] for name in CHOICES if name in os.environ}
+    return sys.platform == "linux" and chosen in ({}, OURS) and has_huge_pages()
 
 
 def has_huge_pages() -> bool:

@@ -21,7 +21,7 @@ from orchestrator.tracking.base import NoTracker
 from orchestrator.trial import TrialState
 from tests.orchestrator.conftest import make_spec, states, swept
 from tests.workloads.cost.cells import BROKEN, MEAN
-from workloads.cost.cells import ROUGH
+from workloads.cost.cells import ROUGH, Calibration
 from workloads.cost.sizes import Sizes
 
 WORDS = Sizes(output_size=1000, vocabulary_size=1000, data_bytes=0, evaluation_streams=16)
@@ -50,9 +50,8 @@ class Measure:
     def __call__(self, function: Any, cells: Sequence[str], gpus: float = 0.0) -> tuple[dict[str, Any], dict[str, str]]:
         self.asked.append(list(cells))
         self.functions.append(function)
-        line = ROUGH.plain()["cells"]["gru"]
-        found = {cell: line for cell in cells if cell not in self.unknown}
-        return {"device": "cpu", "base_bytes": 3e8, "cells": found}, self.unknown
+        found = {cell: ROUGH.cells["gru"] for cell in cells if cell not in self.unknown}
+        return Calibration("cpu", 3e8, found).plain(), self.unknown
 
 
 def search_all(spec: SweepSpec) -> SweepSpec:
@@ -84,6 +83,16 @@ def test_torchs_kernels_are_measured_where_trials_may_run_them(changes: dict[str
     for spec in (spec_of(), spec_of(**changes)):
         measured(spec, WORDS, measure=measure, remembered=tmp_path / "costs.json", place="here")
     assert measure.functions == [measure_here, measure_torchs_here]
+
+
+def test_cells_are_measured_again_where_memory_is_taken_in_another_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measure = Measure()
+    for is_apart in (True, False, True):
+        monkeypatch.setattr("orchestrator.cost.may_hold_apart", lambda given=is_apart: given)
+        measured(spec_of(), WORDS, measure=measure, remembered=tmp_path / "costs.json", place="here")
+    assert len(measure.asked) == 2
 
 
 def test_a_cell_of_the_users_own_is_measured_again_when_its_file_changes(

@@ -19,6 +19,7 @@ from workloads.heap import hold_tensors_apart
 if sys.argv[1] == "apart":
     assert hold_tensors_apart()
 import torch
+assert hold_tensors_apart() == (sys.argv[1] == "apart")
 def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 def huge():
@@ -54,10 +55,10 @@ def test_large_tensors_leave_no_holes() -> None:
 def test_who_chose_otherwise_or_has_torch_already_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "torch", raising=False)
     monkeypatch.setenv("THP_MEM_ALLOC_ENABLE", "0")
-    assert not heap.hold_tensors_apart()
+    assert not heap.hold_tensors_apart.__wrapped__()
     monkeypatch.delenv("THP_MEM_ALLOC_ENABLE")
     monkeypatch.setitem(sys.modules, "torch", heap)
-    assert not heap.hold_tensors_apart()
+    assert not heap.hold_tensors_apart.__wrapped__()
     assert "THP_MEM_ALLOC_ENABLE" not in os.environ
 
 
@@ -71,5 +72,5 @@ def test_without_huge_pages_nothing_is_changed(
     monkeypatch.setattr(heap, "HUGE_PAGES", file)
     monkeypatch.delenv("THP_MEM_ALLOC_ENABLE", raising=False)
     monkeypatch.delitem(sys.modules, "torch", raising=False)
-    assert not heap.hold_tensors_apart()
+    assert not heap.hold_tensors_apart.__wrapped__()
     assert "THP_MEM_ALLOC_ENABLE" not in os.environ

@@ -51,17 +51,19 @@ class Calibration:
     base_bytes: float
     """What a process has that has trained something tiny; what its cell type loads is counted with the cell."""
     cells: Mapping[str, CellMemory] = field(default_factory=dict)
+    is_apart: bool = False
+    """Whether the process holds large tensors apart from its heap (`workloads.heap`)."""
 
     def plain(self) -> dict[str, Any]:
         """Return plain values, to be stored."""
         cells = {cell: asdict(of) for cell, of in self.cells.items()}
-        return {"device": self.device, "base_bytes": self.base_bytes, "cells": cells}
+        return {"device": self.device, "base_bytes": self.base_bytes, "cells": cells, "is_apart": self.is_apart}
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> Calibration:
         """Return what `plain` wrote."""
         cells = {cell: CellMemory.from_plain(of) for cell, of in plain["cells"].items()}
-        return cls(plain["device"], plain["base_bytes"], cells)
+        return cls(plain["device"], plain["base_bytes"], cells, plain["is_apart"])
 
 
 ROUGH = Calibration(

@@ -8,10 +8,12 @@ output layer with its loss (most of it where the vocabulary is large), evaluatio
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from workloads.cost.cells import Calibration
 from workloads.cost.networks import NUMBER, Held, network_of
 from workloads.cost.sizes import Sizes
+from workloads.heap import LARGE_BLOCK
 from workloads.hyperparameters import Hyperparameters
 
 CHECKPOINT_COPIES = 1.25
@@ -19,23 +21,37 @@ CHECKPOINT_COPIES = 1.25
 STATES = {"SGD": 0, "Adam": 2, "AdamW": 2, "NAdam": 2, "RAdam": 2, "RMSprop": 1, "Adagrad": 1, "Adadelta": 2}
 """Numbers that an optimiser keeps for each weight; with momentum SGD and RMSprop keep one more."""
 
-HOLES, KEPT_FREE = 0.05, 0.6
-"""What a C library's heap takes beside the blocks that it holds: holes between those of one phase, as a part of them,
-and a part of another phase's, in whose places seldom any fit. Chosen by what those 50 settings of `make bench-cost`
-took, and 38 others, on Linux with glibc, large blocks being held apart (`workloads.heap`); none of it is on a GPU."""
+
+@dataclass(frozen=True, slots=True)
+class Heap:
+    """What a C library's heap takes beside the blocks that it holds."""
+
+    large: float
+    """Bytes from which a block is held apart and given back at once."""
+    holes: float
+    """Between the blocks of one phase, as a part of them."""
+    kept_free: float
+    """The part of another phase's blocks in whose places seldom any fit."""
+
+
+APART = Heap(LARGE_BLOCK, holes=0.05, kept_free=0.6)
+"""Large tensors being held apart (`workloads.heap`), by what 88 settings took on Linux with glibc: the 50 of
+`make bench-cost` among them."""
+AS_IT_IS = Heap(2.0**25, holes=0.4, kept_free=0.6)
+"""Where the C library is left to itself, by what 150 settings took."""
+NO_HEAP = Heap(0.0, holes=0.0, kept_free=0.0)
+"""On a GPU."""
 ONE_KERNEL = ("SGD", "Adam", "AdamW", "Adagrad")
 
 
-def at_most(phases: Sequence[Sequence[Held]], *, on_heap: bool = True) -> float:
-    """Return the most bytes that are taken through phases, each a row of moments: on a C library's heap, with holes."""
-    if not on_heap:
-        return max(held.total for moments in phases for held in moments)
-    lingering = [max(held.lingering for held in moments) for moments in phases]
+def at_most(phases: Sequence[Sequence[Held]], heap: Heap) -> float:
+    """Return the most bytes that are taken through phases, each a row of moments."""
+    lingering = [max(held.lingering(heap.large) for held in moments) for moments in phases]
     most = 0.0
     for place, moments in enumerate(phases):
         others = max((*lingering[:place], *lingering[place + 1 :]), default=0.0)
-        own = max(held.total + HOLES * held.lingering for held in moments)
-        most = max(most, own + KEPT_FREE * others)
+        own = max(held.total + heap.holes * held.lingering(heap.large) for held in moments)
+        most = max(most, own + heap.kept_free * others)
     return most
 
 
@@ -57,5 +73,5 @@ def peak_memory(h: Hyperparameters, sizes: Sizes, calibration: Calibration) -> f
     looking = [*network.evaluation(on_gpu=not on_host), *network.horizon()]
     phases = [list(network.update()), looking, [step], [saving] if on_host else [Held()]]
     behind = [phases[0], *([weights.beside(held) for held in moments] for moments in phases[1:])]
-    most = at_most(behind, on_heap=on_host)
+    most = at_most(behind, (APART if calibration.is_apart else AS_IT_IS) if on_host else NO_HEAP)
     return calibration.base_bytes + cell.loaded + kept + most + (sizes.data_bytes if on_host else 0)

@@ -7,13 +7,12 @@ Two shapes: windows of a carried stream (`workloads.models.recurrent`), and whol
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 from workloads.cost.cells import CellMemory, Layer
 from workloads.cost.sizes import Sizes
 from workloads.evaluation_window import evaluation_steps
-from workloads.heap import LARGE_BLOCK
 from workloads.horizon_window import (
     KEPT_BYTES,
     SEQUENCES,
@@ -39,19 +38,16 @@ MOST_KERNELS, KERNEL_BYTES = 1024, 2e5
 
 @dataclass(slots=True)
 class Held:
-    """Bytes held at one moment, in blocks.
-
-    A C library holds small blocks on a heap that it gives back late, and the larger ones apart (`workloads.heap`).
-    """
+    """Bytes held at one moment, in blocks."""
 
     total: float = 0.0
-    lingering: float = 0.0
-    """What may still be on the heap afterwards: of a larger block, so much as the largest small one."""
+    blocks: list[tuple[float, float]] = field(default_factory=list)
+    """Bytes of a block, and how many there are; those so small that they fit in anywhere left out."""
 
     def add(self, block: float, times: float = 1.0) -> Held:
         """Hold a block, or several alike, too."""
         self.total += block * times
-        self.lingering += min(block, LARGE_BLOCK) * times
+        self.blocks.append((block, times))
         return self
 
     def add_steps(self, size: float) -> Held:
@@ -61,7 +57,14 @@ class Held:
 
     def beside(self, other: Held) -> Held:
         """Return both together."""
-        return Held(self.total + other.total, self.lingering + other.lingering)
+        return Held(self.total + other.total, [*self.blocks, *other.blocks])
+
+    def lingering(self, large: float) -> float:
+        """Return what may still be on a C library's heap afterwards, blocks of `large` bytes and more being held apart.
+
+        Of a larger block it is as much as of the largest small one.
+        """
+        return sum(min(block, large) * times for block, times in self.blocks)
 
 
 def network_of(h: Hyperparameters, sizes: Sizes, cell: CellMemory) -> StreamNetwork | SequenceNetwork:

@@ -14,7 +14,7 @@ def measure_all(cell_types: Sequence[str], kernel: str = "auto") -> tuple[dict[s
     Returns a Calibration's plain values, without `base_bytes` where the system does not say what a process takes; and
     by cell type why it could not be measured.
     """
-    hold_tensors_apart()
+    is_apart = hold_tensors_apart()
     import torch
 
     from workloads.cost.cells import Calibration
@@ -33,4 +33,4 @@ def measure_all(cell_types: Sequence[str], kernel: str = "auto") -> tuple[dict[s
                 cells[cell_type] = measure_cell(cell_type, kernel=kernel)
             except Exception as error:  # noqa: BLE001 - a user's own cell may fail in any way
                 unknown[cell_type] = f"{type(error).__name__}: {error}".splitlines()[0][:300]
-    return Calibration(base.device, base.base_bytes, cells).plain(), unknown
+    return Calibration(base.device, base.base_bytes, cells, is_apart).plain(), unknown
