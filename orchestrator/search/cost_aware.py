@@ -35,8 +35,6 @@ COST_POWER = 0.5
 """Of the seconds that an improvement is divided by."""
 FIRST = 6
 """Trials drawn at random before."""
-LABEL_NOISE = 0.01
-"""Variance of what is said of whether a setting can be trained, 1 or -1: another seed might have said otherwise."""
 MOST = 150
 """Trials looked at, the last ones."""
 SCATTERED, NEAR, WIDTH = 300, 200, 0.2
@@ -95,11 +93,8 @@ class CostAwareSampler(BaseSampler):
         if not len(infeasible):
             return np.ones(len(asked))
         was = np.repeat([1.0, -1.0], [len(feasible), len(infeasible)])
-        centre, noise = float(was.mean()), np.full(len(was), LABEL_NOISE)
-        process = gaussian.observe(np.vstack([feasible, infeasible]), was - centre, noise, self._random)
-        return np.asarray(
-            sum(weight * below((centre + mean) / deviation) for weight, mean, deviation in process.at(asked))
-        )
+        process = gaussian.observe(np.vstack([feasible, infeasible]), was, self._random)
+        return np.asarray(sum(weight * below(mean / deviation) for weight, mean, deviation in process.at(asked)))
 
     def _points_of(self, trials: Sequence[FrozenTrial]) -> Floats:
         dimensions = len(self._points.of({}))
@@ -111,10 +106,7 @@ class CostAwareSampler(BaseSampler):
         if len(known) < FIRST:
             return np.zeros(len(asked))
         logs = np.log([self._seconds[trial.number] for trial in known])
-        size, centre = float(logs.std()) or 1.0, float(logs.mean())
-        noise = np.full(len(known), 0.01)
-        process = gaussian.observe(self._points_of(known), (logs - centre) / size, noise, self._random)
-        return centre + size * process.mean(asked)
+        return gaussian.observe(self._points_of(known), logs, self._random).mean(asked)
 
     def _candidates(self, best: Floats) -> Floats:
         near = best[self._random.integers(len(best), size=NEAR)]

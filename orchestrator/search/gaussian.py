@@ -16,6 +16,8 @@ Floats = NDArray[np.float64]
 
 DRAWS, KEPT, LEAST_WEIGHT = 48, 6, 0.02
 """Draws of hyperparameters, how many of them count at most, and how likely one must be beside the likeliest."""
+NOISE = 0.01
+"""Variance that every observation has at least, beside that of all: 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,7 @@ class Draw:
     """The inverse times the observations."""
 
     def at(self, tried: Floats, asked: Floats) -> tuple[Floats, Floats]:
-        """Return mean and standard deviation at the settings asked."""
+        """Return mean and standard deviation at the settings asked, of observations of mean 0 and variance 1."""
         kernel = covariance(asked, tried, self.lengths)
         left = 1.0 - ((kernel @ self.inverse) * kernel).sum(1)
         return kernel @ self.pull, np.sqrt(np.maximum(left, 1e-9))
@@ -38,27 +40,32 @@ class Draw:
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """What was observed, standardised: `tried` (settings, dimensions), each dimension from 0 to 1."""
+    """What was observed at settings `tried` (settings, dimensions), each dimension from 0 to 1."""
 
     tried: Floats
+    centre: float
+    size: float
     draws: list[Draw]
 
     def at(self, asked: Floats) -> list[tuple[float, Floats, Floats]]:
         """Return weight, mean and standard deviation at the settings asked under each draw."""
-        return [(draw.weight, *draw.at(self.tried, asked)) for draw in self.draws]
+        found = [(draw.weight, *draw.at(self.tried, asked)) for draw in self.draws]
+        return [(weight, self.centre + self.size * mean, self.size * deviation) for weight, mean, deviation in found]
 
     def mean(self, asked: Floats) -> Floats:
         """Return the mean over all draws."""
         return np.asarray(sum(weight * mean for weight, mean, _ in self.at(asked)))
 
 
-def observe(tried: Floats, values: Floats, variances: Floats, random: np.random.Generator) -> Process:
-    """Return the process after values of mean 0 and variance 1, each with the variance of its own noise."""
+def observe(tried: Floats, values: Floats, random: np.random.Generator) -> Process:
+    """Return the process after `values` at the settings tried."""
+    centre, size = float(values.mean()), float(values.std()) or 1.0
+    values = (values - centre) / size
     likely, found = [], []
     for _ in range(DRAWS):
         lengths = np.exp(random.normal(-0.3, 0.9, tried.shape[1]))
         noise = np.exp(random.normal(-4.5, 1.5))
-        observed = covariance(tried, tried, lengths) + np.diag(variances + noise + 1e-6)
+        observed = covariance(tried, tried, lengths) + (NOISE + noise) * np.eye(len(tried))
         half = np.linalg.cholesky(observed)
         pulled = np.linalg.solve(half, values)
         likely.append(-0.5 * pulled @ pulled - np.log(np.diag(half)).sum())
@@ -72,7 +79,7 @@ def observe(tried: Floats, values: Floats, variances: Floats, random: np.random.
         lengths, observed = found[index]
         inverse = np.linalg.inv(observed)
         draws.append(Draw(float(weights[index] / total), lengths, inverse, inverse @ values))
-    return Process(tried, draws)
+    return Process(tried, centre, size, draws)
 
 
 def covariance(first: Floats, second: Floats, lengths: Floats) -> Floats:
