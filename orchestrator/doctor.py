@@ -5,6 +5,7 @@ Looking changes nothing: no database is made, and whatever a check writes it rem
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import shutil
 import sqlite3
@@ -14,6 +15,8 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -111,16 +114,24 @@ def check_devices(_settings: Settings) -> Iterable[Finding]:
 
 
 def check_ray(settings: Settings) -> Iterable[Finding]:
-    """Start Ray (or reach the cluster) as a sweep would, and run a task there."""
+    """Start Ray (or reach the cluster) as a sweep would, and run a task there.
+
+    In a process of its own: Ray ends the one that it is in where its own processes die.
+    """
     from orchestrator.executors.cluster import probe
 
     began = time.monotonic()
     where = f"the cluster at {settings.ray_address}" if settings.ray_address else "Ray on this machine"
+    advice = "check BPTT_RAY_ADDRESS." if settings.ray_address else "is there memory, and disk in /tmp?"
+    advice = f"{advice} `bptt run SWEEP --in-process` needs no Ray"
     try:
-        has = probe(settings.ray_address)
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as apart:
+            has = apart.submit(probe, settings.ray_address).result()
+    except BrokenProcessPool:
+        yield Finding("ray", FAILURE, f"{where} ended the process that uses it; its logs are in /tmp/ray", advice)
+        return
     except BpttError as error:
-        advice = "check BPTT_RAY_ADDRESS" if settings.ray_address else "is there memory, and disk in /tmp?"
-        yield Finding("ray", FAILURE, str(error), f"{advice} `bptt run SWEEP --in-process` needs no Ray")
+        yield Finding("ray", FAILURE, str(error), advice)
         return
     resources = f"{has.get('CPU', 0):g} CPU, {has.get('GPU', 0):g} GPU, {has.get('memory', 0) / 1e9:.1f} GB memory"
     yield Finding("ray", OK, f"{where} ran a task after {time.monotonic() - began:.1f} s: {resources}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -210,6 +211,17 @@ def test_ray_is_started_for_real_and_runs_a_task(tmp_path: Path) -> None:
     finding = only(doctor.check_ray(settings(tmp_path)))
     assert finding.state == OK
     assert "ran a task after" in finding.message
+
+
+def end_this_process(_address: str) -> None:
+    os._exit(1)
+
+
+def test_ray_that_ends_the_process_it_is_in_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestrator.executors.cluster.probe", end_this_process)
+    finding = only(doctor.check_ray(settings(tmp_path)))
+    assert finding.state == FAILURE
+    assert "Ray on this machine ended the process that uses it" in finding.message
 
 
 def test_a_ray_cluster_that_is_away_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -271,7 +271,7 @@ def process_of(actor: Any) -> int:
     import ray
 
     for entry in ray._private.state.actors().values():
-        if entry["ActorID"] == actor._actor_id.hex():
+        if entry["ActorID"] == actor._actor_id.hex() and entry["Pid"]:  # 0 would be all of these tests
             return int(entry["Pid"])
     raise AssertionError("no such actor")
 
