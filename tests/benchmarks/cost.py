@@ -129,6 +129,7 @@ def trained(data: dict[str, Any], params: dict[str, Any], folder: str) -> list[d
 
 def calibrated() -> dict[str, Any]:
     """Return what is measured of every cell type."""
+    hold_tensors_apart()  # which asking for the types is too late for: it loads torch
     from orchestrator.calibration import measure_here
     from workloads.models.cells import BUILTIN
 
