@@ -13,7 +13,7 @@ from collections.abc import Callable
 from torch import nn
 
 from workloads import import_name
-from workloads.models.cells.gru_and_rnn import GRU, RNN
+from workloads.models.cells.classical import GRU, LSTM, RNN
 from workloads.models.cells.ind_rnn import IndRNN
 from workloads.models.cells.layer_norm_lstm import LayerNormLSTM
 from workloads.models.cells.lru import LRU
@@ -23,7 +23,7 @@ from workloads.models.cells.slstm import SLSTM
 BUILTIN: dict[str, Callable[[int, int], nn.Module]] = {
     "rnn": lambda inputs, hidden: RNN(inputs, hidden, nonlinearity="tanh"),
     "rnn_relu": lambda inputs, hidden: RNN(inputs, hidden, nonlinearity="relu"),
-    "lstm": nn.LSTM,
+    "lstm": LSTM,
     "gru": GRU,
     "layer_norm_lstm": LayerNormLSTM,
     "ind_rnn": IndRNN,

@@ -64,8 +64,8 @@ class Kernels:
         pointer, number = ctypes.c_void_p, ctypes.c_int
         self.work_size, self.forward, self.backward = library.work_size, library.forward, library.backward
         self.work_size.restype, self.work_size.argtypes = ctypes.c_long, [number, Sizes]
-        self.forward.restype, self.forward.argtypes = None, [number, Sizes, *[pointer] * 9]
-        self.backward.restype, self.backward.argtypes = None, [number, Sizes, *[pointer] * 9, Weights, pointer]
+        self.forward.restype, self.forward.argtypes = None, [number, Sizes, *[pointer] * 11]
+        self.backward.restype, self.backward.argtypes = None, [number, Sizes, *[pointer] * 12, Weights, pointer]
 
         self.layer_norm_lstm_work_size = library.layer_norm_lstm_work_size
         self.layer_norm_lstm_work_size.restype = ctypes.c_long
@@ -87,15 +87,15 @@ class Kernels:
     def try_out(self) -> None:
         """Run everything once on zeros: a processor that lacks an instruction ends the process."""
         sizes = Sizes(2, 9, 33, 33)
-        works = [self.work_size(kind, sizes) for kind in range(3)]
+        works = [self.work_size(kind, sizes) for kind in range(4)]
         works += [self.layer_norm_lstm_work_size(sizes), self.min_gru_work_size(sizes)]
-        arrays = [(ctypes.c_float * (4 * 2 * 9 * 33 * 33 + max(works)))() for _ in range(16)]
+        arrays = [(ctypes.c_float * (4 * 2 * 9 * 33 * 33 + max(works)))() for _ in range(17)]
         there = [ctypes.addressof(array) for array in arrays]
-        for kind in range(3):
-            self.forward(kind, sizes, *arrays[:9])
-            self.backward(kind, sizes, *arrays[:9], Weights(*there[9:13]), arrays[15])
+        for kind in range(4):
+            self.forward(kind, sizes, *arrays[:11])
+            self.backward(kind, sizes, *arrays[:12], Weights(*there[12:16]), arrays[16])
         fixed = LayerNormWeights(*there[:4]), LayerNormKept(*there[4:10])
-        self.layer_norm_lstm_forward(sizes, *arrays[10:13], *fixed, *arrays[14:])
+        self.layer_norm_lstm_forward(sizes, *arrays[10:13], *fixed, *arrays[14:16])
         to = LayerNormWeights(*there[:4])
         self.layer_norm_lstm_backward(sizes, *arrays[10:12], *fixed, *arrays[10:15], to, arrays[15])
         self.min_gru_forward(sizes, *arrays[:7])

@@ -1,23 +1,27 @@
-/* GRU, and RNN with tanh or relu: all steps of a window forward, and all the way back through it.
+/* GRU, LSTM, and RNN with tanh or relu: all steps of a window forward, and all the way back through it.
 
    Sizes are of time, batch, input and hidden units. Weights and biases are laid out as torch's: gates of a GRU are r
-   (reset), z (update) and n (candidate), behind one another. For the way back a GRU keeps r, z, n and what h(t-1) gave
-   n, with its bias, (time, batch, 4 hidden); an RNN keeps its outputs alone. */
+   (reset), z (update) and n (candidate), behind one another, those of an LSTM i (input), f (forget), g (candidate) and
+   o (output). For the way back a GRU keeps r, z, n and what h(t-1) gave n, with its bias, (time, batch, 4 hidden); an
+   LSTM its gates, of the same shape, and its cell states; an RNN its outputs alone. */
 
 #include "activations.h"
 #include "windows.h"
 
-enum kind { TANH, RELU, GRU };
+enum kind { TANH, RELU, GRU, LSTM };
+
+/* Rows of weights, and how many of them give sums of what x and h(t-1) see: n of a GRU is apart. */
+INLINE long rows_of(int kind, sizes of) { return (kind == LSTM ? 4 : kind == GRU ? 3 : 1) * of.hidden; }
+INLINE long shared_of(int kind, sizes of) { return kind == GRU ? 2 * of.hidden : rows_of(kind, of); }
 
 /* Distance between two streams in the gradients of gates: rows a power of 2 apart would share few cache lines. */
-INLINE long gradient_row(int kind, sizes of) { return (kind == GRU ? 4 : 1) * of.hidden + 16; }
+INLINE long gradient_row(int kind, sizes of) { return (kind >= GRU ? 4 : 1) * of.hidden + 16; }
 
 /* Floats that both ways work in. */
 long work_size(int kind, sizes of) {
-    const long gates = kind == GRU ? 3 : 1;
-    const long ahead = packed_size(of.inputs + of.hidden, gates * of.hidden) + PANEL * of.hidden; /* n is apart */
-    const long from_hidden = packed_size(gates * of.hidden, of.hidden);
-    const long from_input = packed_size(gates * of.hidden, of.inputs);
+    const long rows = rows_of(kind, of);
+    const long ahead = packed_size(of.inputs + of.hidden, rows) + PANEL * of.hidden; /* n is apart */
+    const long from_hidden = packed_size(rows, of.hidden), from_input = packed_size(rows, of.inputs);
     const long gradients = steps_at_once(of) * of.batch * gradient_row(kind, of);
     return greater(ahead, from_hidden + from_input + gradients + transposed_size(greater(of.inputs, of.hidden)));
 }
@@ -68,6 +72,55 @@ OUTLINE void gru_step_back(sizes of, const float *before, const float *gates, co
     }
 }
 
+/* One step of an LSTM behind its products: gates (batch, 4 hidden) hold the sums of i, f, g and o. */
+OUTLINE void lstm_step(sizes of, const float *input_bias, const float *hidden_bias, const float *cells_before,
+                       float *gates, float *cells, float *outputs) {
+    const long hidden = of.hidden;
+    for (long row = 0; row < of.batch; row++) {
+        float *restrict i = gates + row * 4 * hidden, *restrict f = i + hidden, *restrict g = f + hidden,
+                        *restrict o = g + hidden, *restrict cell = cells + row * hidden,
+                        *restrict output = outputs + row * hidden;
+        const float *restrict past = cells_before + row * hidden;
+#pragma GCC ivdep
+        for (long j = 0; j < hidden; j++) {
+            i[j] = sigmoid(i[j] + (input_bias[j] + hidden_bias[j]));
+            f[j] = sigmoid(f[j] + (input_bias[hidden + j] + hidden_bias[hidden + j]));
+            g[j] = hyperbolic_tangent(g[j] + (input_bias[2 * hidden + j] + hidden_bias[2 * hidden + j]));
+            o[j] = sigmoid(o[j] + (input_bias[3 * hidden + j] + hidden_bias[3 * hidden + j]));
+            cell[j] = f[j] * past[j] + i[j] * g[j];
+            output[j] = o[j] * hyperbolic_tangent(cell[j]);
+        }
+    }
+}
+
+/* Back through that; `carried` and `carried_cells` are what reaches the step's h and c from behind.
+
+   to_gates (batch, row): of i, f, g and o. `carried_cells` becomes what reaches c(t-1). */
+OUTLINE void lstm_step_back(sizes of, const float *cells_before, const float *gates, const float *cells,
+                            const float *to_outputs, const float *carried, float *carried_cells, float *to_gates,
+                            long row) {
+    const long hidden = of.hidden;
+    for (long stream = 0; stream < of.batch; stream++) {
+        const float *restrict i = gates + stream * 4 * hidden, *restrict f = i + hidden, *restrict g = f + hidden,
+                              *restrict o = g + hidden, *restrict cell = cells + stream * hidden,
+                              *restrict past = cells_before + stream * hidden,
+                              *restrict own = to_outputs + stream * hidden,
+                              *restrict back = carried + stream * hidden;
+        float *restrict to_i = to_gates + stream * row, *restrict to_f = to_i + hidden, *restrict to_g = to_f + hidden,
+                        *restrict to_o = to_g + hidden, *restrict to_cell = carried_cells + stream * hidden;
+#pragma GCC ivdep
+        for (long j = 0; j < hidden; j++) {
+            const float reaching = back[j] + own[j], shown = hyperbolic_tangent(cell[j]);
+            const float inside = to_cell[j] + reaching * o[j] * (1.0f - shown * shown);
+            to_i[j] = inside * g[j] * i[j] * (1.0f - i[j]);
+            to_f[j] = inside * past[j] * f[j] * (1.0f - f[j]);
+            to_g[j] = inside * i[j] * (1.0f - g[j] * g[j]);
+            to_o[j] = reaching * shown * o[j] * (1.0f - o[j]);
+            to_cell[j] = inside * f[j];
+        }
+    }
+}
+
 /* One step of an RNN behind its products, in place. */
 OUTLINE void rnn_step(int kind, sizes of, const float *input_bias, const float *hidden_bias, float *outputs) {
     for (long i = 0; i < of.batch; i++) {
@@ -91,16 +144,18 @@ OUTLINE void rnn_step_back(int kind, sizes of, const float *restrict outputs, co
         }
 }
 
-/* x (time, batch, inputs) and the state before it to outputs (time, batch, hidden); gates: NULL for an RNN. */
-void forward(int kind, sizes of, const float *x, const float *before, const float *from_input,
-             const float *from_hidden, const float *input_bias, const float *hidden_bias, float *gates, float *outputs,
-             float *work) {
-    const long hidden = of.hidden, row = kind == GRU ? 4 * hidden : hidden, summed = kind == GRU ? 2 * hidden : hidden;
-    const long of_input = kind == GRU ? 3 * hidden : hidden;
+/* x (time, batch, inputs) and the state before it to outputs (time, batch, hidden).
+
+   gates: NULL for an RNN; cells_before, cells: NULL but for an LSTM. */
+void forward(int kind, sizes of, const float *x, const float *before, const float *cells_before,
+             const float *from_input, const float *from_hidden, const float *input_bias, const float *hidden_bias,
+             float *gates, float *cells, float *outputs, float *work) {
+    const long hidden = of.hidden, row = kind >= GRU ? 4 * hidden : hidden, layer = of.batch * hidden;
+    const long of_input = rows_of(kind, of), summed = shared_of(kind, of);
     float *from_past = pack_transposed(of.inputs, of_input, from_input, work);
     float *apart = pack_transposed(hidden, summed, from_hidden, from_past);
     if (kind == GRU) pack_transposed(hidden, hidden, from_hidden + summed * hidden, apart);
-    float *here = kind == GRU ? gates : outputs;
+    float *here = kind >= GRU ? gates : outputs;
     for (long step = 0; step < of.steps; step++) {
         if (step % steps_at_once(of) == 0) {
             const long rows = LEAST(steps_at_once(of), of.steps - step) * of.batch;
@@ -110,11 +165,15 @@ void forward(int kind, sizes of, const float *x, const float *before, const floa
         if (kind == GRU) {
             product(of.batch, hidden, hidden, before, hidden, apart, here + 3 * hidden, row, 0);
             gru_step(of, input_bias, hidden_bias, before, here, outputs);
+        } else if (kind == LSTM) {
+            lstm_step(of, input_bias, hidden_bias, cells_before, here, cells, outputs);
+            cells_before = cells;
+            cells += layer;
         } else {
             rnn_step(kind, of, input_bias, hidden_bias, outputs);
         }
         before = outputs;
-        outputs += of.batch * hidden;
+        outputs += layer;
         here += of.batch * row;
     }
 }
@@ -129,7 +188,7 @@ OUTLINE void add_to_weights(int kind, sizes of, const float *x, const float *bef
                             const float *to_gates, weights to, float *work) {
     const long hidden = of.hidden, all = of.steps * of.batch, row = gradient_row(kind, of);
     const long apart = before + of.batch * hidden == outputs ? 0 : of.batch; /* rows before the first step's, if any */
-    const long rows = kind == GRU ? 3 * hidden : hidden, shared = kind == GRU ? 2 * hidden : hidden;
+    const long rows = rows_of(kind, of), shared = shared_of(kind, of);
     /* What h(t-1) sees lies in the order of the weights; of what x sees n comes first. */
     const float *seen = kind == GRU ? to_gates + hidden : to_gates;
     transposed_product(rows, hidden, apart, seen, row, before, to.from_hidden, 1, work);
@@ -145,12 +204,14 @@ OUTLINE void add_to_weights(int kind, sizes of, const float *x, const float *bef
 }
 
 /* Back through `forward`. `carried` (batch, hidden) holds the gradient of the state behind the window, beside what its
-   outputs get, and then that of the state before it; to_x may be NULL. Those of weights are added to. */
-void backward(int kind, sizes of, const float *x, const float *before, const float *from_input,
-              const float *from_hidden, const float *gates, const float *outputs, const float *to_outputs,
-              float *carried, float *to_x, weights to, float *work) {
+   outputs get, and then that of the state before it, `carried_cells` that of c; to_x may be NULL. Those of weights are
+   added to. */
+void backward(int kind, sizes of, const float *x, const float *before, const float *cells_before,
+              const float *from_input, const float *from_hidden, const float *gates, const float *cells,
+              const float *outputs, const float *to_outputs, float *carried, float *carried_cells, float *to_x,
+              weights to, float *work) {
     const long hidden = of.hidden, layer = of.batch * hidden, row = gradient_row(kind, of);
-    const long rows = kind == GRU ? 3 * hidden : hidden, shared = kind == GRU ? 2 * hidden : hidden;
+    const long rows = rows_of(kind, of), shared = shared_of(kind, of);
     float *to_past = pack(rows, hidden, from_hidden, hidden, work);
     float *apart = pack(shared, of.inputs, from_input, of.inputs, to_past), *to_gates = apart;
     if (kind == GRU) to_gates = pack(hidden, of.inputs, from_input + shared * of.inputs, of.inputs, apart);
@@ -161,6 +222,10 @@ void backward(int kind, sizes of, const float *x, const float *before, const flo
             if (kind == GRU) {
                 const float *past = step ? outputs + (step - 1) * layer : before;
                 gru_step_back(of, past, gates + step * 4 * layer, to_outputs + step * layer, carried, here, row);
+            } else if (kind == LSTM) {
+                const float *past = step ? cells + (step - 1) * layer : cells_before;
+                lstm_step_back(of, past, gates + step * 4 * layer, cells + step * layer, to_outputs + step * layer,
+                               carried, carried_cells, here, row);
             } else {
                 rnn_step_back(kind, of, outputs + step * layer, to_outputs + step * layer, carried, here, row);
             }

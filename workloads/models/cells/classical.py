@@ -1,0 +1,146 @@
+"""torch's RNN, GRU and LSTM with another way through time on one CPU thread: compiled, forward and backward as a whole.
+
+Where no step waits for another, many are one product: the inputs' side, its gradients, and those of all weights. What
+is left to each step is one product, with weights that were packed once, and its gates in one go; nothing is allocated
+between. Weights, their names and the states are torch's, so checkpoints are too. Gradients of gradients: torch's alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from workloads.models.cells.compiled import Sizes, Weights
+from workloads.models.cells.kernels import TORCH, Choosable, covers, loaded, pointers, room
+
+KINDS = ("tanh", "relu", "gru", "lstm")
+"""In the order of the C code's numbers."""
+
+
+class RNN(Choosable, nn.RNN):
+    """torch's RNN, tanh or relu; `kernel` says how it is run in training, where that is covered: see `covers_window`."""
+
+    @property
+    def kind(self) -> str:
+        """Return the nonlinearity."""
+        return str(self.nonlinearity)
+
+    def forward(self, inputs: Any, state: Any = None) -> Any:
+        """Run one window."""
+        states = None if state is None else (state,)
+        if not covers_window(self, inputs, states):
+            return super().forward(inputs, state)
+        outputs, after, _ = run(self, inputs, states)
+        return outputs, after
+
+
+class GRU(Choosable, nn.GRU):
+    """torch's GRU; see `RNN`."""
+
+    kind = "gru"
+
+    def forward(self, inputs: Any, state: Any = None) -> Any:
+        """Run one window."""
+        states = None if state is None else (state,)
+        if not covers_window(self, inputs, states):
+            return super().forward(inputs, state)
+        outputs, after, _ = run(self, inputs, states)
+        return outputs, after
+
+
+class LSTM(Choosable, nn.LSTM):
+    """torch's LSTM; see `RNN`."""
+
+    kind = "lstm"
+
+    def forward(self, inputs: Any, state: Any = None) -> Any:
+        """Run one window."""
+        if not covers_window(self, inputs, state) or self.proj_size:
+            return super().forward(inputs, state)
+        outputs, after, cells_after = run(self, inputs, state)
+        return outputs, (after, cells_after)
+
+
+def covers_window(cell: RNN | GRU | LSTM, inputs: Any, states: Any) -> bool:
+    """Tell whether the cell's kernel can run these inputs: those of one layer in one direction.
+
+    Packed sequences and what is wrong in its shape are torch's, beside what `kernels.covers` leaves to it.
+    """
+    if cell.kernel == TORCH or cell.num_layers > 1 or cell.bidirectional or cell.batch_first or not cell.bias:
+        return False
+    if type(inputs) is not Tensor or inputs.ndim != 3 or inputs.shape[2] != cell.input_size:
+        return False
+    if states is None:
+        return covers(inputs, *weights_of(cell))
+    of_a_state = (1, inputs.shape[1], cell.hidden_size)
+    if len(states) != 1 + (cell.kind == "lstm"):
+        return False
+    if not all(type(state) is Tensor and state.shape == of_a_state for state in states):
+        return False
+    return covers(inputs, *states, *weights_of(cell))
+
+
+def weights_of(cell: RNN | GRU | LSTM) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the weights from inputs and from the state, and the biases of both."""
+    found = cell.weight_ih_l0, cell.weight_hh_l0, cell.bias_ih_l0, cell.bias_hh_l0
+    return cast("tuple[Tensor, Tensor, Tensor, Tensor]", found)
+
+
+def run(cell: RNN | GRU | LSTM, inputs: Tensor, states: tuple[Tensor, ...] | None) -> tuple[Tensor, Tensor, Any]:
+    """Run a window that the kernel covers; return the outputs, the state behind it, and an LSTM's cell state."""
+    zeros = inputs.new_zeros(inputs.shape[1], cell.hidden_size)
+    before = zeros if states is None else states[0][0]
+    cells = None if cell.kind != "lstm" else zeros if states is None else states[1][0]
+    outputs, after, cells_after = _Recurrence.apply(  # type: ignore[no-untyped-call]
+        cell.kind, inputs, before, cells, *weights_of(cell)
+    )
+    return outputs, after[None], None if cells_after is None else cells_after[None]
+
+
+class _Recurrence(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, kind: str, inputs: Tensor, before: Tensor, cells_before: Tensor | None, *weights: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        inputs, before, *weights = (tensor.contiguous() for tensor in (inputs, before, *weights))
+        steps, batch, hidden = *inputs.shape[:2], before.shape[1]
+        outputs = inputs.new_empty(steps, batch, hidden)
+        gates = inputs.new_empty(steps, batch, 4 * hidden) if kind in ("gru", "lstm") else None
+        cells = None
+        if cells_before is not None:
+            cells_before, cells = cells_before.contiguous(), torch.empty_like(outputs)
+        sizes, work = _room(kind, inputs, before)
+        arrays = [inputs, before, cells_before, *weights, gates, cells, outputs, work]
+        loaded().forward(KINDS.index(kind), sizes, *pointers(arrays))
+        ctx.kind = kind
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(inputs, before, cells_before, *weights[:2], gates, cells, outputs)
+        return outputs, outputs[-1].clone(), None if cells is None else cells[-1].clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, to_outputs: Tensor | None, *to_after: Tensor | None) -> tuple[Tensor | None, ...]:
+        inputs, before, cells_before, from_input, from_hidden, gates, cells, outputs = ctx.saved_tensors
+        to_outputs = torch.zeros_like(outputs) if to_outputs is None else to_outputs.contiguous()
+        carried, carried_cells = (
+            torch.zeros_like(before) if each is None else each.clone(memory_format=torch.contiguous_format)
+            for each in to_after
+        )
+        to_inputs = torch.empty_like(inputs) if ctx.needs_input_grad[1] else None
+        to_weights = [torch.zeros_like(weight) for weight in (from_input, from_hidden)]
+        to_weights += [from_input.new_zeros(len(from_input)) for _ in range(2)]
+        sizes, work = _room(ctx.kind, inputs, before)
+        arrays = [inputs, before, cells_before, from_input, from_hidden, gates, cells, outputs, to_outputs]
+        arrays += [carried, carried_cells, to_inputs]
+        to = Weights(*pointers(to_weights))
+        loaded().backward(KINDS.index(ctx.kind), sizes, *pointers(arrays), to, work.data_ptr())
+        return None, to_inputs, carried, None if cells is None else carried_cells, *to_weights
+
+
+def _room(kind: str, inputs: Tensor, before: Tensor) -> tuple[Sizes, Tensor]:
+    """Return the sizes, and an array to work in."""
+    sizes = Sizes(*inputs.shape, before.shape[1])
+    return sizes, room(loaded().work_size(KINDS.index(kind), sizes))
