@@ -21,6 +21,7 @@
 #define VECTORS 2
 #define PANEL (VECTORS * LANES) /* columns of a tile: its sums, TILE_ROWS * VECTORS, stay in registers */
 #define BLOCK_ROWS 32           /* rows for which a panel is fetched from far away once */
+#define AHEAD (PANEL * TILE_ROWS / BLOCK_ROWS) /* floats of the panel behind, fetched at each term of a tile */
 #define DEPTH 256               /* terms of a sum formed at once where both factors must be packed */
 #define STRIP_ROWS 256          /* rows of the other factor packed at once: with DEPTH, a part of a core's cache */
 
@@ -33,15 +34,18 @@ OUTLINE void put(const float *found, float *to, long columns, int add) {
     for (long j = 0; j < columns; j++) to[j] = add ? to[j] + found[j] : found[j];
 }
 
-/* The sum, over `depth`, of a (rows, depth) times a panel (depth, PANEL), into c (rows, columns <= PANEL). */
+/* The sum, over `depth`, of a (rows, depth) times a panel (depth, PANEL), into c (rows, columns <= PANEL).
+
+   What is read `next` is fetched meanwhile: a large layer's weights come from far away at each step. */
 INLINE void tile(const int rows, long depth, const float *a, long a_row, const long a_column, const float *panel,
-                 float *c, long c_row, long columns, int add) {
+                 const float *next, float *c, long c_row, long columns, int add) {
     vector sums[TILE_ROWS][VECTORS];
 #pragma GCC unroll 8
     for (int i = 0; i < rows; i++)
 #pragma GCC unroll 2
         for (int v = 0; v < VECTORS; v++) sums[i][v] = (vector){0};
     for (long k = 0; k < depth; k++) {
+        __builtin_prefetch(next + k * AHEAD);
         vector row[VECTORS];
 #pragma GCC unroll 2
         for (int v = 0; v < VECTORS; v++) row[v] = *(const vector *)(panel + k * PANEL + v * LANES);
@@ -73,9 +77,9 @@ INLINE void tile(const int rows, long depth, const float *a, long a_row, const l
 
 /* A tile whose number of rows is known only now; each has code of its own. */
 INLINE void any_tile(long rows, long depth, const float *a, long a_row, const long a_column, const float *panel,
-                     float *c, long c_row, long columns, int add) {
+                     const float *next, float *c, long c_row, long columns, int add) {
 #define ROWS(n)                                                                                                        \
-    case n: tile(n, depth, a, a_row, a_column, panel, c, c_row, columns, add); break;
+    case n: tile(n, depth, a, a_row, a_column, panel, next, c, c_row, columns, add); break;
     switch (rows) {
         ROWS(1) ROWS(2) ROWS(3) ROWS(4)
 #if TILE_ROWS > 4
@@ -114,10 +118,12 @@ OUTLINE void product(long rows, long columns, long depth, const float *a, long a
                      long c_row, int add) {
     for (long block = 0; block < rows; block += BLOCK_ROWS) {
         const long stop = LEAST(block + BLOCK_ROWS, rows);
-        for (long first = 0; first < columns; first += PANEL)
-            for (long row = block; row < stop; row += TILE_ROWS)
-                any_tile(LEAST(TILE_ROWS, stop - row), depth, a + row * a_row, a_row, 1, packed + first * depth,
+        for (long first = 0; first < columns; first += PANEL) {
+            const float *panel = packed + first * depth, *next = panel + PANEL * depth;
+            for (long row = block; row < stop; row += TILE_ROWS, next += AHEAD * depth)
+                any_tile(LEAST(TILE_ROWS, stop - row), depth, a + row * a_row, a_row, 1, panel, next,
                          c + row * c_row + first, c_row, LEAST(PANEL, columns - first), add);
+        }
     }
 }
 
@@ -152,8 +158,8 @@ OUTLINE void transposed_product(long rows, long columns, long depth, const float
             for (long first = 0; first < columns; first += PANEL)
                 for (long row = block; row < stop; row += TILE_ROWS)
                     any_tile(LEAST(TILE_ROWS, stop - row), deep, strips + (row - block) * deep, 1, TILE_ROWS,
-                             panels + first * deep, c + row * columns + first, columns, LEAST(PANEL, columns - first),
-                             add);
+                             panels + first * deep, panels + (first + PANEL) * deep, c + row * columns + first, columns,
+                             LEAST(PANEL, columns - first), add);
         }
     }
 }

@@ -1,4 +1,4 @@
-"""GRU and RNN as compiled here against torch's own: outputs, states and gradients, and what is left to torch."""
+"""GRU, LSTM and RNN as compiled here against torch's own: outputs, states and gradients, and what is left to torch."""
 
 from __future__ import annotations
 
@@ -16,24 +16,33 @@ from workloads.bptt.horizon_measurement import measure_horizon
 from workloads.hyperparameters import Hyperparameters
 from workloads.models.cells import make_cell
 from workloads.models.cells.compiled import kernels
-from workloads.models.cells.gru_and_rnn import covers_window
+from workloads.models.cells.classical import covers_window
 from workloads.models.cells.kernels import COMPILED, FEWEST_STEPS, TORCH, set_kernel
 from workloads.models.recurrent import RecurrentNetwork
 
-CELL_TYPES = ("gru", "rnn", "rnn_relu")
+CELL_TYPES = ("gru", "lstm", "rnn", "rnn_relu")
 
 pytestmark = pytest.mark.skipif(kernels() is None, reason="there is no C compiler")
 
 
-def results(cell: Any, inputs: Tensor, state: Tensor | None, weights: tuple[Tensor, Tensor]) -> list[Tensor]:
+def states(cell_type: str, batch: int, hidden: int) -> list[Tensor]:
+    """Return a state drawn at random: two tensors for an LSTM, one for the others."""
+    return [torch.randn(1, batch, hidden) for _ in range(2 if cell_type == "lstm" else 1)]
+
+
+def results(cell: Any, inputs: Tensor, state: list[Tensor] | None, weights: list[Tensor]) -> list[Tensor]:
     """Return outputs, state and all gradients of a weighted sum of both, in the cell's precision."""
     dtype = cell.weight_hh_l0.dtype
-    watched = [inputs.to(dtype).requires_grad_()]
-    if state is not None:
-        watched.append(state.to(dtype).requires_grad_())
-    outputs, after = cell(watched[0], watched[1] if state is not None else None)
-    total = (outputs * weights[0]).sum() + (after * weights[1]).sum()
-    return [outputs, after, *torch.autograd.grad(total, [*watched, *cell.parameters()])]
+    watched = [each.to(dtype).requires_grad_() for each in (inputs, *(state or ()))]
+    outputs, after = cell(watched[0], None if state is None else as_the_cell_has_it(watched[1:]))
+    found = [outputs, *(after if isinstance(after, tuple) else [after])]
+    total = torch.stack([(each * weight).sum() for each, weight in zip(found, weights, strict=True)]).sum()
+    return [*found, *torch.autograd.grad(total, [*watched, *cell.parameters()])]
+
+
+def as_the_cell_has_it(state: list[Tensor]) -> Any:
+    """Return one tensor, or a tuple of two."""
+    return tuple(state) if len(state) > 1 else state[0]
 
 
 def apart(found: list[Tensor], exact: list[Tensor]) -> float:
@@ -58,8 +67,8 @@ def test_outputs_states_and_gradients_are_torchs(
     torch.manual_seed(seed)
     cell: Any = make_cell(cell_type, *sizes)
     inputs = torch.randn(steps, batch, sizes[0])
-    state = torch.randn(1, batch, sizes[1]) if begins == "from a state" else None
-    weights = torch.randn(steps, batch, sizes[1]), torch.randn(1, batch, sizes[1])
+    state = states(cell_type, batch, sizes[1]) if begins == "from a state" else None
+    weights = [torch.randn(steps, batch, sizes[1]), *states(cell_type, batch, sizes[1])]
     set_kernel(cell, COMPILED)
     assert covers_window(cell, inputs, state)
     found = results(cell, inputs, state, weights)
@@ -68,7 +77,8 @@ def test_outputs_states_and_gradients_are_torchs(
     exact = results(cell.double(), inputs, state, weights)
     # Where a tanh is nearly 1 its slope has few digits, and a network of one unit has nothing to average that with. A
     # rectified unit that is nothing but rounding may fall on either side of 0, and its slope with it.
-    assert apart(found[:2], exact[:2]) < max(1e-5, 3 * apart(theirs[:2], exact[:2]))
+    shown = len(weights)
+    assert apart(found[:shown], exact[:shown]) < max(1e-5, 3 * apart(theirs[:shown], exact[:shown]))
     assert apart(found, exact) < (0.05 if cell_type == "rnn_relu" else max(1e-4, 3 * apart(theirs, exact)))
 
 
@@ -77,8 +87,8 @@ def test_outputs_states_and_gradients_are_torchs(
 def test_sizes_beyond_one_block_are_right_too(cell_type: str, steps: int, batch: int, inputs: int, hidden: int) -> None:
     torch.manual_seed(0)
     cell: Any = make_cell(cell_type, inputs, hidden)
-    given_tensors = torch.randn(steps, batch, inputs), torch.randn(1, batch, hidden)
-    weights = torch.randn(steps, batch, hidden), torch.randn(1, batch, hidden)
+    given_tensors = torch.randn(steps, batch, inputs), states(cell_type, batch, hidden)
+    weights = [torch.randn(steps, batch, hidden), *states(cell_type, batch, hidden)]
     set_kernel(cell, COMPILED)
     found = results(cell, *given_tensors, weights)
     again = results(cell, *given_tensors, weights)
@@ -135,12 +145,13 @@ def test_gradients_through_states_alone_and_twice_through_one_graph(cell_type: s
     torch.manual_seed(0)
     cell: Any = make_cell(cell_type, 4, 18)
     inputs, found = torch.randn(20, 3, 4), []
-    before = torch.rand(1, 3, 18, requires_grad=True)
+    before = [each.requires_grad_() for each in states(cell_type, 3, 18)]
     for kernel in (COMPILED, TORCH):
         set_kernel(cell, kernel)
-        after = cell(inputs, before)[1]
+        after = cell(inputs, as_the_cell_has_it(before))[1]
+        total = after[1].sum() if cell_type == "lstm" else after.sum()
         first, second = (
-            torch.autograd.grad(after.sum(), [before, *cell.parameters()], retain_graph=True) for _ in "ab"
+            torch.autograd.grad(total, [*before, *cell.parameters()], retain_graph=True) for _ in "ab"
         )
         assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
         found.append(list(first))
@@ -169,19 +180,33 @@ def test_horizons_and_checkpointed_chunks_are_those_of_torchs_kernels(cell_type:
     assert apart(*gradients) < 1e-4
 
 
-def test_what_a_step_keeps_is_counted() -> None:
-    cell = make_cell("gru", 10, 16)
+# Of a GRU three gates, what the state gave the candidate, and the outputs; of an LSTM four, its cell and the outputs.
+@pytest.mark.parametrize(("cell_type", "kept"), [("gru", 5), ("lstm", 6), ("rnn", 1)])
+def test_what_a_step_keeps_is_counted(cell_type: str, kept: int) -> None:
+    cell = make_cell(cell_type, 10, 16)
     set_kernel(cell, COMPILED)
-    kept = step_bytes(cell, cell, torch.randn(80, 3, 10), batch_size=3)
-    assert kept.graph == 4 * 3 * 5 * 16  # three gates, what the state gave the candidate, and the outputs
+    assert step_bytes(cell, cell, torch.randn(80, 3, 10), batch_size=3).graph == 4 * 3 * kept * 16
 
 
 def test_weights_are_torchs_by_name_and_shape() -> None:
-    for cell_type, theirs in (("gru", nn.GRU(5, 7)), ("rnn", nn.RNN(5, 7))):
+    for cell_type, theirs in (("gru", nn.GRU(5, 7)), ("lstm", nn.LSTM(5, 7)), ("rnn", nn.RNN(5, 7))):
         cell = make_cell(cell_type, 5, 7)
         cell.load_state_dict(theirs.state_dict())
         theirs.load_state_dict(cell.state_dict())
         assert isinstance(cell, type(theirs))
+
+
+def test_lstms_are_torchs_where_a_state_or_outputs_are_of_another_kind() -> None:
+    cell: Any = make_cell("lstm", 4, 6)
+    set_kernel(cell, COMPILED)
+    inputs, right, wrong = torch.randn(10, 2, 4), torch.zeros(1, 2, 6), torch.zeros(2, 6)
+    assert covers_window(cell, inputs, (right, right))
+    assert not covers_window(cell, inputs, (right,))
+    assert not covers_window(cell, inputs, (right, wrong))
+    assert not covers_window(cell, inputs, (right, right.double()))
+    projected: Any = type(cell)(4, 6, proj_size=3)
+    set_kernel(projected, COMPILED)
+    assert projected(inputs)[0].shape == (10, 2, 3)
 
 
 def test_what_is_not_covered_is_torchs() -> None:
@@ -192,7 +217,7 @@ def test_what_is_not_covered_is_torchs() -> None:
     assert not covers_window(cell, inputs[: FEWEST_STEPS - 1], None)
     assert not covers_window(cell, inputs[:, :0], None)
     assert not covers_window(cell, inputs.double(), None)
-    assert not covers_window(cell, inputs, torch.zeros(2, 6))
+    assert not covers_window(cell, inputs, (torch.zeros(2, 6),))
     assert not covers_window(cell, inputs.to("meta"), None)
     packed = nn.utils.rnn.pack_padded_sequence(inputs, torch.tensor([10, 7]))
     assert cell(packed)[0].data.shape == (17, 6)
