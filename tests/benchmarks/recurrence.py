@@ -4,7 +4,6 @@
 
 One layer on one CPU thread, inputs as wide as the layer, streams of 32, the state carried and detached. Both sides take
 turns in one process, so that what else the machine does falls on both alike; what counts is the thread's CPU time.
-The LSTM is torch's own on both sides: what two equal sides come to.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ KINDS = ("tanh", "relu", "gru", "lstm")
 
 
 class RNN(Choosable, nn.RNN):
-    """torch's RNN, tanh or relu; `kernel` says how it is run in training, where that is covered: see `covers_window`."""
+    """torch's RNN, tanh or relu; `kernel` says how it is run in training where that is covered, see `covers_window`."""
 
     @property
     def kind(self) -> str:
@@ -30,11 +30,7 @@ class RNN(Choosable, nn.RNN):
 
     def forward(self, inputs: Any, state: Any = None) -> Any:
         """Run one window."""
-        states = None if state is None else (state,)
-        if not covers_window(self, inputs, states):
-            return super().forward(inputs, state)
-        outputs, after, _ = run(self, inputs, states)
-        return outputs, after
+        return run(self, inputs, state) if covers_window(self, inputs, state) else super().forward(inputs, state)
 
 
 class GRU(Choosable, nn.GRU):
@@ -44,11 +40,7 @@ class GRU(Choosable, nn.GRU):
 
     def forward(self, inputs: Any, state: Any = None) -> Any:
         """Run one window."""
-        states = None if state is None else (state,)
-        if not covers_window(self, inputs, states):
-            return super().forward(inputs, state)
-        outputs, after, _ = run(self, inputs, states)
-        return outputs, after
+        return run(self, inputs, state) if covers_window(self, inputs, state) else super().forward(inputs, state)
 
 
 class LSTM(Choosable, nn.LSTM):
@@ -58,46 +50,52 @@ class LSTM(Choosable, nn.LSTM):
 
     def forward(self, inputs: Any, state: Any = None) -> Any:
         """Run one window."""
-        if not covers_window(self, inputs, state) or self.proj_size:
-            return super().forward(inputs, state)
-        outputs, after, cells_after = run(self, inputs, state)
-        return outputs, (after, cells_after)
+        return run(self, inputs, state) if covers_window(self, inputs, state) else super().forward(inputs, state)
 
 
-def covers_window(cell: RNN | GRU | LSTM, inputs: Any, states: Any) -> bool:
+Cell = RNN | GRU | LSTM
+
+
+def covers_window(cell: Cell, inputs: Any, state: Any) -> bool:
     """Tell whether the cell's kernel can run these inputs: those of one layer in one direction.
 
     Packed sequences and what is wrong in its shape are torch's, beside what `kernels.covers` leaves to it.
     """
     if cell.kernel == TORCH or cell.num_layers > 1 or cell.bidirectional or cell.batch_first or not cell.bias:
         return False
-    if type(inputs) is not Tensor or inputs.ndim != 3 or inputs.shape[2] != cell.input_size:
+    if cell.proj_size or type(inputs) is not Tensor or inputs.ndim != 3 or inputs.shape[2] != cell.input_size:
         return False
-    if states is None:
+    if state is None:
         return covers(inputs, *weights_of(cell))
-    of_a_state = (1, inputs.shape[1], cell.hidden_size)
-    if len(states) != 1 + (cell.kind == "lstm"):
+    states, shape = states_of(cell, state), (1, inputs.shape[1], cell.hidden_size)
+    if len(states) != (2 if cell.kind == "lstm" else 1):
         return False
-    if not all(type(state) is Tensor and state.shape == of_a_state for state in states):
+    if not all(type(each) is Tensor and each.shape == shape for each in states):
         return False
     return covers(inputs, *states, *weights_of(cell))
 
 
-def weights_of(cell: RNN | GRU | LSTM) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def states_of(cell: Cell, state: Any) -> tuple[Any, ...]:
+    """Return h, and of an LSTM c too."""
+    return tuple(state) if cell.kind == "lstm" else (state,)
+
+
+def weights_of(cell: Cell) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return the weights from inputs and from the state, and the biases of both."""
     found = cell.weight_ih_l0, cell.weight_hh_l0, cell.bias_ih_l0, cell.bias_hh_l0
     return cast("tuple[Tensor, Tensor, Tensor, Tensor]", found)
 
 
-def run(cell: RNN | GRU | LSTM, inputs: Tensor, states: tuple[Tensor, ...] | None) -> tuple[Tensor, Tensor, Any]:
-    """Run a window that the kernel covers; return the outputs, the state behind it, and an LSTM's cell state."""
-    zeros = inputs.new_zeros(inputs.shape[1], cell.hidden_size)
-    before = zeros if states is None else states[0][0]
-    cells = None if cell.kind != "lstm" else zeros if states is None else states[1][0]
-    outputs, after, cells_after = _Recurrence.apply(  # type: ignore[no-untyped-call]
-        cell.kind, inputs, before, cells, *weights_of(cell)
+def run(cell: Cell, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
+    """Run a window that the kernel covers; return the outputs and the state behind them."""
+    zeros = inputs.new_zeros(1, inputs.shape[1], cell.hidden_size)
+    states = (zeros, zeros)[: 2 if cell.kind == "lstm" else 1] if state is None else states_of(cell, state)
+    before, *cells = (each[0] for each in states)
+    outputs, *after = _Recurrence.apply(  # type: ignore[no-untyped-call]
+        cell.kind, inputs, before, cells[0] if cells else None, *weights_of(cell)
     )
-    return outputs, after[None], None if cells_after is None else cells_after[None]
+    behind = tuple(each[None] for each in after if each is not None)
+    return outputs, behind if cells else behind[0]
 
 
 class _Recurrence(torch.autograd.Function):
@@ -105,7 +103,7 @@ class _Recurrence(torch.autograd.Function):
     def forward(
         ctx: Any, kind: str, inputs: Tensor, before: Tensor, cells_before: Tensor | None, *weights: Tensor
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        inputs, before, *weights = (tensor.contiguous() for tensor in (inputs, before, *weights))
+        inputs, before, *kept = (tensor.contiguous() for tensor in (inputs, before, *weights))
         steps, batch, hidden = *inputs.shape[:2], before.shape[1]
         outputs = inputs.new_empty(steps, batch, hidden)
         gates = inputs.new_empty(steps, batch, 4 * hidden) if kind in ("gru", "lstm") else None
@@ -113,11 +111,11 @@ class _Recurrence(torch.autograd.Function):
         if cells_before is not None:
             cells_before, cells = cells_before.contiguous(), torch.empty_like(outputs)
         sizes, work = _room(kind, inputs, before)
-        arrays = [inputs, before, cells_before, *weights, gates, cells, outputs, work]
+        arrays = [inputs, before, cells_before, *kept, gates, cells, outputs, work]
         loaded().forward(KINDS.index(kind), sizes, *pointers(arrays))
         ctx.kind = kind
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(inputs, before, cells_before, *weights[:2], gates, cells, outputs)
+        ctx.save_for_backward(inputs, before, cells_before, *kept[:2], gates, cells, outputs)
         return outputs, outputs[-1].clone(), None if cells is None else cells[-1].clone()
 
     @staticmethod

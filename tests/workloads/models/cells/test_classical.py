@@ -15,8 +15,8 @@ from workloads.bptt.graph_bytes import step_bytes
 from workloads.bptt.horizon_measurement import measure_horizon
 from workloads.hyperparameters import Hyperparameters
 from workloads.models.cells import make_cell
-from workloads.models.cells.compiled import kernels
 from workloads.models.cells.classical import covers_window
+from workloads.models.cells.compiled import kernels
 from workloads.models.cells.kernels import COMPILED, FEWEST_STEPS, TORCH, set_kernel
 from workloads.models.recurrent import RecurrentNetwork
 
@@ -70,7 +70,7 @@ def test_outputs_states_and_gradients_are_torchs(
     state = states(cell_type, batch, sizes[1]) if begins == "from a state" else None
     weights = [torch.randn(steps, batch, sizes[1]), *states(cell_type, batch, sizes[1])]
     set_kernel(cell, COMPILED)
-    assert covers_window(cell, inputs, state)
+    assert covers_window(cell, inputs, None if state is None else as_the_cell_has_it(state))
     found = results(cell, inputs, state, weights)
     set_kernel(cell, TORCH)
     theirs = results(cell, inputs, state, weights)
@@ -150,9 +150,7 @@ def test_gradients_through_states_alone_and_twice_through_one_graph(cell_type: s
         set_kernel(cell, kernel)
         after = cell(inputs, as_the_cell_has_it(before))[1]
         total = after[1].sum() if cell_type == "lstm" else after.sum()
-        first, second = (
-            torch.autograd.grad(total, [*before, *cell.parameters()], retain_graph=True) for _ in "ab"
-        )
+        first, second = (torch.autograd.grad(total, [*before, *cell.parameters()], retain_graph=True) for _ in "ab")
         assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
         found.append(list(first))
     assert apart(*found) < 1e-5
@@ -217,7 +215,7 @@ def test_what_is_not_covered_is_torchs() -> None:
     assert not covers_window(cell, inputs[: FEWEST_STEPS - 1], None)
     assert not covers_window(cell, inputs[:, :0], None)
     assert not covers_window(cell, inputs.double(), None)
-    assert not covers_window(cell, inputs, (torch.zeros(2, 6),))
+    assert not covers_window(cell, inputs, torch.zeros(2, 6))
     assert not covers_window(cell, inputs.to("meta"), None)
     packed = nn.utils.rnn.pack_padded_sequence(inputs, torch.tensor([10, 7]))
     assert cell(packed)[0].data.shape == (17, 6)
