@@ -41,7 +41,8 @@ def kernel_of(progress: Progress, storage: FolderStorage) -> str:
 
 
 @pytest.mark.parametrize(
-    ("cell_type", "truncation"), [("gru", "fixed"), ("rnn", "full"), ("layer_norm_lstm", "fixed"), ("min_gru", "full")]
+    ("cell_type", "truncation"),
+    [("gru", "fixed"), ("lstm", "random"), ("rnn", "full"), ("layer_norm_lstm", "fixed"), ("min_gru", "full")],
 )
 def test_a_resumed_trial_equals_an_uninterrupted_one_to_the_last_bit(
     cell_type: str, truncation: str, text_file: Path, storage: FolderStorage
@@ -90,6 +91,6 @@ def test_networks_without_such_layers_and_predictions_compile_nothing(
         raise AssertionError("compiled")
 
     monkeypatch.setattr(compiled, "kernels", refuse)
-    train(text_file, storage, cell_type="lstm")
+    train(text_file, storage, cell_type="slstm")
     workload, _ = prepare_shared("language_model", text=str(text_file))
     assert workload.predictor(storage.read(trained[-1].checkpoint)).predict({"prompt": ["the "]}, {"length": 3})
