@@ -23,6 +23,7 @@ from workloads.device import (
     random_state,
     reset_peak_memory,
     set_random_state,
+    subnormals_as_zeros,
 )
 from workloads.horizon_window import worthwhile_looks
 from workloads.hyperparameters import Hyperparameters
@@ -55,10 +56,12 @@ def train(
     reset_peak_memory(run.device)
     while run.evaluation < hyperparameters.evaluations:
         due = math.ceil((run.evaluation + 1) * hyperparameters.sequence_steps / hyperparameters.evaluations)
-        if not run.train_until(due, leaving):
+        with subnormals_as_zeros():
+            is_there = run.train_until(due, leaving)
+            metrics = run.measure() if is_there else {}
+        if not is_there:
             name = f"part-way-{run.evaluation:05d}-{time.time_ns():x}.ckpt"
             raise Left(storage.write(name, run.content(random_state(run.device))))
-        metrics = run.measure()
         run.begin_interval()
         run.evaluation += 1
         generators = random_state(run.device)

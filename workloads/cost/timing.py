@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import torch
 
+from workloads.device import subnormals_as_zeros
 from workloads.training import TrainingRun
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def time_setting(
     Where `evaluation_s` is known, from a setting like this one, evaluation is not run. ValueError where
     the setting cannot be trained.
     """
-    with torch.random.fork_rng(), torch.enable_grad():
+    with torch.random.fork_rng(), torch.enable_grad(), subnormals_as_zeros():
         run = TrainingRun(*workload.begin(params, dataset))
         # Horizons fall anywhere among the updates, and most often at the start: they are timed by themselves.
         run.looks = looks = len(run.due)
