@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import pytest
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 import workloads
 from tests.conftest import FolderStorage, LeavingStorage, prepare_shared, train_moving
 from workloads import checkpoint
+from workloads.device import subnormals_as_zeros
 from workloads.hyperparameters import Hyperparameters
 from workloads.protocol import Dataset, Diverged, Left, Progress, Workload
 from workloads.training import schedule_factor
@@ -304,3 +305,40 @@ def test_a_small_trial_takes_no_more_memory_for_a_large_one_before_it(text_file:
         [*workload.train(params, dataset, storage)][-1].metrics["peak_memory_mb"] for params in (small, large, small)
     )
     assert behind < 1.1 * alone
+
+
+class Watching(nn.RNN):
+    """A user's own cell that notes whether numbers too small for all their digits are zeros where it is run."""
+
+    seen: ClassVar[set[bool]] = set()
+
+    def forward(self, inputs: Tensor, state: Any = None) -> Any:
+        self.seen.add(are_zeros())
+        return super().forward(inputs, state)
+
+
+def are_zeros() -> bool:
+    return not (torch.tensor([1e-40]) * 1.0).item()
+
+
+def test_subnormal_numbers_are_zeros_in_training_and_nowhere_else(
+    language_model: tuple[Workload, Dataset], storage: FolderStorage
+) -> None:
+    if not torch.set_flush_denormal(False):
+        pytest.skip("this processor has no such mode")
+    workload, dataset = language_model
+    params = {**SMALL, "cell_type": f"{__name__}:Watching", "truncation_length": 30}
+    trained = workload.train(params, dataset, storage)
+    for _ in trained:
+        assert not are_zeros()
+    assert Watching.seen == {True}
+    with subnormals_as_zeros(), subnormals_as_zeros():
+        assert are_zeros()
+    assert not are_zeros()
+    torch.set_flush_denormal(True)  # as its owner wants it
+    try:
+        with subnormals_as_zeros():
+            pass
+        assert are_zeros()
+    finally:
+        torch.set_flush_denormal(False)

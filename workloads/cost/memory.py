@@ -32,11 +32,15 @@ class Heap:
     """Between the blocks of one phase, as a part of them."""
     kept_free: float
     """The part of another phase's blocks in whose places seldom any fit."""
+    shared: float = 0.0
+    """Bytes where blocks of 2 MB and more lie on it: torch asks for huge pages for them, and what lies beside is in
+    those too. By chance it is none or 50 MB."""
 
 
-APART = Heap(LARGE_BLOCK, holes=0.05, kept_free=0.6)
+APART = Heap(LARGE_BLOCK, holes=0.05, kept_free=0.6, shared=12e6)
 """Large tensors being held apart (`workloads.heap`), by what 88 settings took on Linux with glibc: the 50 of
 `make bench-cost` among them."""
+HUGE_PAGE = 2.0**21
 AS_IT_IS = Heap(2.0**25, holes=0.4, kept_free=0.6)
 """Where the C library is left to itself, by what 150 settings took."""
 NO_HEAP = Heap(0.0, holes=0.0, kept_free=0.0)
@@ -52,7 +56,8 @@ def at_most(phases: Sequence[Sequence[Held]], heap: Heap) -> float:
         others = max((*lingering[:place], *lingering[place + 1 :]), default=0.0)
         own = max(held.total + heap.holes * held.lingering(heap.large) for held in moments)
         most = max(most, own + heap.kept_free * others)
-    return most
+    has_huge = any(block >= HUGE_PAGE for moments in phases for held in moments for block, _ in held.blocks)
+    return most + heap.shared * has_huge
 
 
 def peak_memory(h: Hyperparameters, sizes: Sizes, calibration: Calibration) -> float:
