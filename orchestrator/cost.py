@@ -192,7 +192,7 @@ def measured(spec: SweepSpec, sizes: Sizes | None, *, measure: Measure, remember
         known = {**found, "cells": cells, "marks": {cell: _mark(cell) for cell in cells}}
         if found["device"]:
             _write(remembered, {**_read(remembered), place: known})
-    if "base_bytes" not in known:
+    if sizes is None or "base_bytes" not in known:
         return Costs(None, ROUGH, unknown)
     return Costs(sizes, Calibration.from_plain(known), unknown)
 

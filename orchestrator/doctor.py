@@ -15,10 +15,9 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from importlib import metadata
+from multiprocessing.connection import Connection
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
@@ -124,17 +123,30 @@ def check_ray(settings: Settings) -> Iterable[Finding]:
     where = f"the cluster at {settings.ray_address}" if settings.ray_address else "Ray on this machine"
     advice = "check BPTT_RAY_ADDRESS." if settings.ray_address else "is there memory, and disk in /tmp?"
     advice = f"{advice} `bptt run SWEEP --in-process` needs no Ray"
+    answers, answer = multiprocessing.get_context("spawn").Pipe(duplex=False)
+    apart = multiprocessing.get_context("spawn").Process(target=_answer, args=(probe, settings.ray_address, answer))
+    apart.start()
+    answer.close()
     try:
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as apart:
-            has = apart.submit(probe, settings.ray_address).result()
-    except BrokenProcessPool:
-        yield Finding("ray", FAILURE, f"{where} ended the process that uses it; its logs are in /tmp/ray", advice)
-        return
-    except BpttError as error:
-        yield Finding("ray", FAILURE, str(error), advice)
+        has = answers.recv()
+    except EOFError:
+        has = f"the process that tried {where} ended by itself"
+        if not settings.ray_address:
+            advice = f"Ray's logs are in /tmp/ray; {advice}"
+    apart.join()
+    if isinstance(has, str):
+        yield Finding("ray", FAILURE, has, advice)
         return
     resources = f"{has.get('CPU', 0):g} CPU, {has.get('GPU', 0):g} GPU, {has.get('memory', 0) / 1e9:.1f} GB memory"
     yield Finding("ray", OK, f"{where} ran a task after {time.monotonic() - began:.1f} s: {resources}")
+
+
+def _answer(probe: Callable[[str], dict[str, float]], address: str, answer: Connection) -> None:
+    """Send what a probe finds, or in a line why it finds nothing."""
+    try:
+        answer.send(probe(address))
+    except BpttError as error:
+        answer.send(str(error))
 
 
 def check_study(settings: Settings) -> Iterable[Finding]:

@@ -39,7 +39,7 @@ def subnormals_as_zeros() -> Iterator[None]:
     Vanishing gradients pass through them on their way to 0, and some processors take a hundred cycles for each: updates
     of long windows took twice as long, horizons too.
     """
-    are_zeros = not (torch.tensor([1e-40]) * 1.0).item()
+    are_zeros = not (torch.tensor([1e-40], dtype=torch.float32, device="cpu") * 1.0).item()
     if are_zeros or not torch.set_flush_denormal(True):
         yield
         return

@@ -93,8 +93,12 @@ class CostAwareSampler(BaseSampler):
         if not len(infeasible):
             return np.ones(len(asked))
         was = np.repeat([1.0, -1.0], [len(feasible), len(infeasible)])
-        process = gaussian.observe(np.vstack([feasible, infeasible]), was, self._random)
-        return np.asarray(sum(weight * below(mean / deviation) for weight, mean, deviation in process.at(asked)))
+        # Not divided by their deviation: that would make few of a kind next to certain, or noise.
+        centre = float(was.mean())
+        process = gaussian.observe(np.vstack([feasible, infeasible]), was - centre, self._random)
+        return np.asarray(
+            sum(weight * below((centre + mean) / deviation) for weight, mean, deviation in process.at(asked))
+        )
 
     def _points_of(self, trials: Sequence[FrozenTrial]) -> Floats:
         dimensions = len(self._points.of({}))
@@ -106,7 +110,9 @@ class CostAwareSampler(BaseSampler):
         if len(known) < FIRST:
             return np.zeros(len(asked))
         logs = np.log([self._seconds[trial.number] for trial in known])
-        return gaussian.observe(self._points_of(known), logs, self._random).mean(asked)
+        size, centre = float(logs.std()) or 1.0, float(logs.mean())
+        process = gaussian.observe(self._points_of(known), (logs - centre) / size, self._random)
+        return centre + size * process.mean(asked)
 
     def _candidates(self, best: Floats) -> Floats:
         near = best[self._random.integers(len(best), size=NEAR)]

@@ -17,7 +17,7 @@ Floats = NDArray[np.float64]
 DRAWS, KEPT, LEAST_WEIGHT = 48, 6, 0.02
 """Draws of hyperparameters, how many of them count at most, and how likely one must be beside the likeliest."""
 NOISE = 0.01
-"""Variance that every observation has at least, beside that of all: 1."""
+"""Variance that every observation has at least, where all together have 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Draw:
     """The inverse times the observations."""
 
     def at(self, tried: Floats, asked: Floats) -> tuple[Floats, Floats]:
-        """Return mean and standard deviation at the settings asked, of observations of mean 0 and variance 1."""
+        """Return mean and standard deviation at the settings asked."""
         kernel = covariance(asked, tried, self.lengths)
         left = 1.0 - ((kernel @ self.inverse) * kernel).sum(1)
         return kernel @ self.pull, np.sqrt(np.maximum(left, 1e-9))
@@ -40,17 +40,14 @@ class Draw:
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """What was observed at settings `tried` (settings, dimensions), each dimension from 0 to 1."""
+    """What was observed, standardised: `tried` (settings, dimensions), each dimension from 0 to 1."""
 
     tried: Floats
-    centre: float
-    size: float
     draws: list[Draw]
 
     def at(self, asked: Floats) -> list[tuple[float, Floats, Floats]]:
         """Return weight, mean and standard deviation at the settings asked under each draw."""
-        found = [(draw.weight, *draw.at(self.tried, asked)) for draw in self.draws]
-        return [(weight, self.centre + self.size * mean, self.size * deviation) for weight, mean, deviation in found]
+        return [(draw.weight, *draw.at(self.tried, asked)) for draw in self.draws]
 
     def mean(self, asked: Floats) -> Floats:
         """Return the mean over all draws."""
@@ -58,9 +55,7 @@ class Process:
 
 
 def observe(tried: Floats, values: Floats, random: np.random.Generator) -> Process:
-    """Return the process after `values` at the settings tried."""
-    centre, size = float(values.mean()), float(values.std()) or 1.0
-    values = (values - centre) / size
+    """Return the process after values of mean 0, and of a variance of 1 or about that."""
     likely, found = [], []
     for _ in range(DRAWS):
         lengths = np.exp(random.normal(-0.3, 0.9, tried.shape[1]))
@@ -79,7 +74,7 @@ def observe(tried: Floats, values: Floats, random: np.random.Generator) -> Proce
         lengths, observed = found[index]
         inverse = np.linalg.inv(observed)
         draws.append(Draw(float(weights[index] / total), lengths, inverse, inverse @ values))
-    return Process(tried, centre, size, draws)
+    return Process(tried, draws)
 
 
 def covariance(first: Floats, second: Floats, lengths: Floats) -> Floats:

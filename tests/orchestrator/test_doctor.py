@@ -221,7 +221,7 @@ def test_ray_that_ends_the_process_it_is_in_is_a_failure(tmp_path: Path, monkeyp
     monkeypatch.setattr("orchestrator.executors.cluster.probe", end_this_process)
     finding = only(doctor.check_ray(settings(tmp_path)))
     assert finding.state == FAILURE
-    assert "Ray on this machine ended the process that uses it" in finding.message
+    assert "the process that tried Ray on this machine ended" in finding.message
 
 
 def test_a_ray_cluster_that_is_away_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -318,7 +318,7 @@ class Watching(nn.RNN):
 
 
 def are_zeros() -> bool:
-    return not (torch.tensor([1e-40]) * 1.0).item()
+    return not np.float32(1e-40) * np.float32(1.0)
 
 
 def test_subnormal_numbers_are_zeros_in_training_and_nowhere_else(

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-Line = tuple[float, float, float, float, float]
+Line = tuple[float, ...]
 """Bytes once for each weight; for each step; for each step and stream, and that times input and times hidden size."""
 
 
@@ -14,7 +14,7 @@ Line = tuple[float, float, float, float, float]
 class CellMemory:
     """Bytes that one layer of a cell type takes; see `Line`."""
 
-    weights: tuple[float, float, float, float, float]
+    weights: Line
     """Weights as a + b * input + c * hidden + d * input * hidden + e * hidden ** 2."""
     kept: Line
     """Behind the forward pass, for the way back."""
@@ -30,11 +30,19 @@ class CellMemory:
     """Once a process, when it first runs such a cell: code read in, and kernels made for it, as far as no cell measured
     before it in the same process had it loaded; of torch's LSTM it is most."""
 
+    room: Line = (0.0, 0.0)
+    """Once a process, what a compiled kernel works in: so much, and so much for each weight of the largest layer."""
+
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> CellMemory:
         """Return what `asdict` wrote down, and JSON gave back."""
         given: dict[str, Any] = {name: tuple(of) if isinstance(of, list) else of for name, of in plain.items()}
         return cls(**given)
+
+    def room_for(self, weights: float) -> float:
+        """Return the bytes that its kernel works in where the largest layer has so many weights."""
+        once, each = self.room
+        return once + each * weights
 
     def count(self, input_size: int, hidden_size: int) -> float:
         """Return the number of weights."""

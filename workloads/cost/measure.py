@@ -19,7 +19,7 @@ from workloads.cost.cells import Calibration, CellMemory, Line
 from workloads.device import choose_device, give_back_memory, peak_memory_bytes, reset_peak_memory
 from workloads.hyperparameters import Hyperparameters
 from workloads.models.cells import make_cell
-from workloads.models.cells.kernels import FEWEST_STEPS, TORCH, choose_kernel
+from workloads.models.cells.kernels import FEWEST_STEPS, TORCH, choose_kernel, give_up_room, room_bytes
 from workloads.tasks.next_token import NextTokenTask
 from workloads.training import train
 
@@ -86,22 +86,26 @@ def measure_cell(cell_type: str, device_name: str = "auto", *, kernel: str = "au
     torch.autograd.backward(torch.zeros(1, requires_grad=True) * 1, torch.ones(1))
     rows: list[list[float]] = []
     found: list[tuple[float, float, float, float]] = []
+    rooms: list[float] = []
     loaded = 0.0
     for steps, batch, input_size, hidden_size in WINDOWS:
         cell = _make_cell(cell_type, input_size, hidden_size, device, kernel)
         weights = sum(parameter.numel() for parameter in cell.parameters())
         inputs = torch.zeros(steps, batch, input_size, device=device, requires_grad=True)  # (time, batch, features)
         inputs.data.normal_()
+        give_up_room()
         before = _now(device)
         _measure(cell, inputs[:FEWEST_STEPS], device)  # what is made once for each size
         if not found:
             loaded = max(_now(device) - before, 0.0)
         found.append(_measure(cell, inputs, device))
+        rooms.append(room_bytes())
         pairs = steps * batch
         rows.append([weights, steps, pairs, pairs * input_size, pairs * hidden_size])
     kept, forward, backward, inference = (_fit(rows, column) for column in zip(*found, strict=True))
+    room = _fit([[1.0, row[0]] for row in rows], rooms)
     call = _measure_calls(cell_type, device, kernel)
-    return CellMemory(weights_of(cell_type), kept, forward, backward, inference, call, loaded)
+    return CellMemory(weights_of(cell_type), kept, forward, backward, inference, call, loaded, room)
 
 
 def _measure(cell: nn.Module, inputs: Tensor, device: torch.device) -> tuple[float, float, float, float]:
@@ -156,7 +160,7 @@ def _fit(rows: Sequence[Sequence[float]], found: Iterable[float]) -> Line:
             line[used] = solved
             break
         del used[int(np.argmin(solved * matrix[:, used].mean(0)))]
-    return tuple(float(part) for part in line)  # type: ignore[return-value]
+    return tuple(float(part) for part in line)
 
 
 def weights_of(cell_type: str) -> Line:
@@ -168,7 +172,7 @@ def weights_of(cell_type: str) -> Line:
             counts.append(sum(weight.numel() for weight in make_cell(cell_type, input_size, hidden_size).parameters()))
     rows = np.array([[1, i, h, i * h, h * h] for i, h in sizes], dtype=float)
     solved = np.linalg.lstsq(rows, np.array(counts, dtype=float), rcond=None)[0]
-    return tuple(float(round(part, 6)) for part in solved)  # type: ignore[return-value]
+    return tuple(float(round(part, 6)) for part in solved)
 
 
 def _reset(device: torch.device) -> float:

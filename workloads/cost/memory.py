@@ -33,18 +33,18 @@ class Heap:
     kept_free: float
     """The part of another phase's blocks in whose places seldom any fit."""
     shared: float = 0.0
-    """Bytes where blocks of 2 MB and more lie on it: torch asks for huge pages for them, and what lies beside is in
-    those too. By chance it is none or 50 MB."""
+    """Bytes where updates hold blocks of 2 MB and more, which torch asks for huge pages for: beside those that are not
+    held apart others lie in them too. By chance it is none or 50 MB."""
 
 
-APART = Heap(LARGE_BLOCK, holes=0.05, kept_free=0.6, shared=12e6)
+APART = Heap(LARGE_BLOCK, holes=0.05, kept_free=0.6, shared=18e6)
 """Large tensors being held apart (`workloads.heap`), by what 88 settings took on Linux with glibc: the 50 of
 `make bench-cost` among them."""
-HUGE_PAGE = 2.0**21
 AS_IT_IS = Heap(2.0**25, holes=0.4, kept_free=0.6)
 """Where the C library is left to itself, by what 150 settings took."""
 NO_HEAP = Heap(0.0, holes=0.0, kept_free=0.0)
 """On a GPU."""
+HUGE_PAGE = 2.0**21
 ONE_KERNEL = ("SGD", "Adam", "AdamW", "Adagrad")
 
 
@@ -56,8 +56,7 @@ def at_most(phases: Sequence[Sequence[Held]], heap: Heap) -> float:
         others = max((*lingering[:place], *lingering[place + 1 :]), default=0.0)
         own = max(held.total + heap.holes * held.lingering(heap.large) for held in moments)
         most = max(most, own + heap.kept_free * others)
-    has_huge = any(block >= HUGE_PAGE for moments in phases for held in moments for block, _ in held.blocks)
-    return most + heap.shared * has_huge
+    return most
 
 
 def peak_memory(h: Hyperparameters, sizes: Sizes, calibration: Calibration) -> float:
@@ -76,7 +75,10 @@ def peak_memory(h: Hyperparameters, sizes: Sizes, calibration: Calibration) -> f
     saving = Held().add(kept, CHECKPOINT_COPIES)
     on_host = calibration.device == "cpu"
     looking = [*network.evaluation(on_gpu=not on_host), *network.horizon()]
-    phases = [list(network.update()), looking, [step], [saving] if on_host else [Held()]]
+    updates = list(network.update())
+    phases = [updates, looking, [step], [saving] if on_host else [Held()]]
     behind = [phases[0], *([weights.beside(held) for held in moments] for moments in phases[1:])]
-    most = at_most(behind, (APART if calibration.is_apart else AS_IT_IS) if on_host else NO_HEAP)
-    return calibration.base_bytes + cell.loaded + kept + most + (sizes.data_bytes if on_host else 0)
+    heap = (APART if calibration.is_apart else AS_IT_IS) if on_host else NO_HEAP
+    most = at_most(behind, heap) + heap.shared * any(held.largest >= HUGE_PAGE for held in updates)
+    room = cell.room_for(max(layer.weights for layer in network.layers))
+    return calibration.base_bytes + cell.loaded + room + kept + most + (sizes.data_bytes if on_host else 0)

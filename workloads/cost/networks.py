@@ -59,6 +59,11 @@ class Held:
         """Return both together."""
         return Held(self.total + other.total, [*self.blocks, *other.blocks])
 
+    @property
+    def largest(self) -> float:
+        """Return the bytes of the largest block."""
+        return max((block for block, times in self.blocks if times), default=0.0)
+
     def lingering(self, large: float) -> float:
         """Return what may still be on a C library's heap afterwards, blocks of `large` bytes and more being held apart.
 
@@ -165,6 +170,7 @@ class SequenceNetwork:
         self.encoder = [Layer(cell, width, hidden) for width in widths]
         self.decoder = [Layer(cell, width, hidden) for width in [embedded] + [hidden] * (h.num_layers - 1)]
         self.embedded, self.ways = embedded, ways
+        self.layers = self.encoder + self.decoder * self.translates
         norms = 2 * hidden * h.layer_norm
         self.blocks = [layer.weights + norms for layer in self.encoder * ways]
         if self.translates:

@@ -67,9 +67,9 @@ def covers_window(cell: Cell, inputs: Any, state: Any) -> bool:
         return False
     if state is None:
         return covers(inputs, *weights_of(cell))
-    states, shape = states_of(cell, state), (1, inputs.shape[1], cell.hidden_size)
-    if len(states) != (2 if cell.kind == "lstm" else 1):
+    if cell.kind == "lstm" and not (isinstance(state, tuple | list) and len(state) == 2):
         return False
+    states, shape = states_of(cell, state), (1, inputs.shape[1], cell.hidden_size)
     if not all(type(each) is Tensor and each.shape == shape for each in states):
         return False
     return covers(inputs, *states, *weights_of(cell))
@@ -123,19 +123,20 @@ class _Recurrence(torch.autograd.Function):
     def backward(ctx: Any, to_outputs: Tensor | None, *to_after: Tensor | None) -> tuple[Tensor | None, ...]:
         inputs, before, cells_before, from_input, from_hidden, gates, cells, outputs = ctx.saved_tensors
         to_outputs = torch.zeros_like(outputs) if to_outputs is None else to_outputs.contiguous()
-        carried, carried_cells = (
+        carried: list[Tensor | None] = [
             torch.zeros_like(before) if each is None else each.clone(memory_format=torch.contiguous_format)
-            for each in to_after
-        )
+            for each in to_after[: 1 if cells is None else 2]
+        ]
+        carried += [None] * (cells is None)
         to_inputs = torch.empty_like(inputs) if ctx.needs_input_grad[1] else None
         to_weights = [torch.zeros_like(weight) for weight in (from_input, from_hidden)]
         to_weights += [from_input.new_zeros(len(from_input)) for _ in range(2)]
         sizes, work = _room(ctx.kind, inputs, before)
         arrays = [inputs, before, cells_before, from_input, from_hidden, gates, cells, outputs, to_outputs]
-        arrays += [carried, carried_cells, to_inputs]
+        arrays += [*carried, to_inputs]
         to = Weights(*pointers(to_weights))
         loaded().backward(KINDS.index(ctx.kind), sizes, *pointers(arrays), to, work.data_ptr())
-        return None, to_inputs, carried, None if cells is None else carried_cells, *to_weights
+        return None, to_inputs, *carried, *to_weights
 
 
 def _room(kind: str, inputs: Tensor, before: Tensor) -> tuple[Sizes, Tensor]:

@@ -48,7 +48,8 @@ def covers(inputs: Tensor, *others: Tensor) -> bool:
 
     In single precision on a CPU, and longer than a few steps; what is being traced is torch's.
     """
-    if torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
+    is_traced = torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
+    if is_traced or torch.is_autocast_enabled("cpu"):
         return False
     if len(inputs) < FEWEST_STEPS or not inputs.shape[1]:
         return False
@@ -78,6 +79,16 @@ def room(size: int) -> Tensor:
     if _room.floats.numel() < size:
         _room.floats = torch.empty(size, dtype=torch.float32)
     return _room.floats
+
+
+def room_bytes() -> int:
+    """Return the bytes that kernels have come to work in on this thread."""
+    return _room.floats.numel() * _room.floats.element_size()
+
+
+def give_up_room() -> None:
+    """Let go of what kernels work in; the next one takes anew what it needs."""
+    _room.floats = torch.empty(0)
 
 
 def pointers(arrays: Sequence[Tensor | None]) -> list[int | None]:

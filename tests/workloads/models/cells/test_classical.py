@@ -79,7 +79,8 @@ def test_outputs_states_and_gradients_are_torchs(
     # rectified unit that is nothing but rounding may fall on either side of 0, and its slope with it.
     shown = len(weights)
     assert apart(found[:shown], exact[:shown]) < max(1e-5, 3 * apart(theirs[:shown], exact[:shown]))
-    assert apart(found, exact) < (0.05 if cell_type == "rnn_relu" else max(1e-4, 3 * apart(theirs, exact)))
+    rounding = 0.05 if cell_type == "rnn_relu" else 1e-3 if sizes[1] < 4 else 1e-4
+    assert apart(found, exact) < max(rounding, 3 * apart(theirs, exact))
 
 
 @pytest.mark.parametrize("cell_type", CELL_TYPES)

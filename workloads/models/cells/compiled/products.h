@@ -158,8 +158,8 @@ OUTLINE void transposed_product(long rows, long columns, long depth, const float
             for (long first = 0; first < columns; first += PANEL)
                 for (long row = block; row < stop; row += TILE_ROWS)
                     any_tile(LEAST(TILE_ROWS, stop - row), deep, strips + (row - block) * deep, 1, TILE_ROWS,
-                             panels + first * deep, panels + (first + PANEL) * deep, c + row * columns + first, columns,
-                             LEAST(PANEL, columns - first), add);
+                             panels + first * deep, panels, c + row * columns + first, columns,
+                             LEAST(PANEL, columns - first), add); /* the next panel is near already */
         }
     }
 }
