@@ -33,11 +33,11 @@ class Heap:
     kept_free: float
     """The part of another phase's blocks in whose places seldom any fit."""
     shared: float = 0.0
-    """Bytes where updates hold blocks of 2 MB and more, which torch asks for huge pages for: beside those that are not
-    held apart others lie in them too. By chance it is none or 50 MB."""
+    """Bytes where updates hold blocks of 2 MB and more on it: torch asks for huge pages for them, and what lies beside
+    is in those too. By chance it is none or 50 MB."""
 
 
-APART = Heap(LARGE_BLOCK, holes=0.05, kept_free=0.6, shared=18e6)
+APART = Heap(LARGE_BLOCK, holes=0.05, kept_free=0.6, shared=20e6)
 """Large tensors being held apart (`workloads.heap`), by what 88 settings took on Linux with glibc: the 50 of
 `make bench-cost` among them."""
 AS_IT_IS = Heap(2.0**25, holes=0.4, kept_free=0.6)
@@ -79,6 +79,6 @@ def peak_memory(h: Hyperparameters, sizes: Sizes, calibration: Calibration) -> f
     phases = [updates, looking, [step], [saving] if on_host else [Held()]]
     behind = [phases[0], *([weights.beside(held) for held in moments] for moments in phases[1:])]
     heap = (APART if calibration.is_apart else AS_IT_IS) if on_host else NO_HEAP
-    most = at_most(behind, heap) + heap.shared * any(held.largest >= HUGE_PAGE for held in updates)
+    most = at_most(behind, heap) + heap.shared * any(held.has_block(HUGE_PAGE, heap.large) for held in updates)
     room = cell.room_for(max(layer.weights for layer in network.layers))
     return calibration.base_bytes + cell.loaded + room + kept + most + (sizes.data_bytes if on_host else 0)

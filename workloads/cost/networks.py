@@ -59,10 +59,9 @@ class Held:
         """Return both together."""
         return Held(self.total + other.total, [*self.blocks, *other.blocks])
 
-    @property
-    def largest(self) -> float:
-        """Return the bytes of the largest block."""
-        return max((block for block, times in self.blocks if times), default=0.0)
+    def has_block(self, least: float, below: float) -> bool:
+        """Tell whether a block has `least` bytes or more, but fewer than `below`."""
+        return any(times and least <= block < below for block, times in self.blocks)
 
     def lingering(self, large: float) -> float:
         """Return what may still be on a C library's heap afterwards, blocks of `large` bytes and more being held apart.

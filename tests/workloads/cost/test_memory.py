@@ -94,11 +94,13 @@ def test_a_part_of_another_phases_blocks_stays(heap: Heap) -> None:
     assert at_most([[many, small], [large]], NO_HEAP) == 100e6
 
 
-def test_updates_with_blocks_of_huge_pages_take_more() -> None:
+def test_updates_with_blocks_of_huge_pages_on_the_heap_take_more() -> None:
     h, apart = Hyperparameters(cell_type="lstm", batch_size=16, truncation_length=64), replace(ROUGH, is_apart=True)
-    sizes = [replace(TEXT, output_size=size, vocabulary_size=size) for size in (510, 515)]  # 2 MB lie between
-    below, above = (peak_memory(h, each, apart) for each in sizes)
-    assert above - below > APART.shared
+    around = ((510, 515), (1022, 1027))  # 2 MB, from which there are huge pages, and 4 MB, which are held apart
+    sizes = [[replace(TEXT, output_size=size, vocabulary_size=size) for size in pair] for pair in around]
+    (small, shared), (largest, held_apart) = ([peak_memory(h, each, apart) for each in pair] for pair in sizes)
+    assert shared - small == pytest.approx(APART.shared, rel=0.1)
+    assert held_apart - largest == pytest.approx(-APART.shared, rel=0.1)
 
 
 def test_what_a_kernel_works_in_is_counted_once_for_the_largest_layer() -> None:
@@ -111,7 +113,7 @@ def test_what_a_kernel_works_in_is_counted_once_for_the_largest_layer() -> None:
 def test_a_process_left_to_itself_takes_more_than_one_that_holds_large_tensors_apart() -> None:
     h = Hyperparameters(cell_type="lstm", hidden_size=512, batch_size=32, truncation_length=128)
     words, apart = replace(TEXT, output_size=2000, vocabulary_size=2000), replace(ROUGH, is_apart=True)
-    assert peak_memory(h, words, ROUGH) > 1.05 * peak_memory(h, words, apart)
+    assert peak_memory(h, words, ROUGH) > 1.03 * peak_memory(h, words, apart)
 
 
 def test_random_windows_are_expected_longer_than_their_mean() -> None:
