@@ -76,7 +76,7 @@ class Hyperparameters:
     device: str = option("auto", "auto takes a GPU when the worker has one", choices=("auto", "cpu", "cuda"))
     kernel: str = option(
         "auto",
-        "of rnn, gru, lstm, layer_norm_lstm, min_gru (rnn_relu too) on one CPU thread: auto compiles, given a compiler",
+        "of rnn, gru, lstm, layer_norm_lstm and min_gru on one CPU thread: auto compiles, where there is a compiler",
         choices=KERNELS,
     )
     seed: int = option(0, "of weights, dropout and generated data; the same for all trials", at_least=0, below=2**31)
