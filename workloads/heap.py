@@ -3,8 +3,8 @@
 glibc's malloc holds the largest blocks apart and all others on a heap, which holes are left in. What counts as large it
 raises by itself, to 32 MB at last, so that most tensors come to lie among the holes: the same training took 530 to 620
 MB, by chance. Here that stays at 4 MB: peaks are lower, and the same in each run but for what lies beside tensors of 2
-to 4 MB, which torch asks for huge pages for too. A block held apart is new to the process each time, which costs time by
-the page; huge pages are few enough for that.
+to 4 MB, which torch asks for huge pages for too. A block held apart is new to the process each time, which costs time
+by the page; huge pages are few enough for that.
 
 Nothing is loaded here: torch looks for its part of it when it makes its first tensor.
 """

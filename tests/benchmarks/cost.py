@@ -50,7 +50,7 @@ TOKENS, HELD_OUT = 200_000, 16 * 520
 
 
 def settings(seed: int = 1) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """Draw data and hyperparameters; the model's constants of the heap were chosen by those of seeds 1 and 4 and half of 5."""
+    """Draw data and hyperparameters; the model's constants of the heap were chosen by seeds 1 and 4 and half of 5."""
     from workloads.models.cells import BUILTIN
 
     draw = random.Random(seed)
