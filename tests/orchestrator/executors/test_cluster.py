@@ -216,7 +216,7 @@ def language_model(text_file: Path) -> dict[str, Any]:
         "workload": {"kind": "language_model", "text": str(text_file)},
         "space": {"truncation_length": [16, 24]},
         "train": {"hidden_size": 12, "batch_size": 4, "dropout": 0.2, "num_layers": 2},
-        "budget": {"trials": 2, "sequence_steps": 120_000, "evaluations": 2},
+        "budget": {"trials": 2, "sequence_steps": 500_000, "evaluations": 2},
         "search": {"sampler": "grid", "pruner": "none"},
     }
 
