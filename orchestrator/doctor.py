@@ -123,8 +123,9 @@ def check_ray(settings: Settings) -> Iterable[Finding]:
     where = f"the cluster at {settings.ray_address}" if settings.ray_address else "Ray on this machine"
     advice = "check BPTT_RAY_ADDRESS." if settings.ray_address else "is there memory, and disk in /tmp?"
     advice = f"{advice} `bptt run SWEEP --in-process` needs no Ray"
-    answers, answer = multiprocessing.get_context("spawn").Pipe(duplex=False)
-    apart = multiprocessing.get_context("spawn").Process(target=_answer, args=(probe, settings.ray_address, answer))
+    spawn = multiprocessing.get_context("spawn")
+    answers, answer = spawn.Pipe(duplex=False)
+    apart = spawn.Process(target=_answer, args=(probe, settings.ray_address, answer))
     apart.start()
     answer.close()
     try:

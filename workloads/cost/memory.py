@@ -39,7 +39,7 @@ class Heap:
 
 APART = Heap(LARGE_BLOCK, holes=0.05, kept_free=0.6, shared=20e6)
 """Large tensors being held apart (`workloads.heap`), by what 88 settings took on Linux with glibc: the 50 of
-`make bench-cost` among them."""
+`make bench-cost` among them; `shared` by these and half of `tests.benchmarks.cost 5`."""
 AS_IT_IS = Heap(2.0**25, holes=0.4, kept_free=0.6)
 """Where the C library is left to itself, by what 150 settings took."""
 NO_HEAP = Heap(0.0, holes=0.0, kept_free=0.0)
