@@ -200,7 +200,7 @@ class Sweep:
             if not trial.evaluations and (reason := self.room.refuses(trial.params)):
                 yield self._end(trial, TrialState.OUT_OF_MEMORY, reason)
                 continue
-            if not self.room.admits(trial.params, [other.params for other in self.under_way.values()]):
+            if not self._has_room(trial):
                 self.waiting.appendleft(trial)
                 return
             resume_from = self.places.checkpoint(trial)
@@ -211,7 +211,7 @@ class Sweep:
             yield Event(Happening.RESUMED if resume_from else Happening.STARTED, trial)
 
     def _next(self) -> TrialRecord | None:
-        """Choose what is trained next: what was begun, what the user wants, what is promoted, what is new."""
+        """Choose what is trained next: what was begun, what the user wants, what is promoted, what is new, or spare."""
         if self.waiting:
             return self.waiting.popleft()
         may_begin = len(self.trials) < self.study.trials_allowed
@@ -221,10 +221,23 @@ class Sweep:
         if (promoted := self.promotion.next(self.trials)) is not None:
             self.study.go_on(promoted)
             return promoted
-        if not may_begin:
+        if may_begin:
+            self.trials.append(self.study.ask())
+            return self.trials[-1]
+        return self._spare()
+
+    def _spare(self) -> TrialRecord | None:
+        """Choose what a worker trains that would be idle while others train the last trials; mostly nothing."""
+        spare = self.promotion.spare(self.trials, self.under_way.values())
+        if spare is None or not self._has_room(spare):
             return None
-        self.trials.append(self.study.ask())
-        return self.trials[-1]
+        self.promotion.spares.add(spare.number)
+        self.study.go_on(spare)
+        return spare
+
+    def _has_room(self, trial: TrialRecord) -> bool:
+        """Tell whether a trial's memory fits beside those under way."""
+        return self.room.admits(trial.params, [other.params for other in self.under_way.values()])
 
     def _end_paused(self) -> Iterator[Event]:
         """End the trials that wait for a promotion which can no longer come, but for one if none is complete."""

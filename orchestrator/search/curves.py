@@ -9,7 +9,7 @@ acknowledged: nothing is to be remembered.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -77,6 +77,7 @@ class Curves:
     is_maximized: bool
     evaluations: int
     points: Points
+    spares: set[int] = field(default_factory=set)
     _asked: list[tuple[int, int]] = field(default_factory=list)
     _expected: Expected = field(default_factory=Expected)
 
@@ -169,6 +170,10 @@ class Curves:
         paused = self._paused(trials)
         best = max(paused, key=lambda each: (each.chance / each.least, -each.trial.number), default=None)
         return best.trial if best is not None and best.is_worth_it else None
+
+    def spare(self, trials: Sequence[TrialRecord], under_way: Iterable[TrialRecord]) -> TrialRecord | None:
+        """Return none: what is not worth its evaluations is not trained."""
+        return None
 
     def last_resort(self, trials: Sequence[TrialRecord]) -> TrialRecord | None:
         """Return the paused trial with the best mean."""

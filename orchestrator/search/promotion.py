@@ -7,12 +7,15 @@ among them, or else a new one. Everything follows from the evaluations acknowled
 Who comes first to a rung goes on early there, and others overtake it: in all, more than a third go on. With
 `delayed_promotion` no more than a third ever do, as in Li et al. (2022), "Hyper-Tune: towards efficient hyper-parameter
 tuning at scale" (D-ASHA): a quarter to a half fewer evaluations for as many trials, whose best is found less surely.
+
+When nothing is left to begin, workers would idle beside those that train the last trials on. They train the next best
+meanwhile (`spare`), beside the third and no further than those: the sweep takes no longer and finds a better best.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 
 from orchestrator.spec import SweepSpec
 from orchestrator.trial import TrialRecord, TrialState
@@ -46,13 +49,18 @@ class Promotion:
     """Evaluations after which trials are compared."""
     is_delayed: bool = False
     """Whether no more than a third go on from a rung, even where others are found to be better later."""
+    evaluations: int = 0
+    """Those of a whole trial."""
+    spares: set[int] = field(default_factory=set)
+    """Trials that went on beside the third. Another driver does not know of them, and counts them among it."""
 
     @classmethod
     def of(cls, spec: SweepSpec) -> Promotion:
         """Return the rungs of a sweep; without any where its pruner is another."""
         pruner, is_maximized = spec.search.pruner, spec.objective.direction == "maximize"
         rungs = rungs_of(spec.budget.evaluations) if pruner in ("promotion", "delayed_promotion") else ()
-        return cls(str(spec.objective.metric), is_maximized, rungs, is_delayed=pruner == "delayed_promotion")
+        is_delayed, evaluations = pruner == "delayed_promotion", spec.budget.evaluations
+        return cls(str(spec.objective.metric), is_maximized, rungs, is_delayed, evaluations)
 
     def best(self, rung: int, trials: Sequence[TrialRecord]) -> list[TrialRecord]:
         """Return the trials that may go on from a rung: of all that ever reached it, the best third, rounded down."""
@@ -82,11 +90,12 @@ class Promotion:
         return place <= most and not (self.is_delayed and self._gone(rung, trial, trials) >= most)
 
     def _gone(self, rung: int, trial: TrialRecord, trials: Sequence[TrialRecord]) -> int:
-        """Return how many others went on from a rung, those counted that have yet to come further."""
+        """Return how many others went on from a rung by right, those counted that have yet to come further."""
+        besides = {trial.number, *(self.spares if rung == self.rungs[-1] else ())}
         return sum(
             len(other.evaluations) > rung or (len(other.evaluations) == rung and other.state is TrialState.RUNNING)
             for other in trials
-            if other is not trial
+            if other.number not in besides
         )
 
     def _place(self, trial: TrialRecord, trials: Sequence[TrialRecord]) -> str:
@@ -116,6 +125,24 @@ class Promotion:
                 if self._goes_on(rung, first, trials):
                     return first
         return None
+
+    def spare(self, trials: Sequence[TrialRecord], under_way: Iterable[TrialRecord]) -> TrialRecord | None:
+        """Return the best paused trial, of the highest rung first, that an idle worker can train on meanwhile.
+
+        Where it is, its number is to be put among the `spares`. It has no more evaluations before it, to the next rung
+        or its end, than one of those under way by right.
+        """
+        most = max((self._left(trial) for trial in under_way if trial.number not in self.spares), default=0)
+        if not self.rungs or most < self.evaluations - self.rungs[-1]:
+            return None
+        rung = self.rungs[-1]
+        paused = [trial for trial in trials if trial.state is TrialState.PAUSED and len(trial.evaluations) == rung]
+        return self._ranked(rung, paused)[0] if paused else None
+
+    def _left(self, trial: TrialRecord) -> int:
+        """Return the evaluations before a trial to its next rung or its end."""
+        reached = len(trial.evaluations)
+        return min(stop for stop in (*self.rungs, self.evaluations) if stop > reached) - reached
 
     def last_resort(self, trials: Sequence[TrialRecord]) -> TrialRecord | None:
         """Return the best paused trial of the highest rung that has one.

@@ -8,13 +8,16 @@ longer than its driver: it dies when the pipe to it closes, in the middle of a c
 from __future__ import annotations
 
 import importlib
+import math
 import os
 import pickle
 import queue
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from orchestrator.settings import Settings
@@ -30,9 +33,10 @@ PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT
 """The tracker tries again by itself; MLflow alone would take minutes to say that a server is away."""
 
 
-AHEAD = ("torch", "mlflow.pyfunc", "matplotlib.figure")
-IDLE_S = 0.2
-"""Without a call, once a trial was evaluated: time to load what is needed at the end, when everybody waits for it."""
+AHEAD = ("torch", "mlflow.pyfunc", "matplotlib.backends.backend_agg", "orchestrator.report.html.files")
+"""What takes seconds to load and is needed at the end, for the model and the figures, when everybody waits for it."""
+IDLE_S, FREE_CORES = 0.25, 0.7
+"""Without a call, once a trial was evaluated, and with so much of a core free: the time to load one of these."""
 
 
 class RemoteRuns:
@@ -116,16 +120,15 @@ def serve() -> None:
     calls: queue.SimpleQueue[Any] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(calls,), daemon=True).start()
     runs = SweepRuns(calls.get())
-    waits_s: float | None = None
+    ahead, is_time, idleness = list(AHEAD), False, Idleness()
     while True:
         try:
-            method, arguments = calls.get(timeout=waits_s)
+            method, arguments = calls.get(timeout=IDLE_S if is_time and ahead else None)
         except queue.Empty:
-            load_ahead()
-            waits_s = None
+            if idleness.cores() >= FREE_CORES:
+                importlib.import_module(ahead.pop(0))
             continue
-        if method == "write" and arguments[0].evaluations and not is_ahead() and runs.view.spec.workload.kind in KINDS:
-            waits_s = IDLE_S
+        is_time = is_time or (method == "write" and arguments[0].evaluations and runs.view.spec.workload.kind in KINDS)
         try:
             reply = ("", getattr(runs, method)(*arguments))
         except Exception as error:  # noqa: BLE001 - the process's boundary
@@ -134,15 +137,20 @@ def serve() -> None:
         replies.flush()
 
 
-def load_ahead() -> None:
-    """Load what the end of a sweep takes, for its model and its figures, while trials are still trained."""
-    for name in AHEAD:
-        importlib.import_module(name)
+class Idleness:
+    """How much of this machine has nothing to do."""
 
+    def __init__(self) -> None:
+        self._at_s = self._idle_s = 0.0
 
-def is_ahead() -> bool:
-    """Tell whether all that is there."""
-    return all(name in sys.modules for name in AHEAD)
+    def cores(self) -> float:
+        """Return how many cores were idle since this was asked last, 0 at first; infinite where no system tells."""
+        before, self._at_s = (self._at_s, self._idle_s), time.monotonic()
+        try:
+            self._idle_s = int(Path("/proc/stat").read_text().split(maxsplit=5)[4]) / os.sysconf("SC_CLK_TCK")
+        except OSError:
+            return math.inf
+        return (self._idle_s - before[1]) / (self._at_s - before[0]) if before[0] else 0.0
 
 
 def _listen(calls: queue.SimpleQueue[Any]) -> None:

@@ -18,6 +18,7 @@ import yaml
 
 from orchestrator.errors import masked, presentable
 from orchestrator.horizon import draw, read_horizon
+from orchestrator.looks import png
 from orchestrator.settings import Settings
 from orchestrator.spec import is_of_resources
 from orchestrator.tracking.base import Illustrate, Model
@@ -250,8 +251,11 @@ class SweepRuns:
             self.client.set_tag(shown_on, "bptt.model", uri)
         horizon = read_horizon(winner.metrics, truncation_length_of(winner.params))
         if horizon is not None:
-            for shown_on in (run_id, self.parent):
-                self.client.log_figure(shown_on, draw({f"trial {winner.number}": horizon}), "horizon.png")
+            with tempfile.TemporaryDirectory() as folder:
+                picture = Path(folder, "horizon.png")
+                picture.write_bytes(png(draw({f"trial {winner.number}": horizon})))
+                for shown_on in (run_id, self.parent):
+                    self.client.log_artifact(shown_on, str(picture))
         return uri
 
     def end(self, summary: Mapping[str, Any]) -> None:

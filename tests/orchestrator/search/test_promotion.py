@@ -93,11 +93,59 @@ def test_delayed_no_more_than_a_third_ever_go_on(workers: int, drive: Drive) -> 
     counts = {}
     for name, pruner in (("early", "promotion"), ("late", "delayed_promotion")):
         spec = promoting(**changes, search={**search, "pruner": pruner}, name=name)
-        trials = swept(drive(spec, LocalExecutor(workers))).trials
-        counts[name] = [gone_on(rung, trials) for rung in (1, 3)]
-        assert all(trial.state.is_final for trial in trials)
+        sweep = swept(drive(spec, LocalExecutor(workers)))
+        by_right = [trial for trial in sweep.trials if trial.number not in sweep.promotion.spares]
+        counts[name] = [gone_on(1, sweep.trials), gone_on(3, by_right)]
+        assert all(trial.state.is_final for trial in sweep.trials)
+        assert len(sweep.promotion.spares) < workers
     assert counts["late"] == [12, 4]
     assert counts["early"] > counts["late"]
+
+
+def a_trial(number: int, evaluations: int, state: TrialState) -> TrialRecord:
+    made = [Progress(at, at, {"valid_loss": float(number)}, "", 0.0) for at in range(evaluations)]
+    return replace(TrialRecord(number, {}, {}, 0.0), evaluations=made, state=state)
+
+
+def test_an_idle_worker_trains_the_next_best_on_while_another_trains_as_far() -> None:
+    promotion = Promotion.of(promoting(search={"sampler": "random", "pruner": "delayed_promotion"}))
+    paused = [a_trial(number, 3, TrialState.PAUSED) for number in (5, 2, 7)]
+    low = [a_trial(number, 1, TrialState.PAUSED) for number in (0, 1)]
+    last = a_trial(9, 3, TrialState.RUNNING)
+    trials = [*paused, *low, last]
+    assert promotion.spare(trials, [last]) is paused[1]
+    # No further than others go: no time is lost.
+    assert promotion.spare(trials, []) is None
+    assert promotion.spare(trials, [a_trial(9, 4, TrialState.RUNNING)]) is None  # five evaluations to its end, not six
+    assert promotion.spare(trials, [a_trial(9, 1, TrialState.RUNNING)]) is None  # two, to its next rung
+    # One that is spare itself is not what another one goes along with.
+    promotion.spares.add(9)
+    assert promotion.spare(trials, [last]) is None
+    # Those of lower rungs stay there, or more of those above them would go on by right.
+    promotion.spares.clear()
+    assert promotion.spare([*low, last], [last]) is None
+
+
+def test_who_went_on_as_a_spare_takes_nobodys_place() -> None:
+    promotion = Promotion.of(promoting(search={"sampler": "random", "pruner": "delayed_promotion"}))
+    ended = [a_trial(number, 9, TrialState.COMPLETE) for number in (3, 4)]
+    others = [a_trial(number, 3, TrialState.PAUSED) for number in (6, 7, 8)]
+    arriving = a_trial(1, 3, TrialState.PAUSED)
+    trials = [*ended, *others, arriving]  # of six two go on
+    assert promotion.next(trials) is None
+    promotion.spares.add(4)
+    assert promotion.next(trials) is arriving
+
+
+def test_a_sweep_of_several_workers_leaves_none_idle_beside_the_last_trials(drive: Drive) -> None:
+    search = {"sampler": "random", "pruner": "delayed_promotion", "seed": 1}
+    sweep = swept(drive(promoting(search=search), LocalExecutor(2)))
+    alone = swept(drive(promoting(search=search, name="alone"), LocalExecutor(1)))
+    assert not alone.promotion.spares
+    (spare,) = (sweep.trials[number] for number in sweep.promotion.spares)
+    assert spare.state is TrialState.COMPLETE
+    complete = [trial for trial in sweep.trials if trial.state is TrialState.COMPLETE]
+    assert len(complete) == 1 + sum(trial.state is TrialState.COMPLETE for trial in alone.trials)
 
 
 def test_a_metric_that_is_maximized_promotes_the_highest(drive: Drive) -> None:
@@ -279,20 +327,19 @@ def test_whatever_is_killed_only_the_best_of_a_rung_go_on_and_nothing_is_trained
         assert Counter(order) == {(trial.number, at): 1 for trial in ended for at in range(len(trial.evaluations))}
         marks = Counter(tuple(path.name.split("-")[:2]) for path in (folder / "marks").iterdir())
         assert marks.total() == len(marks) == len(order)  # drivers die before they train, never in the middle
-        best = ever_best(spec, order, ended)
+        promotion, best = Promotion.of(spec), ever_best(spec, order, ended)
         beyond = {
-            trial.number
-            for trial in ended
-            for rung in best
-            if len(trial.evaluations) > rung and trial.number not in best[rung]
+            rung: {trial.number for trial in ended if len(trial.evaluations) > rung} - best[rung] for rung in best
         }
         complete = {trial.number for trial in ended if trial.state is TrialState.COMPLETE}
         assert complete
-        assert len(beyond) <= 1  # the last resort of a sweep that promotes nobody
-        assert not beyond or beyond == complete
-        if pruner == "delayed_promotion":
-            assert all(gone_on(rung, ended) <= max(reached(rung, ended) // REDUCTION, 1) for rung in best)
-        promotion = Promotion.of(spec)
+        spares = (workers - 1) * (len(lives) + 1)  # at most, each driver knowing of its own
+        for rung, numbers in beyond.items():
+            besides = spares if rung == promotion.rungs[-1] else 0
+            assert len(numbers) <= 1 + besides  # the last resort of a sweep that promotes nobody
+            assert numbers <= complete
+            if pruner == "delayed_promotion":
+                assert gone_on(rung, ended) <= max(reached(rung, ended) // REDUCTION, 1) + besides
         for trial in ended:
             if trial.state is TrialState.PRUNED:
                 assert promotion.pauses(trial, ended)

@@ -14,7 +14,7 @@ import pytest
 from orchestrator.settings import Settings
 from orchestrator.tracking.client import open_client
 from orchestrator.tracking.mlflow import MlflowTracker
-from orchestrator.tracking.process import RemoteRuns
+from orchestrator.tracking.process import Idleness, RemoteRuns
 from tests.orchestrator.conftest import make_spec
 from tests.orchestrator.tracking.runs import (
     children,
@@ -103,3 +103,10 @@ def test_a_process_killed_while_it_makes_the_tables_leaves_a_database_that_can_b
         maker.wait()
     assert open_client(settings).get_experiment("0").name == "Default"
     assert [path.name for path in file.parent.iterdir() if ".new" in path.name] == []
+
+
+def test_cores_are_idle_by_their_own_count() -> None:
+    idleness = Idleness()
+    assert idleness.cores() == 0  # nothing is known yet
+    time.sleep(0.3)
+    assert 0 <= idleness.cores() <= (os.cpu_count() or 1) * 1.2

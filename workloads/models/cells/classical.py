@@ -91,11 +91,32 @@ def run(cell: Cell, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
     zeros = inputs.new_zeros(1, inputs.shape[1], cell.hidden_size)
     states = (zeros, zeros)[: 2 if cell.kind == "lstm" else 1] if state is None else states_of(cell, state)
     before, *cells = (each[0] for each in states)
-    outputs, *after = _Recurrence.apply(  # type: ignore[no-untyped-call]
-        cell.kind, inputs, before, cells[0] if cells else None, *weights_of(cell)
-    )
+    arguments = cell.kind, inputs, before, cells[0] if cells else None, *weights_of(cell)
+    if torch.is_grad_enabled() and any(isinstance(each, Tensor) and each.requires_grad for each in arguments):
+        outputs, *after = _Recurrence.apply(*arguments)  # type: ignore[no-untyped-call]
+    else:
+        outputs, *after = _forward(*arguments)[0]
     behind = tuple(each[None] for each in after if each is not None)
     return outputs, behind if cells else behind[0]
+
+
+def _forward(
+    kind: str, inputs: Tensor, before: Tensor, cells_before: Tensor | None, *weights: Tensor, keep: bool = False
+) -> tuple[tuple[Tensor, Tensor, Tensor | None], list[Tensor | None]]:
+    """Return the outputs and the state behind them; and, to `keep` for the way back, what it reads."""
+    inputs, before, *weights_read = (tensor.contiguous() for tensor in (inputs, before, *weights))
+    steps, batch, hidden = *inputs.shape[:2], before.shape[1]
+    outputs = inputs.new_empty(steps, batch, hidden)
+    gates = inputs.new_empty(steps, batch, 4 * hidden) if keep and kind in ("gru", "lstm") else None
+    cells = None
+    if cells_before is not None:
+        cells_before, cells = cells_before.contiguous(), inputs.new_empty(steps if keep else 2, batch, hidden)
+    sizes, work = _room(kind, inputs, before)
+    arrays = [inputs, before, cells_before, *weights_read, gates, cells, outputs, work]
+    loaded().forward(KINDS.index(kind), sizes, *pointers(arrays))
+    cells_after = None if cells is None else cells[(steps - 1) % len(cells)].clone()
+    kept = [inputs, before, cells_before, *weights_read[:2], gates, cells, outputs]
+    return (outputs, outputs[-1].clone(), cells_after), kept
 
 
 class _Recurrence(torch.autograd.Function):
@@ -103,20 +124,11 @@ class _Recurrence(torch.autograd.Function):
     def forward(
         ctx: Any, kind: str, inputs: Tensor, before: Tensor, cells_before: Tensor | None, *weights: Tensor
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        inputs, before, *kept = (tensor.contiguous() for tensor in (inputs, before, *weights))
-        steps, batch, hidden = *inputs.shape[:2], before.shape[1]
-        outputs = inputs.new_empty(steps, batch, hidden)
-        gates = inputs.new_empty(steps, batch, 4 * hidden) if kind in ("gru", "lstm") else None
-        cells = None
-        if cells_before is not None:
-            cells_before, cells = cells_before.contiguous(), torch.empty_like(outputs)
-        sizes, work = _room(kind, inputs, before)
-        arrays = [inputs, before, cells_before, *kept, gates, cells, outputs, work]
-        loaded().forward(KINDS.index(kind), sizes, *pointers(arrays))
+        made, kept = _forward(kind, inputs, before, cells_before, *weights, keep=True)
         ctx.kind = kind
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(inputs, before, cells_before, *kept[:2], gates, cells, outputs)
-        return outputs, outputs[-1].clone(), None if cells is None else cells[-1].clone()
+        ctx.save_for_backward(*kept)
+        return made
 
     @staticmethod
     @once_differentiable

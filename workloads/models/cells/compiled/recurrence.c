@@ -20,10 +20,12 @@ INLINE long gradient_row(int kind, sizes of) { return (kind >= GRU ? 4 : 1) * of
 /* Floats that both ways work in. */
 long work_size(int kind, sizes of) {
     const long rows = rows_of(kind, of);
+    const long at_once = steps_at_once(of) * of.batch;
     const long ahead = packed_size(of.inputs + of.hidden, rows) + PANEL * of.hidden; /* n is apart */
+    const long gates = kind >= GRU ? at_once * 4 * of.hidden : 0; /* where none are kept */
     const long from_hidden = packed_size(rows, of.hidden), from_input = packed_size(rows, of.inputs);
-    const long gradients = steps_at_once(of) * of.batch * gradient_row(kind, of);
-    return greater(ahead, from_hidden + from_input + gradients + transposed_size(greater(of.inputs, of.hidden)));
+    const long gradients = at_once * gradient_row(kind, of);
+    return greater(ahead + gates, from_hidden + from_input + gradients + transposed_size(greater(of.inputs, of.hidden)));
 }
 
 /* One step of a GRU behind its products: gates (batch, 4 hidden) hold x's part of r, z, n and h's of r, z, n. */
@@ -146,7 +148,8 @@ OUTLINE void rnn_step_back(int kind, sizes of, const float *restrict outputs, co
 
 /* x (time, batch, inputs) and the state before it to outputs (time, batch, hidden).
 
-   gates: NULL for an RNN; cells_before, cells: NULL but for an LSTM. */
+   gates: NULL for an RNN, and where there is no way back: then cells holds but two steps, the last at (steps - 1) % 2.
+   cells_before, cells: NULL but for an LSTM. */
 void forward(int kind, sizes of, const float *x, const float *before, const float *cells_before,
              const float *from_input, const float *from_hidden, const float *input_bias, const float *hidden_bias,
              float *gates, float *cells, float *outputs, float *work) {
@@ -154,10 +157,11 @@ void forward(int kind, sizes of, const float *x, const float *before, const floa
     const long of_input = rows_of(kind, of), summed = shared_of(kind, of);
     float *from_past = pack_transposed(of.inputs, of_input, from_input, work);
     float *apart = pack_transposed(hidden, summed, from_hidden, from_past);
-    if (kind == GRU) pack_transposed(hidden, hidden, from_hidden + summed * hidden, apart);
-    float *here = kind >= GRU ? gates : outputs;
+    float *room = kind == GRU ? pack_transposed(hidden, hidden, from_hidden + summed * hidden, apart) : apart;
+    float *here = kind < GRU ? outputs : gates ? gates : room;
     for (long step = 0; step < of.steps; step++) {
         if (step % steps_at_once(of) == 0) {
+            if (kind >= GRU && !gates) here = room;
             const long rows = LEAST(steps_at_once(of), of.steps - step) * of.batch;
             product(rows, of_input, of.inputs, x + step * of.batch * of.inputs, of.inputs, work, here, row, 0);
         }
@@ -166,9 +170,9 @@ void forward(int kind, sizes of, const float *x, const float *before, const floa
             product(of.batch, hidden, hidden, before, hidden, apart, here + 3 * hidden, row, 0);
             gru_step(of, input_bias, hidden_bias, before, here, outputs);
         } else if (kind == LSTM) {
-            lstm_step(of, input_bias, hidden_bias, cells_before, here, cells, outputs);
-            cells_before = cells;
-            cells += layer;
+            float *now = cells + (gates ? step : step % 2) * layer;
+            lstm_step(of, input_bias, hidden_bias, cells_before, here, now, outputs);
+            cells_before = now;
         } else {
             rnn_step(kind, of, input_bias, hidden_bias, outputs);
         }
