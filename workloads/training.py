@@ -112,6 +112,7 @@ class TrainingRun:
         self.device = choose_device(h.device, h.precision)
         allow_tf32(h.precision)
         self.network = task.network.to(self.device).train()
+        self.parameters = list(self.network.parameters())
         self.kernel = TORCH if h.kernel == TORCH else choose_kernel(self.network, self.device)
         self.optimizer = make_optimizer(self.network, h)
         self.source = updates_of(task, h, self.device)
@@ -146,7 +147,8 @@ class TrainingRun:
 
     def _update(self) -> None:
         self._look_if_due()
-        self.optimizer.zero_grad(set_to_none=True)
+        for parameter in self.parameters:
+            parameter.grad = None
         update = self.source.next()
         self.sequence_steps += update.sequence_steps
         if update.terms:
@@ -154,7 +156,7 @@ class TrainingRun:
             self._apply(update)
 
     def _apply(self, update: Update) -> None:
-        self.interval.norms.clip(self.network.parameters())
+        self.interval.norms.clip(self.parameters)
         h = self.hyperparameters
         scheduled = schedule_factor(h, self.sequence_steps / h.sequence_steps)
         learning_rate = h.learning_rate * scheduled * update.learning_rate_factor

@@ -31,7 +31,9 @@ class GradientNorms:
         trained = list(parameters)
         norm = nn.utils.get_total_norm([parameter.grad for parameter in trained if parameter.grad is not None])
         if self.max_grad_norm is not None:
-            nn.utils.clip_grads_with_norm_(trained, self.max_grad_norm, norm)
+            # On a CPU the norm is at hand, and gradients need not be multiplied by 1; a GPU would be waited for.
+            if norm.device.type != "cpu" or not float(norm) <= self.max_grad_norm - 1e-6:
+                nn.utils.clip_grads_with_norm_(trained, self.max_grad_norm, norm)
             self.clipped = self.clipped + (norm > self.max_grad_norm)
         self.count += 1
         self.total = self.total + norm

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from workloads.bptt.state import CellState, State
 from workloads.models.cells import make_cell
+from workloads.models.dropout import Dropout
 
 if TYPE_CHECKING:
     from workloads.hyperparameters import Hyperparameters
@@ -44,7 +45,7 @@ class RecurrentNetwork(nn.Module):
         widths = [input_size] + [h.hidden_size] * h.num_layers
         self.layers = nn.ModuleList(make_cell(h.cell_type, width, h.hidden_size) for width in widths[:-1])
         self.norms = nn.ModuleList(nn.LayerNorm(h.hidden_size) if h.layer_norm else nn.Identity() for _ in self.layers)
-        self.dropout = nn.Dropout(h.dropout) if h.dropout else nn.Identity()
+        self.dropout = Dropout(h.dropout) if h.dropout else nn.Identity()
         self.output = nn.Linear(h.hidden_size, output_size)
         self.in_bfloat16 = h.precision == "bf16"
 

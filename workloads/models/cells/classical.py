@@ -141,8 +141,8 @@ class _Recurrence(torch.autograd.Function):
         ]
         carried += [None] * (cells is None)
         to_inputs = torch.empty_like(inputs) if ctx.needs_input_grad[1] else None
-        to_weights = [torch.zeros_like(weight) for weight in (from_input, from_hidden)]
-        to_weights += [from_input.new_zeros(len(from_input)) for _ in range(2)]
+        to_weights = [torch.empty_like(weight) for weight in (from_input, from_hidden)]
+        to_weights += [from_input.new_empty(len(from_input)) for _ in range(2)]
         sizes, work = _room(ctx.kind, inputs, before)
         arrays = [inputs, before, cells_before, from_input, from_hidden, gates, cells, outputs, to_outputs]
         arrays += [*carried, to_inputs]

@@ -87,7 +87,7 @@ void min_gru_backward(sizes of, const float *x, const float *before, const float
         if (to_x)
             product(count, of.inputs, width, to_sums, row, work, to_x + start * of.batch * of.inputs, of.inputs, 0);
         transposed_product(width, of.inputs, count, to_sums, row, read, to_weight, 1, room);
-        add_rows(count, width, to_sums, row, to_bias);
+        sum_rows(count, width, to_sums, row, to_bias, 1);
         stop = start;
     }
 }

@@ -94,12 +94,18 @@ INLINE long packed_size(long depth, long columns) { return (columns + PANEL - 1)
 
 /* Lay out b (depth, columns) in panels, the last one filled up with zeros; returns what follows them. */
 OUTLINE float *pack(long depth, long columns, const float *b, long b_row, float *packed) {
-    for (long first = 0; first < columns; first += PANEL)
+    for (long first = 0; first < columns; first += PANEL) {
+        const long width = LEAST(PANEL, columns - first);
         for (long k = 0; k < depth; k++, packed += PANEL) {
-            const long width = LEAST(PANEL, columns - first);
-            memcpy(packed, b + k * b_row + first, sizeof(float) * width);
-            if (width < PANEL) memset(packed + width, 0, sizeof(float) * (PANEL - width));
+            const float *from = b + k * b_row + first;
+            if (width == PANEL) {
+                memcpy(packed, from, sizeof(float[PANEL])); /* of a fixed length: two moves, no call */
+            } else {
+                memcpy(packed, from, sizeof(float) * width);
+                memset(packed + width, 0, sizeof(float) * (PANEL - width));
+            }
         }
+    }
     return packed;
 }
 

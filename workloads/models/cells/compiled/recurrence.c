@@ -187,29 +187,29 @@ typedef struct {
     float *from_input, *from_hidden, *input_bias, *hidden_bias;
 } weights;
 
-/* Add what some steps give the weights, all of them at once, from the gradients of their gates. */
-OUTLINE void add_to_weights(int kind, sizes of, const float *x, const float *before, const float *outputs,
-                            const float *to_gates, weights to, float *work) {
+/* What some steps give the weights, all of them at once, from the gradients of their gates; with `add`, beside what is
+   there. */
+OUTLINE void give_weights(int kind, sizes of, const float *x, const float *before, const float *outputs,
+                          const float *to_gates, weights to, int add, float *work) {
     const long hidden = of.hidden, all = of.steps * of.batch, row = gradient_row(kind, of);
     const long apart = before + of.batch * hidden == outputs ? 0 : of.batch; /* rows before the first step's, if any */
     const long rows = rows_of(kind, of), shared = shared_of(kind, of);
     /* What h(t-1) sees lies in the order of the weights; of what x sees n comes first. */
     const float *seen = kind == GRU ? to_gates + hidden : to_gates;
-    transposed_product(rows, hidden, apart, seen, row, before, to.from_hidden, 1, work);
-    transposed_product(rows, hidden, all - apart, seen + apart * row, row, apart ? outputs : before, to.from_hidden, 1,
-                       work);
-    transposed_product(shared, of.inputs, all, seen, row, x, to.from_input, 1, work);
-    add_rows(all, rows, seen, row, to.hidden_bias);
-    add_rows(all, shared, seen, row, to.input_bias);
+    transposed_product(rows, hidden, apart, seen, row, before, to.from_hidden, add, work);
+    transposed_product(rows, hidden, all - apart, seen + apart * row, row, apart ? outputs : before, to.from_hidden,
+                       add || apart, work);
+    transposed_product(shared, of.inputs, all, seen, row, x, to.from_input, add, work);
+    sum_rows(all, rows, seen, row, to.hidden_bias, add);
+    sum_rows(all, shared, seen, row, to.input_bias, add);
     if (kind == GRU) {
-        transposed_product(hidden, of.inputs, all, to_gates, row, x, to.from_input + shared * of.inputs, 1, work);
-        add_rows(all, hidden, to_gates, row, to.input_bias + shared);
+        transposed_product(hidden, of.inputs, all, to_gates, row, x, to.from_input + shared * of.inputs, add, work);
+        sum_rows(all, hidden, to_gates, row, to.input_bias + shared, add);
     }
 }
 
 /* Back through `forward`. `carried` (batch, hidden) holds the gradient of the state behind the window, beside what its
-   outputs get, and then that of the state before it, `carried_cells` that of c; to_x may be NULL. Those of weights are
-   added to. */
+   outputs get, and then that of the state before it, `carried_cells` that of c; to_x may be NULL. */
 void backward(int kind, sizes of, const float *x, const float *before, const float *cells_before,
               const float *from_input, const float *from_hidden, const float *gates, const float *cells,
               const float *outputs, const float *to_outputs, float *carried, float *carried_cells, float *to_x,
@@ -243,8 +243,9 @@ void backward(int kind, sizes of, const float *x, const float *before, const flo
             if (kind == GRU) product(count, of.inputs, hidden, to_gates, row, apart, to, of.inputs, 1);
         }
         const sizes part = {stop - start, of.batch, of.inputs, hidden};
-        add_to_weights(kind, part, x + start * of.batch * of.inputs, start ? outputs + (start - 1) * layer : before,
-                       outputs + start * layer, to_gates, to, to_gates + steps_at_once(of) * of.batch * row);
+        give_weights(kind, part, x + start * of.batch * of.inputs, start ? outputs + (start - 1) * layer : before,
+                     outputs + start * layer, to_gates, to, stop < of.steps,
+                     to_gates + steps_at_once(of) * of.batch * row);
         stop = start;
     }
 }
