@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from workloads.bptt.state import CellState, State
 from workloads.models.cells import make_cell
+from workloads.models.cells.classical import Embedded, takes_numbers
 from workloads.models.dropout import Dropout
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class RecurrentNetwork(nn.Module):
         return outputs.float() if self.in_bfloat16 else outputs, after
 
     def _run(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
-        hidden = self.embedding(inputs)  # (time, batch, features)
+        hidden: Any = self._embedded(inputs)  # (time, batch, features)
         before: tuple[CellState, ...] = state if state is not None else (None,) * len(self.layers)
         after: list[CellState] = []
         for layer, norm, layer_state in zip(self.layers, self.norms, before, strict=True):
@@ -64,3 +65,10 @@ class RecurrentNetwork(nn.Module):
             hidden = self.dropout(norm(hidden))  # (time, batch, hidden)
             after.append(new_state)
         return self.output(hidden), tuple(after)
+
+    def _embedded(self, inputs: Tensor) -> Tensor | Embedded:
+        """Return what the first layer reads: where it can, the numbers of vectors in place of the vectors."""
+        if isinstance(self.embedding, nn.Embedding) and takes_numbers(self.layers[0]):
+            return Embedded(inputs, self.embedding.weight)
+        return cast("Tensor", self.embedding(inputs))
+

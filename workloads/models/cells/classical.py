@@ -3,10 +3,14 @@
 Where no step waits for another, many are one product: the inputs' side, its gradients, and those of all weights. What
 is left to each step is one product, with weights that were packed once, and its gates in one go; nothing is allocated
 between. Weights, their names and the states are torch's, so checkpoints are too. Gradients of gradients: torch's alone.
+
+Of inputs that an embedding of few vectors gives (`Embedded`) nothing is computed step by step: what each vector gives
+the gates is one small product for all, looked up at each step. Half of a layer's products are those of its inputs.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -20,6 +24,25 @@ KINDS = ("tanh", "relu", "gru", "lstm")
 """In the order of the C code's numbers."""
 
 
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """Inputs as an embedding gives them, by their numbers."""
+
+    numbers: Tensor
+    """(time, batch), whole."""
+    vectors: Tensor
+    """(vocabulary, features)."""
+
+    def looked_up(self) -> Tensor:
+        """Return the inputs (time, batch, features)."""
+        return nn.functional.embedding(self.numbers, self.vectors)
+
+
+def is_for_all(vocabulary: int, pairs: int) -> bool:
+    """Tell whether a product for each vector of an embedding costs less than one for each step of each stream."""
+    return 2 * vocabulary <= pairs
+
+
 class RNN(Choosable, nn.RNN):
     """torch's RNN, tanh or relu; `kernel` says how it is run in training where that is covered, see `covers_window`."""
 
@@ -30,6 +53,7 @@ class RNN(Choosable, nn.RNN):
 
     def forward(self, inputs: Any, state: Any = None) -> Any:
         """Run one window."""
+        inputs = inputs_of(self, inputs, state)
         return run(self, inputs, state) if covers_window(self, inputs, state) else super().forward(inputs, state)
 
 
@@ -40,6 +64,7 @@ class GRU(Choosable, nn.GRU):
 
     def forward(self, inputs: Any, state: Any = None) -> Any:
         """Run one window."""
+        inputs = inputs_of(self, inputs, state)
         return run(self, inputs, state) if covers_window(self, inputs, state) else super().forward(inputs, state)
 
 
@@ -50,10 +75,25 @@ class LSTM(Choosable, nn.LSTM):
 
     def forward(self, inputs: Any, state: Any = None) -> Any:
         """Run one window."""
+        inputs = inputs_of(self, inputs, state)
         return run(self, inputs, state) if covers_window(self, inputs, state) else super().forward(inputs, state)
 
 
 Cell = RNN | GRU | LSTM
+
+
+def takes_numbers(layer: nn.Module) -> bool:
+    """Tell whether a layer may be given `Embedded`: one that is run by the kernel here."""
+    return isinstance(layer, Cell) and layer.kernel != TORCH
+
+
+def inputs_of(cell: Cell, inputs: Any, state: Any) -> Any:
+    """Return inputs as they are run: what is embedded stays so where the kernel takes it, and that costs less."""
+    if type(inputs) is not Embedded:
+        return inputs
+    if is_for_all(len(inputs.vectors), inputs.numbers.numel()) and covers_window(cell, inputs, state):
+        return inputs
+    return inputs.looked_up()
 
 
 def covers_window(cell: Cell, inputs: Any, state: Any) -> bool:
@@ -63,16 +103,20 @@ def covers_window(cell: Cell, inputs: Any, state: Any) -> bool:
     """
     if cell.kernel == TORCH or cell.num_layers > 1 or cell.bidirectional or cell.batch_first or not cell.bias:
         return False
-    if cell.proj_size or type(inputs) is not Tensor or inputs.ndim != 3 or inputs.shape[2] != cell.input_size:
+    is_embedded = type(inputs) is Embedded
+    vectors, steps = (inputs.vectors, inputs.numbers) if is_embedded else (inputs, inputs)
+    if cell.proj_size or type(vectors) not in (Tensor, nn.Parameter) or vectors.shape[-1] != cell.input_size:
+        return False
+    if vectors.ndim != 3 - is_embedded or steps.ndim != vectors.ndim:
         return False
     if state is None:
-        return covers(inputs, *weights_of(cell))
+        return covers(*steps.shape[:2], vectors, *weights_of(cell))
     if cell.kind == "lstm" and not (isinstance(state, tuple | list) and len(state) == 2):
         return False
-    states, shape = states_of(cell, state), (1, inputs.shape[1], cell.hidden_size)
+    states, shape = states_of(cell, state), (1, steps.shape[1], cell.hidden_size)
     if not all(type(each) is Tensor and each.shape == shape for each in states):
         return False
-    return covers(inputs, *states, *weights_of(cell))
+    return covers(*steps.shape[:2], vectors, *states, *weights_of(cell))
 
 
 def states_of(cell: Cell, state: Any) -> tuple[Any, ...]:
@@ -86,12 +130,19 @@ def weights_of(cell: Cell) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return cast("tuple[Tensor, Tensor, Tensor, Tensor]", found)
 
 
-def run(cell: Cell, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
+def run(cell: Cell, inputs: Tensor | Embedded, state: Any) -> tuple[Tensor, Any]:
     """Run a window that the kernel covers; return the outputs and the state behind them."""
-    zeros = inputs.new_zeros(1, inputs.shape[1], cell.hidden_size)
+    from_input, *weights = weights_of(cell)
+    numbers = None
+    if isinstance(inputs, Embedded):
+        numbers = inputs.numbers.long().contiguous()
+        inputs = nn.functional.linear(inputs.vectors, from_input)  # (vocabulary, rows of weights)
+    batch = (inputs if numbers is None else numbers).shape[1]
+    zeros = inputs.new_zeros(1, batch, cell.hidden_size)
     states = (zeros, zeros)[: 2 if cell.kind == "lstm" else 1] if state is None else states_of(cell, state)
     before, *cells = (each[0] for each in states)
-    arguments = cell.kind, inputs, before, cells[0] if cells else None, *weights_of(cell)
+    own = from_input if numbers is None else None
+    arguments = cell.kind, inputs, numbers, before, cells[0] if cells else None, own, *weights
     if torch.is_grad_enabled() and any(isinstance(each, Tensor) and each.requires_grad for each in arguments):
         outputs, *after = _Recurrence.apply(*arguments)  # type: ignore[no-untyped-call]
     else:
@@ -101,30 +152,38 @@ def run(cell: Cell, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
 
 
 def _forward(
-    kind: str, inputs: Tensor, before: Tensor, cells_before: Tensor | None, *weights: Tensor, keep: bool = False
+    kind: str,
+    inputs: Tensor,
+    numbers: Tensor | None,
+    before: Tensor,
+    cells_before: Tensor | None,
+    *weights: Tensor | None,
+    keep: bool = False,
 ) -> tuple[tuple[Tensor, Tensor, Tensor | None], list[Tensor | None]]:
-    """Return the outputs and the state behind them; and, to `keep` for the way back, what it reads."""
-    inputs, before, *weights_read = (tensor.contiguous() for tensor in (inputs, before, *weights))
-    steps, batch, hidden = *inputs.shape[:2], before.shape[1]
+    """Return the outputs and the state behind them; and, to `keep` for the way back, what it reads.
+
+    With numbers, inputs are what each vector gives the gates; IndexError where a number has no vector.
+    """
+    inputs, before, *weights_read = (None if each is None else each.contiguous() for each in (inputs, before, *weights))
+    (steps, batch), hidden = (inputs if numbers is None else numbers).shape[:2], before.shape[1]
     outputs = inputs.new_empty(steps, batch, hidden)
     gates = inputs.new_empty(steps, batch, 4 * hidden) if keep and kind in ("gru", "lstm") else None
     cells = None
     if cells_before is not None:
         cells_before, cells = cells_before.contiguous(), inputs.new_empty(steps if keep else 2, batch, hidden)
-    sizes, work = _room(kind, inputs, before)
-    arrays = [inputs, before, cells_before, *weights_read, gates, cells, outputs, work]
-    loaded().forward(KINDS.index(kind), sizes, *pointers(arrays))
+    sizes, work = _room(kind, inputs, numbers, before)
+    arrays = [inputs, numbers, before, cells_before, *weights_read, gates, cells, outputs, work]
+    if not loaded().forward(KINDS.index(kind), sizes, *pointers(arrays)):
+        raise IndexError(f"a number of an embedding is not from 0 to {len(inputs) - 1}")
     cells_after = None if cells is None else cells[(steps - 1) % len(cells)].clone()
-    kept = [inputs, before, cells_before, *weights_read[:2], gates, cells, outputs]
+    kept = [inputs, numbers, before, cells_before, *weights_read[:2], gates, cells, outputs]
     return (outputs, outputs[-1].clone(), cells_after), kept
 
 
 class _Recurrence(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, kind: str, inputs: Tensor, before: Tensor, cells_before: Tensor | None, *weights: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
-        made, kept = _forward(kind, inputs, before, cells_before, *weights, keep=True)
+    def forward(ctx: Any, kind: str, *arguments: Any) -> tuple[Tensor, Tensor, Tensor | None]:
+        made, kept = _forward(kind, *arguments, keep=True)
         ctx.kind = kind
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(*kept)
@@ -133,25 +192,29 @@ class _Recurrence(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, to_outputs: Tensor | None, *to_after: Tensor | None) -> tuple[Tensor | None, ...]:
-        inputs, before, cells_before, from_input, from_hidden, gates, cells, outputs = ctx.saved_tensors
+        inputs, numbers, before, cells_before, from_input, from_hidden, gates, cells, outputs = ctx.saved_tensors
         to_outputs = torch.zeros_like(outputs) if to_outputs is None else to_outputs.contiguous()
         carried: list[Tensor | None] = [
             torch.zeros_like(before) if each is None else each.clone(memory_format=torch.contiguous_format)
             for each in to_after[: 1 if cells is None else 2]
         ]
         carried += [None] * (cells is None)
-        to_inputs = torch.empty_like(inputs) if ctx.needs_input_grad[1] else None
-        to_weights = [torch.empty_like(weight) for weight in (from_input, from_hidden)]
-        to_weights += [from_input.new_empty(len(from_input)) for _ in range(2)]
-        sizes, work = _room(ctx.kind, inputs, before)
-        arrays = [inputs, before, cells_before, from_input, from_hidden, gates, cells, outputs, to_outputs]
+        to_inputs = None
+        if ctx.needs_input_grad[1]:
+            to_inputs = torch.empty_like(inputs) if numbers is None else torch.zeros_like(inputs)
+        to_weights = [None if from_input is None else torch.empty_like(from_input), torch.empty_like(from_hidden)]
+        to_weights += [from_hidden.new_empty(len(from_hidden)) for _ in range(2)]
+        sizes, work = _room(ctx.kind, inputs, numbers, before)
+        arrays = [inputs, numbers, before, cells_before, from_input, from_hidden, gates, cells, outputs, to_outputs]
         arrays += [*carried, to_inputs]
         to = Weights(*pointers(to_weights))
         loaded().backward(KINDS.index(ctx.kind), sizes, *pointers(arrays), to, work.data_ptr())
-        return None, to_inputs, *carried, *to_weights
+        return None, to_inputs, None, *carried, *to_weights
 
 
-def _room(kind: str, inputs: Tensor, before: Tensor) -> tuple[Sizes, Tensor]:
+def _room(kind: str, inputs: Tensor, numbers: Tensor | None, before: Tensor) -> tuple[Sizes, Tensor]:
     """Return the sizes, and an array to work in."""
-    sizes = Sizes(*inputs.shape, before.shape[1])
-    return sizes, room(loaded().work_size(KINDS.index(kind), sizes))
+    steps, batch = (inputs if numbers is None else numbers).shape[:2]
+    given = inputs.shape[2] if numbers is None else 0  # a table of inputs is not laid out anew
+    size = loaded().work_size(KINDS.index(kind), Sizes(steps, batch, given, before.shape[1]))
+    return Sizes(steps, batch, len(inputs) if numbers is not None else given, before.shape[1]), room(size)

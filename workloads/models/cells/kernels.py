@@ -43,17 +43,17 @@ def choose_kernel(network: nn.Module, device: torch.device) -> str:
     return set_kernel(network, TORCH if device.type != "cpu" or torch.get_num_threads() > 1 else COMPILED)
 
 
-def covers(inputs: Tensor, *others: Tensor) -> bool:
-    """Tell whether compiled kernels can run a window (time, batch, features) with these weights and states.
+def covers(steps: int, batch: int, *tensors: Tensor) -> bool:
+    """Tell whether compiled kernels can run a window of so many steps with these inputs, weights and states.
 
     In single precision on a CPU, and longer than a few steps; what is being traced is torch's.
     """
     is_traced = torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
     if is_traced or torch.is_autocast_enabled("cpu"):
         return False
-    if len(inputs) < FEWEST_STEPS or not inputs.shape[1]:
+    if steps < FEWEST_STEPS or not batch:
         return False
-    return all(each.dtype == torch.float32 and each.device.type == "cpu" for each in (inputs, *others))
+    return all(each.dtype == torch.float32 and each.device.type == "cpu" for each in tensors)
 
 
 def loaded() -> compiled.Kernels:

@@ -52,7 +52,8 @@ class LayerNormLSTM(Choosable, nn.Module):
         hidden = torch.where((hidden == 0).all(-1, keepdim=True), hidden.detach(), hidden)
         drives = self.input_norm(self.from_input(inputs)).to(weight.dtype)  # (time, batch, 4 hidden)
         watched = [hidden, cell, weight, gain, cell_norm.weight, cell_norm.bias]
-        if self.kernel != TORCH and hidden.shape == cell.shape == zeros.shape and covers(drives, *watched):
+        is_whole = self.kernel != TORCH and hidden.shape == cell.shape == zeros.shape
+        if is_whole and covers(*drives.shape[:2], drives, *watched):
             return _run(drives, *watched)
         outputs = []
         for drive in drives.unbind():

@@ -47,7 +47,7 @@ class MinGRU(Choosable, nn.Module):
         if inputs.ndim != 3 or inputs.shape[2] != self.input_size or self.from_input.bias is None:
             return False
         is_whole = before.shape == (inputs.shape[1], self.hidden_size)
-        return is_whole and covers(inputs, before, *self.from_input.parameters())
+        return is_whole and covers(*inputs.shape[:2], inputs, before, *self.from_input.parameters())
 
 
 class _MinGRU(torch.autograd.Function):

@@ -15,7 +15,7 @@ from workloads.bptt.graph_bytes import step_bytes
 from workloads.bptt.horizon_measurement import measure_horizon
 from workloads.hyperparameters import Hyperparameters
 from workloads.models.cells import make_cell
-from workloads.models.cells.classical import covers_window
+from workloads.models.cells.classical import Embedded, covers_window, inputs_of
 from workloads.models.cells.compiled import kernels
 from workloads.models.cells.kernels import COMPILED, FEWEST_STEPS, TORCH, set_kernel
 from workloads.models.recurrent import RecurrentNetwork
@@ -246,3 +246,63 @@ def test_what_is_not_covered_is_torchs() -> None:
     doubled: Any = make_cell("gru", 4, 6).double()
     set_kernel(doubled, COMPILED)
     assert doubled(inputs.double())[0].dtype == torch.float64
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    cell_type=st.sampled_from(CELL_TYPES),
+    steps=st.integers(FEWEST_STEPS, 40),
+    batch=st.integers(1, 40),
+    sizes=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    vocabulary=st.integers(1, 30),
+    seed=st.integers(0, 9),
+)
+def test_numbers_looked_up_are_as_good_as_the_vectors_they_stand_for(
+    cell_type: str, steps: int, batch: int, sizes: tuple[int, int], vocabulary: int, seed: int
+) -> None:
+    torch.manual_seed(seed)
+    cell: Any = make_cell(cell_type, *sizes)
+    vectors = torch.randn(vocabulary, sizes[0])
+    numbers = torch.randint(vocabulary, (batch, steps), dtype=torch.int32).T  # as a task's windows are
+    state = states(cell_type, batch, sizes[1])
+    weights = [torch.randn(steps, batch, sizes[1]), *states(cell_type, batch, sizes[1])]
+    set_kernel(cell, COMPILED)
+    embedded = Embedded(numbers, vectors.requires_grad_())
+    is_for_all = 2 * vocabulary <= steps * batch
+    assert (inputs_of(cell, embedded, as_the_cell_has_it(state)) is embedded) == is_for_all
+
+    def through(cell: Any, dtype: torch.dtype) -> list[Tensor]:
+        watched = [each.detach().to(dtype).requires_grad_() for each in (vectors, *state)]
+        outputs, after = cell(Embedded(numbers, watched[0]), as_the_cell_has_it(watched[1:]))
+        found = [outputs, *(after if isinstance(after, tuple) else [after])]
+        total = torch.stack([(each * weight).sum() for each, weight in zip(found, weights, strict=True)]).sum()
+        return [*found, *torch.autograd.grad(total, [*watched, *cell.parameters()])]
+
+    found = through(cell, torch.float32)
+    assert equal(found, without_a_graph(cell, embedded, state))
+    set_kernel(cell, TORCH)
+    theirs, exact = through(cell, torch.float32), through(cell.double(), torch.float64)
+    rounding = 0.05 if cell_type == "rnn_relu" else 1e-3 if sizes[1] < 4 else 1e-4
+    assert apart(found, exact) < max(rounding, 3 * apart(theirs, exact))
+
+
+@pytest.mark.parametrize("number", [-1, 5, 2**40])
+def test_a_number_without_a_vector_is_an_error(number: int) -> None:
+    cell, numbers = make_cell("gru", 3, 4), torch.zeros(6, 7, dtype=torch.int64)
+    numbers[5, 6] = number
+    for kernel in (COMPILED, TORCH):
+        set_kernel(cell, kernel)
+        with pytest.raises(IndexError):
+            cell(Embedded(numbers, torch.randn(5, 3)))
+
+
+@pytest.mark.parametrize("cell_type", CELL_TYPES)
+def test_a_network_of_few_tokens_learns_as_with_torchs(cell_type: str) -> None:
+    h = Hyperparameters(cell_type=cell_type, hidden_size=24, num_layers=2)
+    network = RecurrentNetwork(h, vocabulary_size=11, output_size=11)
+    tokens, found = torch.randint(11, (30, 6)), []
+    for kernel in (COMPILED, TORCH):
+        assert set_kernel(network, kernel) == kernel
+        outputs, _ = network(tokens)
+        found.append([outputs, *torch.autograd.grad(outputs.square().sum(), list(network.parameters()))])
+    assert apart(*found) < 1e-4

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import hashlib
+import itertools
 import logging
 import os
 import platform
@@ -64,8 +65,8 @@ class Kernels:
         pointer, number = ctypes.c_void_p, ctypes.c_int
         self.work_size, self.forward, self.backward = library.work_size, library.forward, library.backward
         self.work_size.restype, self.work_size.argtypes = ctypes.c_long, [number, Sizes]
-        self.forward.restype, self.forward.argtypes = None, [number, Sizes, *[pointer] * 11]
-        self.backward.restype, self.backward.argtypes = None, [number, Sizes, *[pointer] * 12, Weights, pointer]
+        self.forward.restype, self.forward.argtypes = number, [number, Sizes, *[pointer] * 12]
+        self.backward.restype, self.backward.argtypes = None, [number, Sizes, *[pointer] * 13, Weights, pointer]
 
         self.layer_norm_lstm_work_size = library.layer_norm_lstm_work_size
         self.layer_norm_lstm_work_size.restype = ctypes.c_long
@@ -91,9 +92,9 @@ class Kernels:
         works += [self.layer_norm_lstm_work_size(sizes), self.min_gru_work_size(sizes)]
         arrays = [(ctypes.c_float * (4 * 2 * 9 * 33 * 33 + max(works)))() for _ in range(17)]
         there = [ctypes.addressof(array) for array in arrays]
-        for kind in range(4):
-            self.forward(kind, sizes, *arrays[:11])
-            self.backward(kind, sizes, *arrays[:12], Weights(*there[12:16]), arrays[16])
+        for kind, numbers in itertools.product(range(4), (None, arrays[1])):
+            self.forward(kind, sizes, arrays[0], numbers, *arrays[1:11])
+            self.backward(kind, sizes, arrays[0], numbers, *arrays[1:12], Weights(*there[12:16]), arrays[16])
         fixed = LayerNormWeights(*there[:4]), LayerNormKept(*there[4:10])
         self.layer_norm_lstm_forward(sizes, *arrays[10:13], *fixed, *arrays[14:16])
         to = LayerNormWeights(*there[:4])

@@ -2,8 +2,11 @@
 
    Sizes are of time, batch, input and hidden units. Weights and biases are laid out as torch's: gates of a GRU are r
    (reset), z (update) and n (candidate), behind one another, those of an LSTM i (input), f (forget), g (candidate) and
-   o (output). For the way back a GRU keeps r, z, n and what h(t-1) gave n, with its bias, (time, batch, 4 hidden); an
+   o (output). In place of inputs there may be numbers of vectors, and what each vector gives the gates: of few vectors
+   that is soon told, and each step looks it up. For the way back a GRU keeps r, z, n and what h(t-1) gave n, with its bias, (time, batch, 4 hidden); an
    LSTM its gates, of the same shape, and its cell states; an RNN its outputs alone. */
+
+#include <stdint.h>
 
 #include "activations.h"
 #include "windows.h"
@@ -146,16 +149,34 @@ OUTLINE void rnn_step_back(int kind, sizes of, const float *restrict outputs, co
         }
 }
 
+/* What numbers (rows) of a table (of.inputs, columns) stand for to c (rows, columns); 0 where there is no such number. */
+OUTLINE int look_up(sizes of, long rows, long columns, const int64_t *numbers, const float *table, float *c, long c_row) {
+    for (long i = 0; i < rows; i++) {
+        if (numbers[i] < 0 || numbers[i] >= of.inputs) return 0;
+        memcpy(c + i * c_row, table + numbers[i] * columns, sizeof(float) * columns);
+    }
+    return 1;
+}
+
+/* Add rows of a, from a column on, to those of a table that numbers stand for. */
+OUTLINE void add_by_number(long rows, long width, const int64_t *numbers, const float *a, long a_row, float *table,
+                           long columns) {
+    for (long i = 0; i < rows; i++)
+        for (long j = 0; j < width; j++) table[numbers[i] * columns + j] += a[i * a_row + j];
+}
+
 /* x (time, batch, inputs) and the state before it to outputs (time, batch, hidden).
 
+   With numbers (time, batch), x is what each of `inputs` vectors gives the gates, (inputs, rows of weights), and
+   from_input is not read. Returns 0 where a number has no vector: then what is done is of no use.
    gates: NULL for an RNN, and where there is no way back: then cells holds but two steps, the last at (steps - 1) % 2.
    cells_before, cells: NULL but for an LSTM. */
-void forward(int kind, sizes of, const float *x, const float *before, const float *cells_before,
-             const float *from_input, const float *from_hidden, const float *input_bias, const float *hidden_bias,
-             float *gates, float *cells, float *outputs, float *work) {
+int forward(int kind, sizes of, const float *x, const int64_t *numbers, const float *before,
+            const float *cells_before, const float *from_input, const float *from_hidden, const float *input_bias,
+            const float *hidden_bias, float *gates, float *cells, float *outputs, float *work) {
     const long hidden = of.hidden, row = kind >= GRU ? 4 * hidden : hidden, layer = of.batch * hidden;
     const long of_input = rows_of(kind, of), summed = shared_of(kind, of);
-    float *from_past = pack_transposed(of.inputs, of_input, from_input, work);
+    float *from_past = numbers ? work : pack_transposed(of.inputs, of_input, from_input, work);
     float *apart = pack_transposed(hidden, summed, from_hidden, from_past);
     float *room = kind == GRU ? pack_transposed(hidden, hidden, from_hidden + summed * hidden, apart) : apart;
     float *here = kind < GRU ? outputs : gates ? gates : room;
@@ -163,7 +184,11 @@ void forward(int kind, sizes of, const float *x, const float *before, const floa
         if (step % steps_at_once(of) == 0) {
             if (kind >= GRU && !gates) here = room;
             const long rows = LEAST(steps_at_once(of), of.steps - step) * of.batch;
-            product(rows, of_input, of.inputs, x + step * of.batch * of.inputs, of.inputs, work, here, row, 0);
+            if (!numbers) {
+                product(rows, of_input, of.inputs, x + step * of.batch * of.inputs, of.inputs, work, here, row, 0);
+            } else if (!look_up(of, rows, of_input, numbers + step * of.batch, x, here, row)) {
+                return 0;
+            }
         }
         product(of.batch, summed, hidden, before, hidden, from_past, here, row, 1);
         if (kind == GRU) {
@@ -180,6 +205,7 @@ void forward(int kind, sizes of, const float *x, const float *before, const floa
         outputs += layer;
         here += of.batch * row;
     }
+    return 1;
 }
 
 /* Where the gradients of weights go. */
@@ -189,8 +215,8 @@ typedef struct {
 
 /* What some steps give the weights, all of them at once, from the gradients of their gates; with `add`, beside what is
    there. */
-OUTLINE void give_weights(int kind, sizes of, const float *x, const float *before, const float *outputs,
-                          const float *to_gates, weights to, int add, float *work) {
+OUTLINE void give_weights(int kind, sizes of, const float *x, int is_looked_up, const float *before,
+                          const float *outputs, const float *to_gates, weights to, int add, float *work) {
     const long hidden = of.hidden, all = of.steps * of.batch, row = gradient_row(kind, of);
     const long apart = before + of.batch * hidden == outputs ? 0 : of.batch; /* rows before the first step's, if any */
     const long rows = rows_of(kind, of), shared = shared_of(kind, of);
@@ -199,26 +225,28 @@ OUTLINE void give_weights(int kind, sizes of, const float *x, const float *befor
     transposed_product(rows, hidden, apart, seen, row, before, to.from_hidden, add, work);
     transposed_product(rows, hidden, all - apart, seen + apart * row, row, apart ? outputs : before, to.from_hidden,
                        add || apart, work);
-    transposed_product(shared, of.inputs, all, seen, row, x, to.from_input, add, work);
     sum_rows(all, rows, seen, row, to.hidden_bias, add);
     sum_rows(all, shared, seen, row, to.input_bias, add);
-    if (kind == GRU) {
+    if (kind == GRU) sum_rows(all, hidden, to_gates, row, to.input_bias + shared, add);
+    if (is_looked_up) return;
+    transposed_product(shared, of.inputs, all, seen, row, x, to.from_input, add, work);
+    if (kind == GRU)
         transposed_product(hidden, of.inputs, all, to_gates, row, x, to.from_input + shared * of.inputs, add, work);
-        sum_rows(all, hidden, to_gates, row, to.input_bias + shared, add);
-    }
 }
 
 /* Back through `forward`. `carried` (batch, hidden) holds the gradient of the state behind the window, beside what its
-   outputs get, and then that of the state before it, `carried_cells` that of c; to_x may be NULL. */
-void backward(int kind, sizes of, const float *x, const float *before, const float *cells_before,
-              const float *from_input, const float *from_hidden, const float *gates, const float *cells,
-              const float *outputs, const float *to_outputs, float *carried, float *carried_cells, float *to_x,
-              weights to, float *work) {
+   outputs get, and then that of the state before it, `carried_cells` that of c; to_x may be NULL. With numbers, it is (inputs, rows of weights)
+   and added to, and from_input gets nothing. */
+void backward(int kind, sizes of, const float *x, const int64_t *numbers, const float *before,
+              const float *cells_before, const float *from_input, const float *from_hidden, const float *gates,
+              const float *cells, const float *outputs, const float *to_outputs, float *carried,
+              float *carried_cells, float *to_x, weights to, float *work) {
     const long hidden = of.hidden, layer = of.batch * hidden, row = gradient_row(kind, of);
     const long rows = rows_of(kind, of), shared = shared_of(kind, of);
     float *to_past = pack(rows, hidden, from_hidden, hidden, work);
-    float *apart = pack(shared, of.inputs, from_input, of.inputs, to_past), *to_gates = apart;
-    if (kind == GRU) to_gates = pack(hidden, of.inputs, from_input + shared * of.inputs, of.inputs, apart);
+    float *apart = numbers ? to_past : pack(shared, of.inputs, from_input, of.inputs, to_past), *to_gates = apart;
+    if (kind == GRU && !numbers)
+        to_gates = pack(hidden, of.inputs, from_input + shared * of.inputs, of.inputs, apart);
     for (long stop = of.steps; stop > 0;) {
         const long start = greater(stop - steps_at_once(of), 0), count = (stop - start) * of.batch;
         for (long step = stop - 1; step >= start; step--) {
@@ -237,15 +265,19 @@ void backward(int kind, sizes of, const float *x, const float *before, const flo
             product(of.batch, hidden, rows, seen, row, work, carried, hidden, kind == GRU);
         }
         const float *seen = kind == GRU ? to_gates + hidden : to_gates;
-        if (to_x) {
+        if (to_x && numbers) {
+            add_by_number(count, shared, numbers + start * of.batch, seen, row, to_x, rows);
+            if (kind == GRU)
+                add_by_number(count, hidden, numbers + start * of.batch, to_gates, row, to_x + shared, rows);
+        } else if (to_x) {
             float *to = to_x + start * of.batch * of.inputs;
             product(count, of.inputs, shared, seen, row, to_past, to, of.inputs, 0);
             if (kind == GRU) product(count, of.inputs, hidden, to_gates, row, apart, to, of.inputs, 1);
         }
         const sizes part = {stop - start, of.batch, of.inputs, hidden};
-        give_weights(kind, part, x + start * of.batch * of.inputs, start ? outputs + (start - 1) * layer : before,
-                     outputs + start * layer, to_gates, to, stop < of.steps,
-                     to_gates + steps_at_once(of) * of.batch * row);
+        give_weights(kind, part, numbers ? NULL : x + start * of.batch * of.inputs, numbers != NULL,
+                     start ? outputs + (start - 1) * layer : before, outputs + start * layer, to_gates, to,
+                     stop < of.steps, to_gates + steps_at_once(of) * of.batch * row);
         stop = start;
     }
 }
