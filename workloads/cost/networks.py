@@ -22,6 +22,7 @@ from workloads.horizon_window import (
     horizon_streams,
 )
 from workloads.hyperparameters import Hyperparameters
+from workloads.lookup import CELL_TYPES, is_looked_up
 
 NUMBER = 4
 """Bytes of a number in fp32. Under bf16 weights are still in it; what is kept of a window is counted as if it were."""
@@ -91,6 +92,7 @@ class StreamNetwork:
         widths = [embedded] + [h.hidden_size] * (h.num_layers - 1)
         self.layers = [Layer(cell, width, h.hidden_size) for width in widths]
         self.embedded = embedded
+        self.may_look_up = any(cell.room) and h.cell_type in CELL_TYPES
         self.steps = sizes.window(longest_window(h), h.batch_size)
         self.head = (h.hidden_size + 1.0) * sizes.output_size
         self.blocks = [
@@ -107,8 +109,10 @@ class StreamNetwork:
         # A normalised output is kept beside the output itself, and dropout keeps the product and a mask.
         beside, besides = NUMBER * pairs * h.hidden_size, h.layer_norm + 2 * (h.dropout > 0)
 
+        read = self._read(pairs)
+
         def behind(layers: int) -> Held:
-            held = Held().add(NUMBER * pairs * self.embedded).add(pairs * WINDOW_BYTES)
+            held = Held().add(read).add(pairs * WINDOW_BYTES)
             for layer in self.layers[:layers]:
                 held.add_steps(layer.bytes("kept", steps, batch)).add(beside, besides)
             return held
@@ -118,7 +122,17 @@ class StreamNetwork:
             held = behind(place).add_steps(layer.bytes("backward", steps, batch)).add(beside, besides)
             for above in self.blocks[place + 2 :]:
                 held.add(NUMBER * above)
+            if not place:  # a table's gradient is no larger than itself, one of vectors is counted as the cell's
+                held.add_steps(read - NUMBER * pairs * self.embedded)
             yield held.add(outputs)
+
+    def _read(self, pairs: float) -> float:
+        """Return the bytes of what the first layer reads: vectors, or what each of a vocabulary gives its gates."""
+        vocabulary = self.sizes.vocabulary_size
+        if not vocabulary or not self.may_look_up or not is_looked_up(vocabulary, pairs):
+            return NUMBER * pairs * self.embedded
+        gates = self.layers[0].weights / (self.embedded + self.h.hidden_size)  # and biases, which are few
+        return NUMBER * vocabulary * gates
 
     def horizon(self) -> Iterator[Held]:
         """Walk through the moments of measuring a horizon: its warm-up, and its graph with gradients twice and more."""
@@ -150,7 +164,7 @@ class StreamNetwork:
         )
         steps = max(min(sizes.evaluation_steps, window), 1)
         pairs = steps * sizes.evaluation_streams
-        read, outputs = pairs * (NUMBER * self.embedded + WINDOW_BYTES), NUMBER * pairs * sizes.output_size
+        read, outputs = self._read(pairs) + pairs * WINDOW_BYTES, NUMBER * pairs * sizes.output_size
         # The outputs of the window before are let go of when there are new ones.
         for layer in self.layers:
             yield Held().add(read).add(outputs).add_steps(layer.bytes("inference", steps, sizes.evaluation_streams))

@@ -71,4 +71,3 @@ class RecurrentNetwork(nn.Module):
         if isinstance(self.embedding, nn.Embedding) and takes_numbers(self.layers[0]):
             return Embedded(inputs, self.embedding.weight)
         return cast("Tensor", self.embedding(inputs))
-

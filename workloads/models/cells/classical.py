@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from workloads.lookup import is_looked_up
 from workloads.models.cells.compiled import Sizes, Weights
 from workloads.models.cells.kernels import TORCH, Choosable, covers, loaded, pointers, room
 
@@ -36,11 +37,6 @@ class Embedded:
     def looked_up(self) -> Tensor:
         """Return the inputs (time, batch, features)."""
         return nn.functional.embedding(self.numbers, self.vectors)
-
-
-def is_for_all(vocabulary: int, pairs: int) -> bool:
-    """Tell whether a product for each vector of an embedding costs less than one for each step of each stream."""
-    return 2 * vocabulary <= pairs
 
 
 class RNN(Choosable, nn.RNN):
@@ -91,7 +87,7 @@ def inputs_of(cell: Cell, inputs: Any, state: Any) -> Any:
     """Return inputs as they are run: what is embedded stays so where the kernel takes it, and that costs less."""
     if type(inputs) is not Embedded:
         return inputs
-    if is_for_all(len(inputs.vectors), inputs.numbers.numel()) and covers_window(cell, inputs, state):
+    if is_looked_up(len(inputs.vectors), inputs.numbers.numel()) and covers_window(cell, inputs, state):
         return inputs
     return inputs.looked_up()
 
@@ -142,7 +138,7 @@ def run(cell: Cell, inputs: Tensor | Embedded, state: Any) -> tuple[Tensor, Any]
     states = (zeros, zeros)[: 2 if cell.kind == "lstm" else 1] if state is None else states_of(cell, state)
     before, *cells = (each[0] for each in states)
     own = from_input if numbers is None else None
-    arguments = cell.kind, inputs, numbers, before, cells[0] if cells else None, own, *weights
+    arguments: list[Any] = [cell.kind, inputs, numbers, before, cells[0] if cells else None, own, *weights]
     if torch.is_grad_enabled() and any(isinstance(each, Tensor) and each.requires_grad for each in arguments):
         outputs, *after = _Recurrence.apply(*arguments)  # type: ignore[no-untyped-call]
     else:
@@ -164,7 +160,8 @@ def _forward(
 
     With numbers, inputs are what each vector gives the gates; IndexError where a number has no vector.
     """
-    inputs, before, *weights_read = (None if each is None else each.contiguous() for each in (inputs, before, *weights))
+    inputs, before = inputs.contiguous(), before.contiguous()
+    weights_read = [None if weight is None else weight.contiguous() for weight in weights]
     (steps, batch), hidden = (inputs if numbers is None else numbers).shape[:2], before.shape[1]
     outputs = inputs.new_empty(steps, batch, hidden)
     gates = inputs.new_empty(steps, batch, 4 * hidden) if keep and kind in ("gru", "lstm") else None
