@@ -2,8 +2,9 @@
 
     python -m tests.benchmarks.recurrence --pairs 7
 
-One layer on one CPU thread, inputs as wide as the layer, streams of 32, the state carried and detached. Both sides take
-turns in one process, so that what else the machine does falls on both alike; what counts is the thread's CPU time.
+One layer on one CPU thread, inputs as wide as the layer, streams of 32, the state carried and detached; then the same
+behind an embedding of as many vectors as Tiny Shakespeare has characters, as in a language model. Both sides take turns in
+one process, so that what else the machine does falls on both alike; what counts is the thread's CPU time.
 """
 
 from __future__ import annotations
@@ -19,21 +20,26 @@ from torch import Tensor, nn
 
 from workloads.bptt.state import State, map_state
 from workloads.models.cells import make_cell
+from workloads.models.cells.classical import Embedded
 from workloads.models.cells.compiled import kernels
 from workloads.models.cells.kernels import COMPILED, TORCH, set_kernel
 
 HIDDEN_SIZES = (64, 128, 256, 512)
 WINDOWS = (32, 128)
 CELL_TYPES = ("gru", "rnn", "rnn_relu", "layer_norm_lstm", "min_gru", "lstm")
+EMBEDDED = ("gru", "rnn", "lstm")
+CHARACTERS = 65
 BATCH_SIZE = 32
 MEASURED_S = 0.2
 """How long each measurement takes, about."""
 
 
-def training(cell: nn.Module, hidden_size: int, window: int) -> Callable[[int], float]:
+def training(cell: nn.Module, hidden_size: int, window: int, *, is_embedded: bool) -> Callable[[int], float]:
     """Return a function that trains on so many windows and returns seconds a window."""
-    inputs = torch.randn(window, BATCH_SIZE, hidden_size, requires_grad=True)  # (time, batch, features)
-    weights = torch.randn_like(inputs)
+    weights = torch.randn(window, BATCH_SIZE, hidden_size)  # (time, batch, features)
+    inputs = torch.randn(CHARACTERS, hidden_size) if is_embedded else torch.randn_like(weights)
+    inputs.requires_grad_()
+    given = Embedded(torch.randint(CHARACTERS, (window, BATCH_SIZE)), inputs) if is_embedded else inputs
 
     def run(windows: int) -> float:
         state: State = None
@@ -41,7 +47,7 @@ def training(cell: nn.Module, hidden_size: int, window: int) -> Callable[[int], 
         for _ in range(windows):
             cell.zero_grad(set_to_none=True)
             inputs.grad = None
-            outputs, state = cell(inputs, state)
+            outputs, state = cell(given, state)
             torch.autograd.backward(outputs, weights)
             state = map_state(Tensor.detach, state)
         return (time.thread_time() - began) / windows
@@ -49,14 +55,16 @@ def training(cell: nn.Module, hidden_size: int, window: int) -> Callable[[int], 
     return run
 
 
-def measure(cell_type: str, hidden_size: int, window: int, *, pairs: int) -> list[tuple[float, float]]:
+def measure(
+    cell_type: str, hidden_size: int, window: int, *, pairs: int, is_embedded: bool = False
+) -> list[tuple[float, float]]:
     """Return seconds a window of torch's own and of what is compiled, pair by pair, the order turning."""
     torch.manual_seed(0)
     sides = []
     for kernel in (TORCH, COMPILED):
         cell = make_cell(cell_type, hidden_size, hidden_size)
         set_kernel(cell, kernel)
-        sides.append(training(cell, hidden_size, window))
+        sides.append(training(cell, hidden_size, window, is_embedded=is_embedded))
     windows = 1
     for side in sides:
         side(2)  # warm up
@@ -90,11 +98,14 @@ def main(pairs: int = 5, hidden_sizes: tuple[int, ...] = HIDDEN_SIZES) -> None:
         return
     print(f"\nTraining, compiled kernels beside torch {torch.__version__}: one CPU thread, batch {BATCH_SIZE}, GFLOP/s")
     print(f"{'cell, hidden x window':<22} {'torch':>9} {'here':>9} {'ratio':>7}  (least - most of {pairs} pairs)")
-    for cell_type, hidden_size, window in product(CELL_TYPES, hidden_sizes, WINDOWS):
-        found = measure(cell_type, hidden_size, window, pairs=pairs)
-        weights = make_cell(cell_type, hidden_size, hidden_size)
-        entries = sum(weight.numel() for weight in weights.parameters() if weight.ndim == 2)
-        print_row(f"{cell_type} {hidden_size} x {window}", found, 6.0 * entries * window * BATCH_SIZE)
+    for cell_types, is_embedded in ((CELL_TYPES, False), (EMBEDDED, True)):
+        if is_embedded:
+            print(f"behind an embedding of {CHARACTERS}; GFLOP/s as if its vectors were inputs, which here they are not")
+        for cell_type, hidden_size, window in product(cell_types, hidden_sizes, WINDOWS):
+            found = measure(cell_type, hidden_size, window, pairs=pairs, is_embedded=is_embedded)
+            weights = make_cell(cell_type, hidden_size, hidden_size)
+            entries = sum(weight.numel() for weight in weights.parameters() if weight.ndim == 2)
+            print_row(f"{cell_type} {hidden_size} x {window}", found, 6.0 * entries * window * BATCH_SIZE)
     torch.set_num_threads(threads)
 
 
