@@ -100,7 +100,9 @@ def main(pairs: int = 5, hidden_sizes: tuple[int, ...] = HIDDEN_SIZES) -> None:
     print(f"{'cell, hidden x window':<22} {'torch':>9} {'here':>9} {'ratio':>7}  (least - most of {pairs} pairs)")
     for cell_types, is_embedded in ((CELL_TYPES, False), (EMBEDDED, True)):
         if is_embedded:
-            print(f"behind an embedding of {CHARACTERS}; GFLOP/s as if its vectors were inputs, which here they are not")
+            print(
+                f"behind an embedding of {CHARACTERS}; GFLOP/s as if its vectors were inputs, which here they are not"
+            )
         for cell_type, hidden_size, window in product(cell_types, hidden_sizes, WINDOWS):
             found = measure(cell_type, hidden_size, window, pairs=pairs, is_embedded=is_embedded)
             weights = make_cell(cell_type, hidden_size, hidden_size)
