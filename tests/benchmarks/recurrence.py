@@ -3,8 +3,8 @@
     python -m tests.benchmarks.recurrence --pairs 7
 
 One layer on one CPU thread, inputs as wide as the layer, streams of 32, the state carried and detached; then the same
-behind an embedding of as many vectors as Tiny Shakespeare has characters, as in a language model. Both sides take turns in
-one process, so that what else the machine does falls on both alike; what counts is the thread's CPU time.
+behind an embedding of as many vectors as Tiny Shakespeare has characters, as in a language model. Both sides take
+turns in one process, so that what else the machine does falls on both alike; what counts is the thread's CPU time.
 """
 
 from __future__ import annotations

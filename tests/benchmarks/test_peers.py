@@ -12,7 +12,7 @@ from orchestrator.spec import spec_from
 from tests.benchmarks.peers import __main__ as comparing
 from tests.benchmarks.peers import figures, sides
 from tests.benchmarks.peers.figures import Run, Spread, TrainedTrial
-from tests.benchmarks.peers.scenarios import BARE, DEFAULT, METRIC, OURS, SCENARIOS, TUNED, Scenario, sweep_file
+from tests.benchmarks.peers.scenarios import BARE, DEFAULT, METRIC, OURS, SCENARIOS, TORCHS, TUNED, Scenario, sweep_file
 from tests.benchmarks.peers.training import LatestCheckpoint, prepare, read_options, train
 
 SHORT = SCENARIOS["short"]
@@ -96,7 +96,9 @@ def test_a_peer_takes_the_options_that_it_is_given(side: str, tmp_path: Path) ->
     given = sides.Round(replace(SHORT, trials=7), 3, tmp_path)
     _, _, module, *options = sides.command(side, given)
     asked = read_options(options, ways=importlib.import_module(module).WAYS)
-    assert (asked.scenario, asked.seed, asked.folder) == (given.scenario, 3, given.folder_of(side))
+    own = {"kernel": "torch"} if side == TORCHS else {}
+    assert asked.scenario == replace(given.scenario, train={**given.scenario.train, **own})
+    assert (asked.seed, asked.folder) == (3, given.folder_of(side))
     assert asked.way in sides.PEERS[side]
 
 

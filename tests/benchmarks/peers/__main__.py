@@ -3,7 +3,7 @@
 All sides train the same function on settings drawn from the same space with the same budget and seed, two trials at
 once on one CPU thread each, and but for the bare loop write every evaluation to MLflow on SQLite. A round runs them
 one after the other, every second round in the opposite order. Ours registers its best model and draws its report beside
-that; the bare loop trains what ours trained in that round, as far as it trained it.
+that; the bare loop trains what ours trained in that round, as far as it trained it; one side has torch's kernels alone.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from tests.benchmarks.peers.scenarios import (
     PROCESSES,
     SCENARIOS,
     THREADS,
+    TORCHS,
     TUNED,
     WORKERS,
     Scenario,
@@ -36,7 +37,7 @@ from tests.benchmarks.peers.scenarios import (
 from tests.benchmarks.peers.sides import PEERS_PYTHON, Round, adopt_orphans, measure
 from tests.benchmarks.peers.training import prepare
 
-ORDER = (DEFAULT, TUNED, OURS, BARE, THREADS, PROCESSES)
+ORDER = (DEFAULT, TORCHS, TUNED, OURS, BARE, THREADS, PROCESSES)
 """Of the first round. The bare loop, which repeats what ours trained, always follows it."""
 PACKAGES = ("ray", "optuna", "mlflow", "torch", "numpy", "joblib")
 RESULTS = Path(__file__).with_name("results.json")

@@ -13,6 +13,8 @@ WORKERS = 2
 """Trials at once, of one CPU each."""
 METRIC = "valid_loss"
 OURS, DEFAULT, TUNED = "bptt run", "Ray Tune, default", "Ray Tune, tuned"
+TORCHS = "Ray Tune, tuned, torch's kernels"
+"""As it is for those who have Ray Tune alone: its trials do without the kernels that this project compiles."""
 THREADS, PROCESSES, BARE = "Optuna, 2 threads", "Optuna, 2 processes", "bare loop"
 
 

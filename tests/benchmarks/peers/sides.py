@@ -28,6 +28,7 @@ from tests.benchmarks.peers.scenarios import (
     OURS,
     PROCESSES,
     THREADS,
+    TORCHS,
     TUNED,
     WORKERS,
     Scenario,
@@ -39,6 +40,7 @@ PEERS_PYTHON = ROOT / ".venv-peers" / "bin" / "python"
 PEERS: dict[str, tuple[str, ...]] = {
     DEFAULT: ("ray_tune", "--way", "default"),
     TUNED: ("ray_tune", "--way", "tuned"),
+    TORCHS: ("ray_tune", "--way", "tuned", "--kernel", "torch"),
     THREADS: ("optuna_alone", "--way", "threads"),
     PROCESSES: ("optuna_alone", "--way", "processes"),
     BARE: ("bare_loop",),
@@ -61,7 +63,7 @@ class Round:
 
     def folder_of(self, side: str) -> Path:
         """Return where a side writes."""
-        return self.folder / side.replace(" ", "-").replace(",", "")
+        return self.folder / side.replace(" ", "-").replace(",", "").replace("'", "")
 
 
 def adopt_orphans() -> None:

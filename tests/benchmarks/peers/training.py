@@ -52,11 +52,13 @@ def read_options(arguments: Sequence[str] | None = None, *, ways: Sequence[str] 
     parser.add_argument("--trials", type=int, help="fewer than the scenario has, to try")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--kernel", help="of trials, in place of the one that the scenario has")
     if ways:
         parser.add_argument("--way", choices=ways, default=ways[0])
     given = parser.parse_args(arguments)
     scenario = SCENARIOS[given.scenario]
-    scenario = replace(scenario, trials=given.trials or scenario.trials)
+    train = scenario.train if given.kernel is None else {**scenario.train, "kernel": given.kernel}
+    scenario = replace(scenario, trials=given.trials or scenario.trials, train=train)
     return Asked(scenario, given.seed, given.folder.absolute(), getattr(given, "way", ""))
 
 
