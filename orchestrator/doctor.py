@@ -112,6 +112,18 @@ def check_devices(_settings: Settings) -> Iterable[Finding]:
     yield Finding("devices", OK, f"{cores} CPU core{'s'[: cores > 1]}, {gpus}")
 
 
+def check_kernels(_settings: Settings) -> Iterable[Finding]:
+    """Compile this project's kernels, if they never were for this machine."""
+    from workloads.models.cells.compiled import kernels_or_why
+
+    found = kernels_or_why()
+    if isinstance(found, str):
+        advice = "install gcc or clang; on one CPU thread some cells train twice as fast with what it compiles"
+        yield Finding("kernels", WARNING, f"torch's own alone: {one_line(found)}", advice)
+        return
+    yield Finding("kernels", OK, "compiled for this machine")
+
+
 def check_ray(settings: Settings) -> Iterable[Finding]:
     """Start Ray (or reach the cluster) as a sweep would, and run a task there.
 
@@ -327,6 +339,7 @@ Check = Callable[[Settings], Iterable[Finding]]
 CHECKS: dict[str, Check] = {
     "Python and packages": check_python,
     "devices": check_devices,
+    "compiled kernels": check_kernels,
     "the sweeps' database": check_study,
     "tracking": check_tracking,
     "checkpoint storage": check_checkpoints,

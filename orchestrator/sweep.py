@@ -113,7 +113,9 @@ class Sweep:
     def respec(self, spec: SweepSpec) -> None:
         """Go on by a changed spec, as a driver would that begins with it."""
         self.study.respec(spec)
+        spares = self.promotion.spares
         self._judge_by(spec)
+        self.promotion.spares.update(spares)
 
     def _judge_by(self, spec: SweepSpec) -> None:
         if spec.search.pruner == "curves":
@@ -369,6 +371,10 @@ class Sweep:
             self.executor.release(trial.number)
             self.stints.end(trial.number, how)
 
+    def _queue(self, trial: TrialRecord) -> None:
+        """Queue a trial to go on before all others; one that went on to fill an idle worker, behind them."""
+        (self.waiting.append if trial.number in self.promotion.spares else self.waiting.appendleft)(trial)
+
     def _take_back(self, trial: TrialRecord, failure: Failure) -> Iterator[Event]:
         """Queue a trial whose worker died, to be resumed under the same number before anything new is asked."""
         self._release(trial, TrialState.LOST)
@@ -377,14 +383,14 @@ class Sweep:
             reason = f"{failure.reason}, {MOST_LOSSES} times in a row at the same evaluation"
             yield self._end(trial, TrialState.FAILED, reason)
             return
-        self.waiting.appendleft(trial)
+        self._queue(trial)
         yield Event(Happening.LOST, trial, failure.reason)
 
     def _move(self, trial: TrialRecord, moved: Moved) -> Event:
         """Queue a trial whose machine is about to go; it goes on in the middle of its interval."""
         self._release(trial, Happening.MOVED)
         self.places.move(trial, moved.checkpoint)
-        self.waiting.appendleft(trial)
+        self._queue(trial)
         return Event(Happening.MOVED, trial, "its machine is about to go")
 
     def _rewind(self, trial: TrialRecord, lost: CheckpointLost) -> Event:
@@ -393,7 +399,7 @@ class Sweep:
         back = self.places.step_back(trial)
         if back is None:
             return self._end(trial, TrialState.FAILED, lost.reason)
-        self.waiting.appendleft(trial)
+        self._queue(trial)
         return Event(Happening.LOST, trial, lost.reason + back)
 
     def _catch_up(self, trial: TrialRecord, progress: Progress) -> Iterator[Event]:

@@ -9,7 +9,7 @@ Who comes first to a rung goes on early there, and others overtake it: in all, m
 tuning at scale" (D-ASHA): a quarter to a half fewer evaluations for as many trials, whose best is found less surely.
 
 When nothing is left to begin, workers would idle beside those that train the last trials on. They train the next best
-meanwhile (`spare`), beside the third and no further than those: the sweep takes no longer and finds a better best.
+to their end meanwhile (`spare`), beside the third: the sweep takes about as long and finds a better best.
 """
 
 from __future__ import annotations
@@ -127,22 +127,24 @@ class Promotion:
         return None
 
     def spare(self, trials: Sequence[TrialRecord], under_way: Iterable[TrialRecord]) -> TrialRecord | None:
-        """Return the best paused trial, of the highest rung first, that an idle worker can train on meanwhile.
+        """Return the best paused trial of the highest rung, which an idle worker can train to its end meanwhile.
 
-        Where it is, its number is to be put among the `spares`. It has no more evaluations before it, to the next rung
-        or its end, than one of those under way by right.
+        It has no more evaluations before it than one of those under way by right, to the next rung or its end; where it
+        is trained, its number is to be put among the `spares`.
         """
-        most = max((self._left(trial) for trial in under_way if trial.number not in self.spares), default=0)
-        if not self.rungs or most < self.evaluations - self.rungs[-1]:
+        if not self.rungs:
             return None
         rung = self.rungs[-1]
+        most = max((self._left(trial) for trial in under_way if trial.number not in self.spares), default=0)
+        if most < self.evaluations - rung:
+            return None
         paused = [trial for trial in trials if trial.state is TrialState.PAUSED and len(trial.evaluations) == rung]
         return self._ranked(rung, paused)[0] if paused else None
 
     def _left(self, trial: TrialRecord) -> int:
         """Return the evaluations before a trial to its next rung or its end."""
         reached = len(trial.evaluations)
-        return min(stop for stop in (*self.rungs, self.evaluations) if stop > reached) - reached
+        return min((stop for stop in (*self.rungs, self.evaluations) if stop > reached), default=reached) - reached
 
     def last_resort(self, trials: Sequence[TrialRecord]) -> TrialRecord | None:
         """Return the best paused trial of the highest rung that has one.

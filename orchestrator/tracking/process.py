@@ -7,6 +7,7 @@ longer than its driver: it dies when the pipe to it closes, in the middle of a c
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import math
 import os
@@ -126,7 +127,8 @@ def serve() -> None:
             method, arguments = calls.get(timeout=IDLE_S if is_time and ahead else None)
         except queue.Empty:
             if idleness.cores() >= FREE_CORES:
-                importlib.import_module(ahead.pop(0))
+                with contextlib.suppress(ImportError):  # whoever needs it says so
+                    importlib.import_module(ahead.pop(0))
             continue
         is_time = is_time or (method == "write" and arguments[0].evaluations and runs.view.spec.workload.kind in KINDS)
         try:
@@ -138,7 +140,7 @@ def serve() -> None:
 
 
 class Idleness:
-    """How much of this machine has nothing to do."""
+    """How much of the machine has nothing to do; what a container may have of it is not known."""
 
     def __init__(self) -> None:
         self._at_s = self._idle_s = 0.0

@@ -15,6 +15,7 @@ from orchestrator import doctor
 from orchestrator.doctor import FAILURE, OK, WARNING, Finding
 from orchestrator.settings import Settings
 from workloads.data.catalogue import ENTRIES
+from workloads.models.cells import compiled
 
 
 def settings(folder: Path, **changes: str) -> Settings:
@@ -193,6 +194,19 @@ def test_an_mlflow_that_does_not_fit_is_a_warning(tmp_path: Path, monkeypatch: p
 def test_what_is_installed_here_fits(tmp_path: Path) -> None:
     assert only(doctor.check_python(settings(tmp_path))).state == OK
     assert only(doctor.check_devices(settings(tmp_path))).state in (OK, WARNING)
+
+
+def test_a_machine_without_a_compiler_is_warned_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CC", "no-such-compiler")
+    monkeypatch.setattr(compiled, "kernels_or_why", compiled.kernels_or_why.__wrapped__)
+    finding = only(doctor.check_kernels(settings(tmp_path)))
+    assert (finding.state, finding.message) == (WARNING, "torch's own alone: there is no C compiler")
+    assert "gcc" in finding.advice
+
+
+def test_compiled_kernels_are_told_of(tmp_path: Path) -> None:
+    is_there = compiled.kernels() is not None
+    assert only(doctor.check_kernels(settings(tmp_path))).state == (OK if is_there else WARNING)
 
 
 def test_data_are_counted_and_missing_packages_warned_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

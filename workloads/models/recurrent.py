@@ -68,6 +68,6 @@ class RecurrentNetwork(nn.Module):
 
     def _embedded(self, inputs: Tensor) -> Tensor | Embedded:
         """Return what the first layer reads: where it can, the numbers of vectors in place of the vectors."""
-        if isinstance(self.embedding, nn.Embedding) and takes_numbers(self.layers[0]):
+        if type(self.embedding) is nn.Embedding and takes_numbers(self.layers[0]):
             return Embedded(inputs, self.embedding.weight)
         return cast("Tensor", self.embedding(inputs))

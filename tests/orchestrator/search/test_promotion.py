@@ -142,6 +142,9 @@ def test_a_sweep_of_several_workers_leaves_none_idle_beside_the_last_trials(driv
     sweep = swept(drive(promoting(search=search), LocalExecutor(2)))
     alone = swept(drive(promoting(search=search, name="alone"), LocalExecutor(1)))
     assert not alone.promotion.spares
+    known = set(sweep.promotion.spares)
+    sweep.respec(sweep.study.spec)  # a sweep that is steered goes on with what it knew
+    assert sweep.promotion.spares == known
     (spare,) = (sweep.trials[number] for number in sweep.promotion.spares)
     assert spare.state is TrialState.COMPLETE
     complete = [trial for trial in sweep.trials if trial.state is TrialState.COMPLETE]

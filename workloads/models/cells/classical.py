@@ -21,6 +21,7 @@ from workloads.lookup import is_looked_up
 from workloads.models.cells.compiled import Sizes, Weights
 from workloads.models.cells.kernels import TORCH, Choosable, covers, loaded, pointers, room
 
+NUMBERS = (torch.int32, torch.int64)
 KINDS = ("tanh", "relu", "gru", "lstm")
 """In the order of the C code's numbers."""
 
@@ -87,7 +88,7 @@ def inputs_of(cell: Cell, inputs: Any, state: Any) -> Any:
     """Return inputs as they are run: what is embedded stays so where the kernel takes it, and that costs less."""
     if type(inputs) is not Embedded:
         return inputs
-    if is_looked_up(len(inputs.vectors), inputs.numbers.numel()) and covers_window(cell, inputs, state):
+    if covers_window(cell, inputs, state) and is_looked_up(len(inputs.vectors), inputs.numbers.numel()):
         return inputs
     return inputs.looked_up()
 
@@ -104,6 +105,8 @@ def covers_window(cell: Cell, inputs: Any, state: Any) -> bool:
     if cell.proj_size or type(vectors) not in (Tensor, nn.Parameter) or vectors.shape[-1] != cell.input_size:
         return False
     if vectors.ndim != 3 - is_embedded or steps.ndim != vectors.ndim:
+        return False
+    if is_embedded and (type(steps) is not Tensor or steps.dtype not in NUMBERS or steps.device.type != "cpu"):
         return False
     if state is None:
         return covers(*steps.shape[:2], vectors, *weights_of(cell))
@@ -139,7 +142,7 @@ def run(cell: Cell, inputs: Tensor | Embedded, state: Any) -> tuple[Tensor, Any]
     before, *cells = (each[0] for each in states)
     own = from_input if numbers is None else None
     arguments: list[Any] = [cell.kind, inputs, numbers, before, cells[0] if cells else None, own, *weights]
-    if torch.is_grad_enabled() and any(isinstance(each, Tensor) and each.requires_grad for each in arguments):
+    if torch.is_grad_enabled():
         outputs, *after = _Recurrence.apply(*arguments)  # type: ignore[no-untyped-call]
     else:
         outputs, *after = _forward(*arguments)[0]

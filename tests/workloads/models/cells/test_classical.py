@@ -296,6 +296,13 @@ def test_a_number_without_a_vector_is_an_error(number: int) -> None:
             cell(Embedded(numbers, torch.randn(5, 3)))
 
 
+def test_numbers_that_are_not_whole_are_torchs_error() -> None:
+    cell = make_cell("lstm", 3, 4)
+    set_kernel(cell, COMPILED)
+    with pytest.raises(RuntimeError, match="Long, Int"):
+        cell(Embedded(torch.zeros(6, 7), torch.randn(5, 3)))
+
+
 @pytest.mark.parametrize("cell_type", CELL_TYPES)
 def test_a_network_of_few_tokens_learns_as_with_torchs(cell_type: str) -> None:
     h = Hyperparameters(cell_type=cell_type, hidden_size=24, num_layers=2)

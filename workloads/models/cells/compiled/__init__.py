@@ -103,14 +103,20 @@ class Kernels:
         self.min_gru_backward(sizes, *arrays[:11])
 
 
-@cache
 def kernels() -> Kernels | None:
     """Return the kernels, compiled now if they never were for this machine; None where they cannot be."""
+    found = kernels_or_why()
+    return None if isinstance(found, str) else found
+
+
+@cache
+def kernels_or_why() -> Kernels | str:
+    """Return the kernels, or why there are none."""
     try:
         return Kernels(str(_compiled()))
     except (OSError, RuntimeError, ValueError, ImportError, AttributeError, subprocess.SubprocessError) as error:
         log.debug("no compiled kernels: %s", error)
-        return None
+        return str(error) or type(error).__name__
 
 
 def _compiled() -> Path:

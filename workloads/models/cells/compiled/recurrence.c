@@ -3,8 +3,8 @@
    Sizes are of time, batch, input and hidden units. Weights and biases are laid out as torch's: gates of a GRU are r
    (reset), z (update) and n (candidate), behind one another, those of an LSTM i (input), f (forget), g (candidate) and
    o (output). In place of inputs there may be numbers of vectors, and what each vector gives the gates: of few vectors
-   that is soon told, and each step looks it up. For the way back a GRU keeps r, z, n and what h(t-1) gave n, with its bias, (time, batch, 4 hidden); an
-   LSTM its gates, of the same shape, and its cell states; an RNN its outputs alone. */
+   that is soon told, and each step looks it up. For the way back a GRU keeps r, z, n and what h(t-1) gave n, with its
+   bias, (time, batch, 4 hidden); an LSTM its gates, of the same shape, and its cell states; an RNN its outputs alone. */
 
 #include <stdint.h>
 
@@ -159,10 +159,12 @@ OUTLINE int look_up(sizes of, long rows, long columns, const int64_t *numbers, c
 }
 
 /* Add rows of a, from a column on, to those of a table that numbers stand for. */
-OUTLINE void add_by_number(long rows, long width, const int64_t *numbers, const float *a, long a_row, float *table,
-                           long columns) {
-    for (long i = 0; i < rows; i++)
+OUTLINE void add_by_number(sizes of, long rows, long width, const int64_t *numbers, const float *a, long a_row,
+                           float *table, long columns) {
+    for (long i = 0; i < rows; i++) {
+        if (numbers[i] < 0 || numbers[i] >= of.inputs) continue; /* they may have been changed since */
         for (long j = 0; j < width; j++) table[numbers[i] * columns + j] += a[i * a_row + j];
+    }
 }
 
 /* x (time, batch, inputs) and the state before it to outputs (time, batch, hidden).
@@ -235,8 +237,8 @@ OUTLINE void give_weights(int kind, sizes of, const float *x, int is_looked_up, 
 }
 
 /* Back through `forward`. `carried` (batch, hidden) holds the gradient of the state behind the window, beside what its
-   outputs get, and then that of the state before it, `carried_cells` that of c; to_x may be NULL. With numbers, it is (inputs, rows of weights)
-   and added to, and from_input gets nothing. */
+   outputs get, and then that of the state before it, `carried_cells` that of c; to_x may be NULL. With numbers, it is
+   (inputs, rows of weights) and added to, and from_input gets nothing. */
 void backward(int kind, sizes of, const float *x, const int64_t *numbers, const float *before,
               const float *cells_before, const float *from_input, const float *from_hidden, const float *gates,
               const float *cells, const float *outputs, const float *to_outputs, float *carried,
@@ -266,9 +268,9 @@ void backward(int kind, sizes of, const float *x, const int64_t *numbers, const 
         }
         const float *seen = kind == GRU ? to_gates + hidden : to_gates;
         if (to_x && numbers) {
-            add_by_number(count, shared, numbers + start * of.batch, seen, row, to_x, rows);
+            add_by_number(of, count, shared, numbers + start * of.batch, seen, row, to_x, rows);
             if (kind == GRU)
-                add_by_number(count, hidden, numbers + start * of.batch, to_gates, row, to_x + shared, rows);
+                add_by_number(of, count, hidden, numbers + start * of.batch, to_gates, row, to_x + shared, rows);
         } else if (to_x) {
             float *to = to_x + start * of.batch * of.inputs;
             product(count, of.inputs, shared, seen, row, to_past, to, of.inputs, 0);
