@@ -30,17 +30,23 @@ def states(cell_type: str, batch: int, hidden: int) -> list[Tensor]:
     return [torch.randn(1, batch, hidden) for _ in range(2 if cell_type == "lstm" else 1)]
 
 
-def results(cell: Any, inputs: Tensor, state: list[Tensor] | None, weights: list[Tensor]) -> list[Tensor]:
-    """Return outputs, state and all gradients of a weighted sum of both, in the cell's precision."""
+def results(
+    cell: Any, inputs: Tensor, state: list[Tensor] | None, weights: list[Tensor], numbers: Tensor | None = None
+) -> list[Tensor]:
+    """Return outputs, state and all gradients of a weighted sum of both, in the cell's precision.
+
+    With numbers, inputs are vectors that they stand for.
+    """
     dtype = cell.weight_hh_l0.dtype
     watched = [each.to(dtype).requires_grad_() for each in (inputs, *(state or ()))]
-    outputs, after = cell(watched[0], None if state is None else as_the_cell_has_it(watched[1:]))
+    given = watched[0] if numbers is None else Embedded(numbers, watched[0])
+    outputs, after = cell(given, None if state is None else as_the_cell_has_it(watched[1:]))
     found = [outputs, *(after if isinstance(after, tuple) else [after])]
     total = torch.stack([(each * weight).sum() for each, weight in zip(found, weights, strict=True)]).sum()
     return [*found, *torch.autograd.grad(total, [*watched, *cell.parameters()])]
 
 
-def without_a_graph(cell: Any, inputs: Tensor, state: list[Tensor] | None) -> list[Tensor]:
+def without_a_graph(cell: Any, inputs: Tensor | Embedded, state: list[Tensor] | None) -> list[Tensor]:
     """Return outputs and state as an evaluation has them, for which nothing is kept."""
     with torch.no_grad():
         outputs, after = cell(inputs, None if state is None else as_the_cell_has_it(state))
@@ -267,21 +273,14 @@ def test_numbers_looked_up_are_as_good_as_the_vectors_they_stand_for(
     state = states(cell_type, batch, sizes[1])
     weights = [torch.randn(steps, batch, sizes[1]), *states(cell_type, batch, sizes[1])]
     set_kernel(cell, COMPILED)
-    embedded = Embedded(numbers, vectors.requires_grad_())
+    embedded = Embedded(numbers, vectors)
     is_for_all = 2 * vocabulary <= steps * batch
     assert (inputs_of(cell, embedded, as_the_cell_has_it(state)) is embedded) == is_for_all
-
-    def through(cell: Any, dtype: torch.dtype) -> list[Tensor]:
-        watched = [each.detach().to(dtype).requires_grad_() for each in (vectors, *state)]
-        outputs, after = cell(Embedded(numbers, watched[0]), as_the_cell_has_it(watched[1:]))
-        found = [outputs, *(after if isinstance(after, tuple) else [after])]
-        total = torch.stack([(each * weight).sum() for each, weight in zip(found, weights, strict=True)]).sum()
-        return [*found, *torch.autograd.grad(total, [*watched, *cell.parameters()])]
-
-    found = through(cell, torch.float32)
+    found = results(cell, vectors, state, weights, numbers)
     assert equal(found, without_a_graph(cell, embedded, state))
     set_kernel(cell, TORCH)
-    theirs, exact = through(cell, torch.float32), through(cell.double(), torch.float64)
+    theirs = results(cell, vectors, state, weights, numbers)
+    exact = results(cell.double(), vectors, state, weights, numbers)
     rounding = 0.05 if cell_type == "rnn_relu" else 1e-3 if sizes[1] < 4 else 1e-4
     assert apart(found, exact) < max(rounding, 3 * apart(theirs, exact))
 
