@@ -113,9 +113,7 @@ class Sweep:
     def respec(self, spec: SweepSpec) -> None:
         """Go on by a changed spec, as a driver would that begins with it."""
         self.study.respec(spec)
-        spares = self.promotion.spares
         self._judge_by(spec)
-        self.promotion.spares.update(spares)
 
     def _judge_by(self, spec: SweepSpec) -> None:
         if spec.search.pruner == "curves":
@@ -233,7 +231,7 @@ class Sweep:
         spare = self.promotion.spare(self.trials, self.under_way.values())
         if spare is None or not self._has_room(spare):
             return None
-        self.promotion.spares.add(spare.number)
+        spare.is_spare = True
         self.study.go_on(spare)
         return spare
 
@@ -373,7 +371,7 @@ class Sweep:
 
     def _queue(self, trial: TrialRecord) -> None:
         """Queue a trial to go on before all others; one that went on to fill an idle worker, behind them."""
-        (self.waiting.append if trial.number in self.promotion.spares else self.waiting.appendleft)(trial)
+        (self.waiting.append if trial.is_spare else self.waiting.appendleft)(trial)
 
     def _take_back(self, trial: TrialRecord, failure: Failure) -> Iterator[Event]:
         """Queue a trial whose worker died, to be resumed under the same number before anything new is asked."""

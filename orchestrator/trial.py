@@ -132,6 +132,8 @@ class TrialRecord:
     ended: float | None = None
     pinned: bool = False
     """Whether the user wants it trained to its end, whatever the pruner says."""
+    is_spare: bool = False
+    """Whether it was promoted beside the best, for a worker that would have been idle. Another driver does not know."""
 
     @property
     def last(self) -> Progress | None:

@@ -77,7 +77,6 @@ class Curves:
     is_maximized: bool
     evaluations: int
     points: Points
-    spares: set[int] = field(default_factory=set)
     _asked: list[tuple[int, int]] = field(default_factory=list)
     _expected: Expected = field(default_factory=Expected)
 

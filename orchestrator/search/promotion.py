@@ -15,7 +15,7 @@ to their end meanwhile (`spare`), beside the third: the sweep takes about as lon
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from orchestrator.spec import SweepSpec
 from orchestrator.trial import TrialRecord, TrialState
@@ -51,8 +51,6 @@ class Promotion:
     """Whether no more than a third go on from a rung, even where others are found to be better later."""
     evaluations: int = 0
     """Those of a whole trial."""
-    spares: set[int] = field(default_factory=set)
-    """Trials that went on beside the third. Another driver does not know of them, and counts them among it."""
 
     @classmethod
     def of(cls, spec: SweepSpec) -> Promotion:
@@ -91,11 +89,11 @@ class Promotion:
 
     def _gone(self, rung: int, trial: TrialRecord, trials: Sequence[TrialRecord]) -> int:
         """Return how many others went on from a rung by right, those counted that have yet to come further."""
-        besides = {trial.number, *(self.spares if rung == self.rungs[-1] else ())}
+        is_last = rung == self.rungs[-1]  # the rung that spares go on from
         return sum(
             len(other.evaluations) > rung or (len(other.evaluations) == rung and other.state is TrialState.RUNNING)
             for other in trials
-            if other.number not in besides
+            if other is not trial and not (is_last and other.is_spare)
         )
 
     def _place(self, trial: TrialRecord, trials: Sequence[TrialRecord]) -> str:
@@ -129,13 +127,12 @@ class Promotion:
     def spare(self, trials: Sequence[TrialRecord], under_way: Iterable[TrialRecord]) -> TrialRecord | None:
         """Return the best paused trial of the highest rung, which an idle worker can train to its end meanwhile.
 
-        It has no more evaluations before it than one of those under way by right, to the next rung or its end; where it
-        is trained, its number is to be put among the `spares`.
+        It has no more evaluations before it than one of those under way by right, to the next rung or its end.
         """
         if not self.rungs:
             return None
         rung = self.rungs[-1]
-        most = max((self._left(trial) for trial in under_way if trial.number not in self.spares), default=0)
+        most = max((self._left(trial) for trial in under_way if not trial.is_spare), default=0)
         if most < self.evaluations - rung:
             return None
         paused = [trial for trial in trials if trial.state is TrialState.PAUSED and len(trial.evaluations) == rung]

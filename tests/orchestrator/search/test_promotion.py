@@ -94,10 +94,10 @@ def test_delayed_no_more_than_a_third_ever_go_on(workers: int, drive: Drive) -> 
     for name, pruner in (("early", "promotion"), ("late", "delayed_promotion")):
         spec = promoting(**changes, search={**search, "pruner": pruner}, name=name)
         sweep = swept(drive(spec, LocalExecutor(workers)))
-        by_right = [trial for trial in sweep.trials if trial.number not in sweep.promotion.spares]
+        by_right = [trial for trial in sweep.trials if not trial.is_spare]
         counts[name] = [gone_on(1, sweep.trials), gone_on(3, by_right)]
         assert all(trial.state.is_final for trial in sweep.trials)
-        assert len(sweep.promotion.spares) < workers
+        assert sum(trial.is_spare for trial in sweep.trials) < workers
     assert counts["late"] == [12, 4]
     assert counts["early"] > counts["late"]
 
@@ -119,10 +119,10 @@ def test_an_idle_worker_trains_the_next_best_on_while_another_trains_as_far() ->
     assert promotion.spare(trials, [a_trial(9, 4, TrialState.RUNNING)]) is None  # five evaluations to its end, not six
     assert promotion.spare(trials, [a_trial(9, 1, TrialState.RUNNING)]) is None  # two, to its next rung
     # One that is spare itself is not what another one goes along with.
-    promotion.spares.add(9)
+    last.is_spare = True
     assert promotion.spare(trials, [last]) is None
     # Those of lower rungs stay there, or more of those above them would go on by right.
-    promotion.spares.clear()
+    last.is_spare = False
     assert promotion.spare([*low, last], [last]) is None
 
 
@@ -133,7 +133,7 @@ def test_who_went_on_as_a_spare_takes_nobodys_place() -> None:
     arriving = a_trial(1, 3, TrialState.PAUSED)
     trials = [*ended, *others, arriving]  # of six two go on
     assert promotion.next(trials) is None
-    promotion.spares.add(4)
+    ended[1].is_spare = True
     assert promotion.next(trials) is arriving
 
 
@@ -141,11 +141,9 @@ def test_a_sweep_of_several_workers_leaves_none_idle_beside_the_last_trials(driv
     search = {"sampler": "random", "pruner": "delayed_promotion", "seed": 1}
     sweep = swept(drive(promoting(search=search), LocalExecutor(2)))
     alone = swept(drive(promoting(search=search, name="alone"), LocalExecutor(1)))
-    assert not alone.promotion.spares
-    known = set(sweep.promotion.spares)
+    assert not any(trial.is_spare for trial in alone.trials)
     sweep.respec(sweep.study.spec)  # a sweep that is steered goes on with what it knew
-    assert sweep.promotion.spares == known
-    (spare,) = (sweep.trials[number] for number in sweep.promotion.spares)
+    (spare,) = (trial for trial in sweep.trials if trial.is_spare)
     assert spare.state is TrialState.COMPLETE
     complete = [trial for trial in sweep.trials if trial.state is TrialState.COMPLETE]
     assert len(complete) == 1 + sum(trial.state is TrialState.COMPLETE for trial in alone.trials)
