@@ -216,9 +216,9 @@ typedef struct {
 } weights;
 
 /* What some steps give the weights, all of them at once, from the gradients of their gates; with `add`, beside what is
-   there. */
-OUTLINE void give_weights(int kind, sizes of, const float *x, int is_looked_up, const float *before,
-                          const float *outputs, const float *to_gates, weights to, int add, float *work) {
+   there. x is NULL where it was looked up. */
+OUTLINE void give_weights(int kind, sizes of, const float *x, const float *before, const float *outputs,
+                          const float *to_gates, weights to, int add, float *work) {
     const long hidden = of.hidden, all = of.steps * of.batch, row = gradient_row(kind, of);
     const long apart = before + of.batch * hidden == outputs ? 0 : of.batch; /* rows before the first step's, if any */
     const long rows = rows_of(kind, of), shared = shared_of(kind, of);
@@ -230,7 +230,7 @@ OUTLINE void give_weights(int kind, sizes of, const float *x, int is_looked_up, 
     sum_rows(all, rows, seen, row, to.hidden_bias, add);
     sum_rows(all, shared, seen, row, to.input_bias, add);
     if (kind == GRU) sum_rows(all, hidden, to_gates, row, to.input_bias + shared, add);
-    if (is_looked_up) return;
+    if (!x) return;
     transposed_product(shared, of.inputs, all, seen, row, x, to.from_input, add, work);
     if (kind == GRU)
         transposed_product(hidden, of.inputs, all, to_gates, row, x, to.from_input + shared * of.inputs, add, work);
@@ -277,7 +277,7 @@ void backward(int kind, sizes of, const float *x, const int64_t *numbers, const 
             if (kind == GRU) product(count, of.inputs, hidden, to_gates, row, apart, to, of.inputs, 1);
         }
         const sizes part = {stop - start, of.batch, of.inputs, hidden};
-        give_weights(kind, part, numbers ? NULL : x + start * of.batch * of.inputs, numbers != NULL,
+        give_weights(kind, part, numbers ? NULL : x + start * of.batch * of.inputs,
                      start ? outputs + (start - 1) * layer : before, outputs + start * layer, to_gates, to,
                      stop < of.steps, to_gates + steps_at_once(of) * of.batch * row);
         stop = start;
