@@ -92,6 +92,7 @@ class Driver:
     def _open(self, *, warm_up: bool) -> Sweep:
         if warm_up:
             self.executor.warm_up(DATA_AT_ONCE_S)
+            self.tracker.warm_up()
         try:
             dataset = self.workload.prepare()
         except (ValueError, OSError) as error:

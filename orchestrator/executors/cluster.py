@@ -9,6 +9,7 @@ import secrets
 import signal
 import socket
 import threading
+import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,11 @@ from orchestrator.trial import Job
 
 PROBE_S = 60.0
 """How long a probe waits for Ray to run a task."""
+IMPATIENCE = {"RAY_raylet_client_connect_timeout_milliseconds": "20", "RAY_raylet_client_num_connect_attempts": "500"}
+"""Ray's own processes look for each other ten times, a second apart. Where one looks just before the other is there, as
+a quarter of them do and most while the machine is busy, a start takes that second longer."""
+REGISTERED_WITHIN_S = 5.0
+"""How long a Ray that is started here is looked at every moment before it is left to Ray to wait for it."""
 OF_KIND = 0.001
 """Of a node's accelerator type, which Ray counts as a resource: enough to be placed there."""
 
@@ -42,6 +48,9 @@ def connect(address: str) -> None:
     Raises BpttError where neither works.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if not address:
+        for name, value in IMPATIENCE.items():
+            os.environ.setdefault(name, value)
     if not address and "RAY_AUTH_MODE" not in os.environ:
         # Ray listens on every interface, and whoever reaches it runs code as this user.
         os.environ["RAY_AUTH_MODE"] = "token"
@@ -109,6 +118,14 @@ def bare() -> Iterator[None]:
 
         def start_api_server(self, **_: Any) -> None:
             self._webui_url = ""  # as it is where the dashboard is left out
+
+        def start_ray_processes(self) -> None:
+            super().start_ray_processes()
+            # Ray looks whether its node is there, and where it is not, a second later again.
+            until = time.monotonic() + REGISTERED_WITHIN_S
+            with contextlib.suppress(AttributeError, ray.exceptions.RayError):
+                while not self._gcs_client.get_all_node_info() and time.monotonic() < until:
+                    time.sleep(0.01)
 
     place.Node = Bare
     try:

@@ -28,16 +28,21 @@ class Model:
         return workloads.load(self.kind, self.options).predictor(self.checkpoint)
 
 
-Illustrate = Callable[[Settings, str, Mapping[str, Any] | None], Mapping[str, bytes]]
-"""Returns the report on a sweep and its figures by file name, given how the sweep ended where it just did.
+Files = Callable[[Mapping[str, Any] | None], Mapping[str, bytes]]
+"""Returns a sweep's report and its figures by file name, told how the sweep ended where it has. Takes a moment."""
+Illustrate = Callable[[Settings, str], Files]
+"""Draws the figures of a sweep, which takes seconds.
 
-A function of a module, since it is called in the process that writes to MLflow; the report knows of trackers, and so
-trackers are given it rather than know of it.
+A function of a module, since it is called in the process that writes to MLflow too; the report knows of trackers, and
+so trackers are given it rather than know of it.
 """
 
 
 class Tracker(Protocol):
     """A view of a sweep for people. Nothing waits for it, and it may fall behind: the database is the truth."""
+
+    def warm_up(self) -> None:
+        """Load what takes seconds, behind the caller's back; open() works without."""
 
     def open(self, spec: SweepSpec, dataset: Dataset, trials: Sequence[TrialRecord]) -> None:
         """Begin to show a sweep; `trials` are those it has already, which may be shown in part, in full or not."""
@@ -57,6 +62,9 @@ class Tracker(Protocol):
 
 class NoTracker:
     """Shows nothing."""
+
+    def warm_up(self) -> None:
+        """Load nothing."""
 
     def open(self, spec: SweepSpec, dataset: Dataset, trials: Sequence[TrialRecord]) -> None:
         """Begin to show nothing."""

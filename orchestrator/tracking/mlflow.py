@@ -6,6 +6,7 @@ What could not be shown stays marked, so a server that is away delays nothing an
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +17,7 @@ from typing import Any, Protocol
 from orchestrator.errors import BpttError, presentable
 from orchestrator.settings import Settings
 from orchestrator.spec import SweepSpec
-from orchestrator.tracking.base import Illustrate, Model
+from orchestrator.tracking.base import Files, Illustrate, Model
 from orchestrator.tracking.process import RemoteRuns
 from orchestrator.tracking.register import Winner
 from orchestrator.tracking.view import SweepView
@@ -25,9 +26,6 @@ from workloads.protocol import Dataset
 
 GATHER_S = 0.3
 """Evaluations that come within this time of each other are written in one call."""
-AT_LATEST_S = 5.0
-"""Until a new sweep is shown. Before its first trial begins workers start, and MLflow would take a core from them for
-seconds."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 10.0
 """Between two tries to reach a server that is away."""
 REGISTER_WITHIN_S = 180.0
@@ -59,8 +57,11 @@ class Runs(Protocol):
     def end(self, summary: Mapping[str, Any]) -> None:
         """End the parent run."""
 
-    def illustrate(self, illustrate: Illustrate, ended: Mapping[str, Any] | None) -> None:
-        """Put report and figures beside the parent run, in place of those before."""
+    def illustrate(self, illustrate: Illustrate) -> None:
+        """Draw report and figures and put them beside the parent run, in place of those before."""
+
+    def illustrate_with(self, files: Mapping[str, bytes] | str) -> None:
+        """Put these there, or say in a line why they are not drawn."""
 
     @property
     def is_alive(self) -> bool:
@@ -94,18 +95,23 @@ class MlflowTracker:
         self._written: dict[int, int] = {}  # evaluations by trial
         self._finished: set[int] = set()  # trials whose runs are ended
         self._winner: tuple[Model, Future[str]] | None = None
+        self._drawn: Future[Files] | None = None
         self._summary: Mapping[str, Any] | None = None
         self._lock = threading.Lock()
         self._work, self._closing, self._given_up = threading.Event(), threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._keep_up, name="mlflow", daemon=True)
+
+    def warm_up(self) -> None:
+        """Start what writes, which takes seconds, while workers are not there yet."""
+        with contextlib.suppress(OSError):  # opening tries again, and says why
+            self._runs = self._connect(self.settings)
 
     def open(self, spec: SweepSpec, dataset: Dataset, trials: Sequence[TrialRecord]) -> None:
         """Begin to show a sweep, behind the caller's back: it is not waited for."""
         self._view = SweepView.of(spec, dataset)
         for trial in trials:
             self._mark(trial)
-        if trials:
-            self._work.set()
+        self._work.set()
         self._thread.start()
 
     def changed(self, trial: TrialRecord) -> None:
@@ -126,6 +132,7 @@ class MlflowTracker:
         registered: Future[str] = Future()
         self._winner = (model, registered)
         self._work.set()
+        self._draw()
         try:
             return registered.result(REGISTER_WITHIN_S)
         except TimeoutError:
@@ -134,9 +141,35 @@ class MlflowTracker:
             name = self._view.spec.name
             raise BpttError(f"the model could not be registered{why}; `bptt run` on {name} tries again") from None
 
+    def _draw(self) -> None:
+        """Begin to draw the figures of a sweep whose trials have ended, here, while its model is registered there."""
+        if self._illustrate is None or self._drawn is not None:
+            return
+        draw, drawn = self._illustrate, Future[Files]()
+        self._drawn = drawn
+
+        def work() -> None:
+            try:
+                drawn.set_result(draw(self.settings, self._view.spec.name))
+            except BaseException as error:  # noqa: BLE001 - whoever asks for the files is told
+                drawn.set_exception(error)
+
+        threading.Thread(target=work, name="figures", daemon=True).start()
+
+    def _files(self, summary: Mapping[str, Any]) -> Mapping[str, bytes] | str:
+        """Return the report and its figures as the sweep ended, or why they cannot be drawn."""
+        self._draw()
+        assert self._drawn is not None
+        try:
+            return self._drawn.result()(summary)
+        except Exception as error:  # noqa: BLE001 - whatever cannot be drawn must not keep trials from being shown
+            return str(error)
+
     def close(self, summary: Mapping[str, Any], timeout_s: float) -> bool:
         """Show the rest and the summary; False where `timeout_s` passed before all was shown."""
         if not self._thread.is_alive():  # never opened, or closed before
+            if self._runs is not None:
+                self._runs.close()
             return self._is_ended
         self._summary = dict(summary)
         self._has_time = timeout_s >= TIME_FOR_A_REPORT_S
@@ -158,8 +191,6 @@ class MlflowTracker:
 
     def _keep_up(self) -> None:
         pause = FIRST_PAUSE_S
-        self._work.wait(AT_LATEST_S)
-        self._work.set()
         while not self._given_up.is_set() and not self._is_ended:
             self._work.wait()
             self._closing.wait(GATHER_S if self._winner is None else 0.0)
@@ -212,11 +243,11 @@ class MlflowTracker:
         if self._summary is not None and not self._changed:
             runs.end(self._summary)
             if self._illustrate is not None and self._has_time:
-                runs.illustrate(self._illustrate, self._summary)
+                runs.illustrate_with(self._files(self._summary))
             self._is_ended = True
         elif self._illustrate is not None and self._winner is None and time.monotonic() >= self._illustrate_at_s:
             began = time.monotonic()
-            runs.illustrate(self._illustrate, None)
+            runs.illustrate(self._illustrate)
             took = time.monotonic() - began
             self._illustrate_at_s = began + max(took * SHARE_OF_REPORTS, REPORT_EVERY_S)
 

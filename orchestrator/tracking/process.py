@@ -1,8 +1,9 @@
 """MLflow in a process of its own, so that the driver's loop shares neither interpreter lock nor terminal with it.
 
-Importing MLflow takes 2 s of pure Python, making its tables as long again, and each of its calls 4 to 6 ms. In a thread
-of the driver that would slow every step of the loop down; here it runs on whatever core is free. The process lives no
-longer than its driver: it dies when the pipe to it closes, in the middle of a call if need be.
+Importing MLflow and making its tables takes 2 to 4 s of pure Python, and each of its calls 4 to 6 ms. In a thread of
+the driver that would slow every step of the loop down; here it runs on whatever core is free, and it begins as soon as
+the process is there, while Ray starts. The process lives no longer than its driver: it dies when the pipe to it closes,
+in the middle of a call if need be.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT
 """The tracker tries again by itself; MLflow alone would take minutes to say that a server is away."""
 
 
-AHEAD = ("torch", "mlflow.pyfunc", "matplotlib.backends.backend_agg", "orchestrator.report.html.files")
-"""What takes seconds to load and is needed at the end, for the model and the figures, when everybody waits for it."""
+AHEAD = ("torch", "mlflow.pyfunc")
+"""What takes seconds to load and is needed at the end, for the model, when everybody waits for it."""
 IDLE_S, FREE_CORES = 0.25, 0.7
 """Without a call, once a trial was evaluated, and with so much of a core free: the time to load one of these."""
 
@@ -99,9 +100,13 @@ class RemoteRuns:
         """See SweepRuns."""
         self._call("end", summary)
 
-    def illustrate(self, illustrate: Illustrate, ended: Mapping[str, Any] | None) -> None:
+    def illustrate(self, illustrate: Illustrate) -> None:
         """See SweepRuns."""
-        self._call("illustrate", illustrate, ended)
+        self._call("illustrate", illustrate)
+
+    def illustrate_with(self, files: Mapping[str, bytes] | str) -> None:
+        """See SweepRuns."""
+        self._call("illustrate_with", files)
 
     @property
     def is_alive(self) -> bool:
@@ -121,6 +126,8 @@ def serve() -> None:
     calls: queue.SimpleQueue[Any] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(calls,), daemon=True).start()
     runs = SweepRuns(calls.get())
+    with contextlib.suppress(Exception):  # opening them tries again, and says why
+        runs.prepare()
     ahead, is_time, idleness = list(AHEAD), False, Idleness()
     while True:
         try:

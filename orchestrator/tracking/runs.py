@@ -17,8 +17,6 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from orchestrator.errors import masked, presentable
-from orchestrator.horizon import draw, read_horizon
-from orchestrator.looks import png
 from orchestrator.settings import Settings
 from orchestrator.spec import is_of_resources
 from orchestrator.tracking.base import Illustrate, Model
@@ -37,7 +35,6 @@ from orchestrator.tracking.view import (
     table,
 )
 from orchestrator.trial import TrialRecord, TrialState
-from workloads.hyperparameters import truncation_length_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -57,6 +54,10 @@ EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 """Lets the MLflow UI open on runs, curves and models instead of on what it has for language-model applications."""
 
 
+HORIZONS = "figures/horizons.png"
+"""A figure that the winner's run has too: how far back its gradients reach."""
+
+
 class SweepRuns:
     """Writes one sweep's runs. Any exception of a call means: open again, then write what was not written."""
 
@@ -64,14 +65,19 @@ class SweepRuns:
         self.settings = settings
         self._client: MlflowClient | None = None
         self._best: float | None = None
-        self._model = ""
+        self._model = self._winner = ""
+
+    def prepare(self) -> None:
+        """Load MLflow and make its tables, so that opening the runs takes a moment."""
+        self._client = self._client or open_client(self.settings)
 
     def open(self, view: SweepView, chosen: Mapping[int, Mapping[str, Any]]) -> dict[int, str]:
         """Find or make the parent run; return the trials that have a run, each with its state if that is ended.
 
         `chosen` are the trials that the sweep has, with their swept hyperparameters.
         """
-        self._client = client = self._client or open_client(self.settings)
+        self.prepare()
+        client = self.client
         self.view = view
         self._best = None
         self.experiment = self._find_experiment(client)
@@ -249,13 +255,7 @@ class SweepRuns:
         self.client.log_inputs(run_id, [self._input()])
         for shown_on in (run_id, self.parent):
             self.client.set_tag(shown_on, "bptt.model", uri)
-        horizon = read_horizon(winner.metrics, truncation_length_of(winner.params))
-        if horizon is not None:
-            with tempfile.TemporaryDirectory() as folder:
-                picture = Path(folder, "horizon.png")
-                picture.write_bytes(png(draw({f"trial {winner.number}": horizon})))
-                for shown_on in (run_id, self.parent):
-                    self.client.log_artifact(shown_on, str(picture))
+        self._winner = run_id
         return uri
 
     def end(self, summary: Mapping[str, Any]) -> None:
@@ -268,18 +268,27 @@ class SweepRuns:
         self.client.log_batch(self.parent, tags=tags)
         self.client.set_terminated(self.parent, PARENT_STATUS.get(state, "FAILED"))
 
-    def illustrate(self, illustrate: Illustrate, ended: Mapping[str, Any] | None) -> None:
-        """Put report and figures beside the parent run, in place of those before; a tag says where that failed."""
+    def illustrate(self, illustrate: Illustrate) -> None:
+        """Draw report and figures of the sweep as it stands, and put them beside the parent run."""
         try:
-            files = illustrate(self.settings, self.view.spec.name, ended)
+            files = illustrate(self.settings, self.view.spec.name)(None)
         except Exception as error:  # noqa: BLE001 - whatever cannot be drawn must not keep trials from being shown
-            self.client.set_tag(self.parent, "bptt.report", presentable(f"not drawn: {error}")[:500])
+            self.illustrate_with(str(error))
+        else:
+            self.illustrate_with(files)
+
+    def illustrate_with(self, files: Mapping[str, bytes] | str) -> None:
+        """Put files beside the parent run, in place of those before; or a tag that says why there are none."""
+        if isinstance(files, str):
+            self.client.set_tag(self.parent, "bptt.report", presentable(f"not drawn: {files}")[:500])
             return
         with tempfile.TemporaryDirectory() as folder:
             for name, content in files.items():
                 Path(folder, name).parent.mkdir(exist_ok=True)
                 Path(folder, name).write_bytes(content)
             self.client.log_artifacts(self.parent, folder)
+            if self._winner and HORIZONS in files:
+                self.client.log_artifact(self._winner, str(Path(folder, HORIZONS)), str(Path(HORIZONS).parent))
         self.client.set_tag(self.parent, "bptt.report", next(iter(files)))
 
 

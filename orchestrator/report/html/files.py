@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.database.ledger import Ledger
@@ -24,18 +24,24 @@ def html_report(ledger: Ledger, name: str) -> str:
     """Return what a sweep found as one HTML file; SweepNotFound where there is none."""
     story = read_story(ledger, name)
     with drawing():
-        return page_with(story, draw(story))
+        return page_with(story, {each: svg(figure, each) for each, figure in draw(story).items()})
 
 
-def figures_and_page(settings: Settings, name: str, ended: Mapping[str, Any] | None) -> dict[str, bytes]:
-    """Return the report and its figures by file name; `ended` says how the sweep ended, where it just did."""
-    story = read_story(Ledger(settings.study_url), name, ended=ended)
+def figures_and_page(settings: Settings, name: str) -> Callable[[Mapping[str, Any] | None], dict[str, bytes]]:
+    """Draw the figures; return what gives them and the report by file name, told how the sweep ended where it has."""
+    story = read_story(Ledger(settings.study_url), name)
     with drawing():
         figures = draw(story)
         pictures = {f"figures/{each}.png": png(figure) for each, figure in figures.items()}
         for figure in figures.values():
             figure.set_layout_engine("none")  # what one drawing laid out stays; it takes a third of the next one's time
-        return {PAGE: page_with(story, figures).encode(), **pictures}
+        drawings = {each: svg(figure, each) for each, figure in figures.items()}
+
+    def files(ended: Mapping[str, Any] | None) -> dict[str, bytes]:
+        told = story if ended is None else story.as_it_ended(ended)
+        return {PAGE: page_with(told, drawings).encode(), **pictures}
+
+    return files
 
 
 def draw(story: Story) -> dict[str, Figure]:
@@ -57,6 +63,6 @@ def draw(story: Story) -> dict[str, Figure]:
     return figures
 
 
-def page_with(story: Story, figures: Mapping[str, Figure]) -> str:
+def page_with(story: Story, drawings: Mapping[str, str]) -> str:
     """Return the page with its figures in it, without passwords."""
-    return masked(page(story, {name: svg(figure, name) for name, figure in figures.items()}))
+    return masked(page(story, drawings))

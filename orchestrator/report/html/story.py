@@ -68,6 +68,12 @@ class Story:
         """The sweep as Optuna's plots want it."""
         return study_of(self.seen)
 
+    def as_it_ended(self, ended: Mapping[str, Any]) -> Story:
+        """Return the story of a sweep that has ended since: its state, its message and its model's URI, or None."""
+        how = {name: ended[name] for name in ("state", "message", "model")}
+        seen = replace(self.seen, row=replace(self.seen.row, **how))
+        return replace(self, seen=seen, report=replace(self.report, **how))
+
     def limits(self, values: Sequence[float], margin: float = 0.06) -> tuple[float, float]:
         """Return the ends of an axis that shows the values, but for those far out on the bad side."""
         losses = sign(self.seen) * np.array([value for value in values if np.isfinite(value)])
@@ -83,11 +89,8 @@ class Story:
             axes.set_ylim(*self.limits(values))
 
 
-def read_story(ledger: Ledger, name: str, *, ended: Mapping[str, Any] | None = None) -> Story:
-    """Read a sweep and find out what there is to tell; `ended` says how it ended where its row does not say so yet."""
-    row = ledger.sweep(name)
-    if ended is not None:
-        row = replace(row, state=str(ended["state"]), message=str(ended["message"]))
-    seen = standing(ledger, row)
+def read_story(ledger: Ledger, name: str) -> Story:
+    """Read a sweep and find out what there is to tell."""
+    seen = standing(ledger, ledger.sweep(name))
     environment = environment_of(ledger, name)
     return Story(seen, report_of(ledger, seen), environment)

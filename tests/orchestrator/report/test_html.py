@@ -150,7 +150,7 @@ def test_the_page_leads_to_runs_and_model(ledger: Ledger) -> None:
 def test_figures_have_the_colour_of_the_pages_text_and_are_pictures_on_white_elsewhere(
     ledger: Ledger, sweep_settings: Settings
 ) -> None:
-    files = figures_and_page(sweep_settings, "recorded", {"state": "finished", "message": ""})
+    files = figures_and_page(sweep_settings, "recorded")(None)
     page = files.pop("report.html").decode()
     assert "prefers-color-scheme: dark" in page
     assert "currentColor" in page
@@ -161,10 +161,13 @@ def test_figures_have_the_colour_of_the_pages_text_and_are_pictures_on_white_els
 
 def test_the_page_says_how_the_sweep_ended_before_the_database_does(sweep_settings: Settings) -> None:
     record_sweep(sweep_settings, [Recorded("gru", 8, [2.0])], state="running")
-    seen = figures_and_page(sweep_settings, "recorded", None)["report.html"].decode()
-    ended = figures_and_page(sweep_settings, "recorded", {"state": "finished", "message": ""})["report.html"].decode()
-    assert "So far" in seen
-    assert "So far" not in ended
+    files = figures_and_page(sweep_settings, "recorded")
+    seen, ended = files(None), files({"state": "finished", "message": "", "model": "models:/recorded/7", "best": None})
+    assert "So far" in seen.pop("report.html").decode()
+    page = ended.pop("report.html").decode()
+    assert "So far" not in page
+    assert "models:/recorded/7" in page
+    assert seen == ended  # one drawing serves both
 
 
 @pytest.mark.parametrize("trials", [[], [Recorded("gru", 8, [], None)], [Recorded("gru", 8, [2.0])], ENDED])

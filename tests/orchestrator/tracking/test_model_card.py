@@ -115,6 +115,14 @@ def test_the_winners_run_has_its_data_as_input_and_the_machines_figures(settings
         assert run.data.metrics[f"system/{name}"] == run.data.metrics[name]
 
 
+def test_the_figure_of_horizons_is_on_the_parent_run_and_on_the_winners(settings: Settings, fox: SweepRuns) -> None:
+    fox.illustrate_with({"report.html": b"a page", "figures/horizons.png": b"drawn", "figures/history.png": b"drawn"})
+    client = open_client(settings)
+    winner = client.get_model_version("fox", "1").run_id
+    shown = [[each.path for each in client.list_artifacts(run_id, "figures")] for run_id in (winner, fox.parent)]
+    assert shown == [["figures/horizons.png"], ["figures/history.png", "figures/horizons.png"]]
+
+
 def test_no_secret_is_in_cards_and_descriptions(settings: Settings, fox: SweepRuns, secret: str) -> None:
     client = open_client(settings)
     version = client.get_model_version("fox", "1")

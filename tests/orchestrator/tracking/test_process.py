@@ -28,18 +28,23 @@ from tests.orchestrator.tracking.runs import (
 from workloads.protocol import Dataset
 
 
-@pytest.mark.slow
-def test_the_writing_process_is_silent_and_is_replaced_when_it_dies(
-    settings: Settings, dataset: Dataset, capfd: pytest.CaptureFixture[str]
-) -> None:
-    spec = make_spec()
+def counting(settings: Settings) -> tuple[MlflowTracker, list[RemoteRuns]]:
+    """Return a tracker and the processes that it has made to write."""
     made: list[RemoteRuns] = []
 
     def connect(chosen: Settings) -> RemoteRuns:
         made.append(RemoteRuns(chosen))
         return made[-1]
 
-    tracker = MlflowTracker(settings, connect=connect)
+    return MlflowTracker(settings, connect=connect), made
+
+
+@pytest.mark.slow
+def test_the_writing_process_is_silent_and_is_replaced_when_it_dies(
+    settings: Settings, dataset: Dataset, capfd: pytest.CaptureFixture[str]
+) -> None:
+    spec = make_spec()
+    tracker, made = counting(settings)
     first, second = make_trial(spec, 0, evaluations=3), make_trial(spec, 1)
     tracker.open(spec, dataset, [first])
     wait_for(lambda: (settings.runs / "artifacts").exists())  # its first round is done
@@ -56,6 +61,29 @@ def test_the_writing_process_is_silent_and_is_replaced_when_it_dies(
     assert children(settings)[0].info.status == "FINISHED"
     captured = capfd.readouterr()
     assert (captured.out, captured.err) == ("", "")
+
+
+def test_what_was_warmed_up_and_never_opened_is_closed(settings: Settings) -> None:
+    tracker, made = counting(settings)
+    tracker.warm_up()
+    assert made[0].is_alive
+    tracker.close({"state": "failed"}, 5.0)
+    assert not made[0].is_alive
+
+
+def test_a_writing_process_that_died_warming_up_is_replaced(settings: Settings, dataset: Dataset) -> None:
+    tracker, made = counting(settings)
+    tracker.warm_up()
+    os.kill(made[0]._process.pid, signal.SIGKILL)
+    made[0]._process.wait()
+    spec = make_spec()
+    trial = make_trial(spec, evaluations=2)
+    tracker.open(spec, dataset, [trial])
+    end(trial)
+    tracker.changed(trial)
+    finish(tracker)
+    assert len(made) == 2
+    assert children(settings)[0].info.status == "FINISHED"
 
 
 def test_the_writing_process_dies_with_its_driver(tmp_path: Path) -> None:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
+from orchestrator.errors import BpttError
 from orchestrator.settings import Settings
+from orchestrator.tracking.base import Files, Model
 from orchestrator.tracking.client import open_client
 from orchestrator.tracking.mlflow import MlflowTracker
 from tests.orchestrator.conftest import make_spec
 from tests.orchestrator.tracking.conftest import RunsHere
-from tests.orchestrator.tracking.runs import evaluate, make_trial, parents
+from tests.orchestrator.tracking.runs import end, evaluate, make_trial, parents
 from workloads.protocol import Dataset
 
 CLOSE_WITHIN_S = 60.0
@@ -28,16 +31,16 @@ def artifacts(settings: Settings) -> set[str]:
     return {each.path for each in [*shown, *inside] if not each.is_dir}
 
 
-def drawn(settings: Settings, name: str, ended: Mapping[str, Any] | None) -> dict[str, bytes]:
-    return {"report.html": f"{name} {ended and ended['state']}".encode(), "figures/history.png": b"a picture"}
+def drawn(settings: Settings, name: str) -> Files:
+    return lambda ended: {"report.html": f"{name} {ended and ended['state']}".encode(), "figures/history.png": b"drawn"}
 
 
-def undrawable(settings: Settings, name: str, ended: Mapping[str, Any] | None) -> dict[str, bytes]:
+def undrawable(settings: Settings, name: str) -> Files:
     raise ValueError("nobody can draw this")
 
 
 def test_report_and_figures_are_on_the_parent_run_at_the_end(settings: Settings, dataset: Dataset) -> None:
-    tracker = MlflowTracker(settings, illustrate=drawn)  # in the process that writes
+    tracker = MlflowTracker(settings, illustrate=drawn)
     tracker.open(make_spec(), dataset, [])
     assert tracker.close({"state": "finished"}, 60)
     assert {"report.html", "figures/history.png"} <= artifacts(settings)
@@ -50,9 +53,12 @@ def test_figures_are_drawn_anew_while_a_sweep_runs_but_only_now_and_then(
     monkeypatch.setattr("orchestrator.tracking.mlflow.FIRST_REPORT_S", 0.0)
     asked: list[Mapping[str, Any] | None] = []
 
-    def draw(settings: Settings, name: str, ended: Mapping[str, Any] | None) -> dict[str, bytes]:
-        asked.append(ended)
-        return drawn(settings, name, ended)
+    def draw(settings: Settings, name: str) -> Files:
+        def files(ended: Mapping[str, Any] | None) -> Mapping[str, bytes]:
+            asked.append(ended)
+            return drawn(settings, name)(ended)
+
+        return files
 
     spec = make_spec()
     tracker = MlflowTracker(settings, connect=RunsHere, illustrate=draw)
@@ -83,3 +89,29 @@ def test_whoever_closes_in_a_hurry_waits_for_no_figures(settings: Settings, data
     tracker.open(make_spec(), dataset, [])
     assert tracker.close({"state": "interrupted"}, 15.0)
     assert "report.html" not in artifacts(settings)
+
+
+def test_figures_are_drawn_while_the_model_is_registered(
+    settings: Settings, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both_at_once = threading.Barrier(2, timeout=20)
+
+    def try_out(runs: RunsHere, model: Model) -> str:
+        both_at_once.wait()
+        return "it was only tried"
+
+    def draw(settings: Settings, name: str) -> Files:
+        both_at_once.wait()
+        return drawn(settings, name)
+
+    monkeypatch.setattr(RunsHere, "try_out", try_out)
+    tracker = MlflowTracker(settings, connect=RunsHere, illustrate=draw)
+    spec = make_spec()
+    trial = make_trial(spec, evaluations=1)
+    tracker.open(spec, dataset, [trial])
+    end(trial)
+    tracker.changed(trial)
+    with pytest.raises(BpttError, match="it was only tried"):
+        tracker.register(Model(trial, b"", "language_model", {}))
+    assert tracker.close({"state": "finished"}, CLOSE_WITHIN_S)
+    assert "report.html" in artifacts(settings)
