@@ -108,7 +108,10 @@ def run(arguments: list[str] | None = None) -> int:
     try:
         outcome: Any = group.main(arguments, prog_name="bptt", standalone_mode=False)
     except click.ClickException as error:
-        complain(error.format_message())
+        message = error.format_message()
+        if isinstance(error, click.MissingParameter) and error.ctx is not None:
+            message = f"{message.rstrip('.')}; `{error.ctx.command_path} --help` has examples"
+        complain(message)
         return 2 if isinstance(error, click.UsageError) else error.exit_code
     except BpttError as error:
         complain(str(error))

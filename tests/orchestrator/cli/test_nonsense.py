@@ -173,3 +173,8 @@ def test_a_bad_command_line_is_one_line_naming_what_is_wrong(
     words_given, named = line
     assert named in complaint(words_given)
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]
+
+
+@pytest.mark.parametrize("words", [["status"], ["models", "promote"], ["run"]])
+def test_a_missing_argument_is_told_with_the_way_to_examples(words: list[str]) -> None:
+    assert f"`bptt {' '.join(words)} --help` has examples" in complaint(words)
