@@ -21,13 +21,14 @@ from orchestrator.database.stints import Stints
 from orchestrator.database.stored import ENVIRONMENT, has_trials
 from orchestrator.database.wishes import specs_before
 from orchestrator.errors import BpttError, LeaseLost, SpecChanged, SweepNotFound, Unreachable, UserError, presentable
+from orchestrator.event import Event
 from orchestrator.executors.base import Executor
 from orchestrator.search.study import SweepStudy
 from orchestrator.search.warm_start import begin_warm
 from orchestrator.settings import Settings
 from orchestrator.spec import Resources, SweepSpec, difference, is_of_resources, spec_from
 from orchestrator.steering import Steering
-from orchestrator.sweep import Event, Sweep
+from orchestrator.sweep import Sweep
 from orchestrator.tracking.base import Model, Tracker
 from orchestrator.trial import Job, TrialRecord, best_trial
 from orchestrator.versions import versions

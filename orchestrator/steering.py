@@ -12,6 +12,7 @@ from orchestrator.changes import check_wanted, larger, narrower
 from orchestrator.database.ledger import Ledger
 from orchestrator.database.wishes import Wish, WishKind, WishState, answer_wish, open_wishes
 from orchestrator.errors import UserError
+from orchestrator.event import Event
 from orchestrator.spec import SweepSpec, trials_allowed
 from orchestrator.trial import TrialRecord, TrialState
 from orchestrator.wording import count
@@ -19,7 +20,7 @@ from orchestrator.wording import setting as in_words
 
 if TYPE_CHECKING:
     from orchestrator.search.study import SweepStudy
-    from orchestrator.sweep import Event, Sweep
+    from orchestrator.sweep import Sweep
 
 LOOK_EVERY_S = 2.0
 STOPPED = "stopped by the user"

@@ -13,7 +13,6 @@ import math
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from itertools import chain, starmap
 from typing import TYPE_CHECKING
 
@@ -23,6 +22,7 @@ from orchestrator.checkpoints.storage import CheckpointStorage
 from orchestrator.database.lease import LeaseKeeper
 from orchestrator.database.stints import Stints
 from orchestrator.errors import BpttError, LeaseLost, Unreachable
+from orchestrator.event import Event, Happening
 from orchestrator.executors.base import Executor
 from orchestrator.room import Room
 from orchestrator.search.promotion import Promotion
@@ -50,30 +50,6 @@ MOST_LOSSES = 3
 """Workers that may die on one trial before it makes an evaluation; after that it is told as failed."""
 HOPELESS_START, HOPELESS_ROW = 5, 10
 """Trials that may fail at the start of a sweep in which nothing was ever evaluated, and in a row at any time."""
-
-
-class Happening(StrEnum):
-    """What an event tells of."""
-
-    STARTED = "started"
-    RESUMED = "resumed"
-    EVALUATED = "evaluated"
-    PAUSED = "paused"
-    ENDED = "ended"
-    LOST = "lost"
-    MOVED = "moved"
-    WAITING = "waiting"
-    """For a cluster that has no room now."""
-    TICK = "tick"
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One thing that happened, for whoever shows the sweep."""
-
-    happening: Happening
-    trial: TrialRecord | None = None
-    message: str = ""
 
 
 @dataclass(slots=True)

@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 from orchestrator.cli.options import flags_given
 from orchestrator.driver import Outcome
-from orchestrator.sweep import Event, Happening, Sweep
+from orchestrator.event import Event, Happening
+from orchestrator.sweep import Sweep
 from orchestrator.trial import TrialRecord, best_trial
 from orchestrator.wording import count, ending, number, setting, states
 

@@ -13,7 +13,7 @@ from orchestrator.cli.lines import Lines, conclusion
 from orchestrator.cli.options import flags_given
 from orchestrator.cli.screen import Screen
 from orchestrator.driver import Driver
-from orchestrator.sweep import Event
+from orchestrator.event import Event
 
 
 class View(Protocol):

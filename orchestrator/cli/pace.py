@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from orchestrator.sweep import Event, Happening
+from orchestrator.event import Event, Happening
 from orchestrator.trial import TrialRecord
 
 WINDOW_S = 60.0

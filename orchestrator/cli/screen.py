@@ -13,9 +13,10 @@ from orchestrator.cli.drawing import Drawing, style_of
 from orchestrator.cli.lines import Tally, describe, describe_end
 from orchestrator.cli.pace import Pace
 from orchestrator.cli.steady import SteadyLive
+from orchestrator.event import Event, Happening
 from orchestrator.spec import SweepSpec
 from orchestrator.standing import last_ended
-from orchestrator.sweep import Event, Happening, Sweep
+from orchestrator.sweep import Sweep
 from orchestrator.trial import TrialRecord
 from orchestrator.wording import count, duration, number
 from orchestrator.workers import find_workers

@@ -181,7 +181,7 @@ def drive(options: argparse.Namespace) -> None:
     """Drive until so many trials have ended, then die as a killed one does; `--catch-up` lets MLflow follow first."""
     from orchestrator.cli.lines import Lines
     from orchestrator.driver import Driver
-    from orchestrator.sweep import Happening
+    from orchestrator.event import Happening
     from orchestrator.tracking import open_tracker
 
     settings = settings_of(options)
@@ -228,7 +228,7 @@ def timed(ask: Any, note: Any) -> Any:
 def resume(options: argparse.Namespace) -> None:
     """Take the sweep up, and write down when its first evaluation was acknowledged."""
     from orchestrator.driver import Driver
-    from orchestrator.sweep import Happening
+    from orchestrator.event import Happening
     from orchestrator.tracking import open_tracker
 
     settings = settings_of(options)

@@ -11,11 +11,12 @@ import pytest
 from orchestrator import steering as steering_module
 from orchestrator.database.wishes import WishKind, add_wish
 from orchestrator.driver import Driver
+from orchestrator.event import Event
 from orchestrator.executors.base import Executor
 from orchestrator.executors.local import LocalExecutor
 from orchestrator.settings import Settings
 from orchestrator.spec import SweepSpec, spec_from
-from orchestrator.sweep import Event, Sweep
+from orchestrator.sweep import Sweep
 from orchestrator.tracking.base import NoTracker
 from orchestrator.trial import TrialState
 from tests.fakes import KIND

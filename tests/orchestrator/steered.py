@@ -7,8 +7,8 @@ from typing import Any
 
 from orchestrator.database.ledger import Ledger
 from orchestrator.database.wishes import WishKind, WishState, all_wishes
+from orchestrator.event import Event, Happening
 from orchestrator.settings import Settings
-from orchestrator.sweep import Event, Happening
 from tests.orchestrator.conftest import Wanted
 
 

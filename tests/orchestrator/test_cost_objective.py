@@ -16,11 +16,11 @@ from orchestrator.database.ledger import Ledger
 from orchestrator.database.stored import load_study, read_sweep
 from orchestrator.driver import claim
 from orchestrator.errors import BpttError, SpecChanged, SpecError
+from orchestrator.event import Happening
 from orchestrator.report import make_report
 from orchestrator.search.study import SweepStudy
 from orchestrator.settings import Settings
 from orchestrator.spec import ONE_OBJECTIVE_SAMPLERS, PRUNERS, SAMPLERS, SweepSpec
-from orchestrator.sweep import Happening
 from orchestrator.trial import TrialRecord, TrialState, best_trial
 from tests.fakes import Scripted
 from tests.orchestrator.conftest import Drive, make_spec, swept

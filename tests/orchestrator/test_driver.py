@@ -11,10 +11,10 @@ from orchestrator.database import lease as lease_module
 from orchestrator.database.ledger import Ledger
 from orchestrator.driver import Driver
 from orchestrator.errors import LeaseLost, SpecChanged, SweepHeld, UserError
+from orchestrator.event import Happening
 from orchestrator.executors.local import LocalExecutor
 from orchestrator.settings import Settings
 from orchestrator.spec import SweepSpec
-from orchestrator.sweep import Happening
 from orchestrator.tracking.base import NoTracker
 from orchestrator.trial import Job
 from tests.fakes import KIND

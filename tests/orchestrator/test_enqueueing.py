@@ -9,9 +9,9 @@ import pytest
 from orchestrator import steering as steering_module
 from orchestrator.database.ledger import Ledger
 from orchestrator.database.wishes import WishState, add_wish
+from orchestrator.event import Happening
 from orchestrator.executors.local import LocalExecutor
 from orchestrator.settings import Settings
-from orchestrator.sweep import Happening
 from orchestrator.trial import TrialState
 from tests.fakes import Scripted
 from tests.orchestrator.conftest import Drive, Steer, make_spec, states, swept

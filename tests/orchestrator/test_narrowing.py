@@ -10,12 +10,12 @@ from orchestrator.database.ledger import Ledger
 from orchestrator.database.stored import load_study
 from orchestrator.database.wishes import WishState
 from orchestrator.driver import claim
+from orchestrator.event import Happening
 from orchestrator.executors.local import LocalExecutor
 from orchestrator.search.curves import Curves
 from orchestrator.search.study import SweepStudy
 from orchestrator.settings import Settings
 from orchestrator.spec import spec_from
-from orchestrator.sweep import Happening
 from orchestrator.trial import TrialRecord, TrialState
 from tests.orchestrator.conftest import Steer, make_spec, swept
 from tests.orchestrator.recorded import record

@@ -25,11 +25,11 @@ from orchestrator.database.wishes import (
 )
 from orchestrator.driver import Driver
 from orchestrator.errors import LeaseLost
+from orchestrator.event import Happening
 from orchestrator.executors.local import LocalExecutor
 from orchestrator.settings import Settings
 from orchestrator.spec import spec_from
 from orchestrator.standing import standing
-from orchestrator.sweep import Happening
 from orchestrator.tracking.base import NoTracker
 from orchestrator.trial import TrialState
 from tests.orchestrator.conftest import Drive, Steer, Wanted, make_spec, states, swept

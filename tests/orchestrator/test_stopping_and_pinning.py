@@ -7,9 +7,9 @@ import pytest
 from orchestrator.database.ledger import Ledger
 from orchestrator.database.stored import read_sweep
 from orchestrator.database.wishes import WishKind, WishState, add_wish
+from orchestrator.event import Event, Happening
 from orchestrator.executors.local import LocalExecutor
 from orchestrator.settings import Settings
-from orchestrator.sweep import Event, Happening
 from orchestrator.trial import Assignment, Reply, TrialState
 from tests.orchestrator.conftest import Drive, Steer, make_spec, states, swept
 from tests.orchestrator.steered import answers, enqueue, of

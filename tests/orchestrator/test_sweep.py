@@ -12,9 +12,9 @@ from orchestrator.checkpoints.storage import CheckpointStorage
 from orchestrator.database.ledger import Ledger
 from orchestrator.database.stored import load_study, read_sweep
 from orchestrator.errors import BpttError
+from orchestrator.event import Event, Happening
 from orchestrator.executors.local import LocalExecutor
 from orchestrator.settings import Settings
-from orchestrator.sweep import Event, Happening
 from orchestrator.trial import Assignment, Failure, Reply, TrialState
 from tests.fakes import KIND, Scripted
 from tests.orchestrator.conftest import Drive, make_spec, states, swept

@@ -5,11 +5,11 @@ from __future__ import annotations
 from orchestrator.database.ledger import Ledger
 from orchestrator.database.stored import load_study
 from orchestrator.driver import Driver
+from orchestrator.event import Happening
 from orchestrator.executors.local import LocalExecutor
 from orchestrator.room import Room
 from orchestrator.settings import Settings
 from orchestrator.spec import SweepSpec
-from orchestrator.sweep import Happening
 from orchestrator.tracking.base import NoTracker
 from orchestrator.trial import Assignment, TrialState
 from tests.orchestrator.conftest import Drive, make_spec, states, swept

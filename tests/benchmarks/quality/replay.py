@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 from unittest.mock import patch
 
+from orchestrator.event import Happening
 from orchestrator.executors.base import Executor
 from orchestrator.machine import Machine
 from orchestrator.search.study import SweepStudy
 from orchestrator.spec import SweepSpec, spec_from
-from orchestrator.sweep import Happening, Sweep
+from orchestrator.sweep import Sweep
 from orchestrator.tracking.base import NoTracker
 from orchestrator.trial import Assignment, Failure, Job, Reply, TrialRecord, TrialState
 from tests.benchmarks.quality.table import Curve, Table

@@ -14,10 +14,10 @@ from orchestrator.checkpoints.storage import CheckpointStorage
 from orchestrator.database.stored import read_sweep
 from orchestrator.driver import Driver
 from orchestrator.errors import BpttError
+from orchestrator.event import Happening
 from orchestrator.executors.local import LocalExecutor
 from orchestrator.settings import Settings
 from orchestrator.spec import SweepSpec
-from orchestrator.sweep import Happening
 from orchestrator.tracking.base import NoTracker
 from orchestrator.trial import TrialState
 from tests import s3

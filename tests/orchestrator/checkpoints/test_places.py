@@ -11,9 +11,9 @@ import pytest
 
 from orchestrator.checkpoints.storage import CheckpointStorage
 from orchestrator.database.ledger import Ledger
+from orchestrator.event import Event, Happening
 from orchestrator.executors.local import LocalExecutor
 from orchestrator.settings import Settings
-from orchestrator.sweep import Event, Happening
 from orchestrator.trial import Assignment, Reply, TrialState
 from orchestrator.worker import Worker
 from tests.fakes import KIND

@@ -11,9 +11,9 @@ from orchestrator.checkpoints.retention import superseded, worth_keeping
 from orchestrator.checkpoints.storage import CheckpointStorage
 from orchestrator.database.stored import read_sweep
 from orchestrator.driver import Driver
+from orchestrator.event import Event, Happening
 from orchestrator.executors.local import LocalExecutor
 from orchestrator.settings import Settings
-from orchestrator.sweep import Event, Happening
 from orchestrator.tracking.base import NoTracker
 from orchestrator.trial import TrialState, best_trial
 from tests.orchestrator.conftest import Drive, make_spec, swept

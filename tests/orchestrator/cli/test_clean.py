@@ -13,9 +13,9 @@ from orchestrator.checkpoints.storage import CheckpointStorage
 from orchestrator.database.ledger import Ledger
 from orchestrator.database.processes import own_name
 from orchestrator.driver import Driver
+from orchestrator.event import Event
 from orchestrator.executors.local import LocalExecutor
 from orchestrator.settings import Settings
-from orchestrator.sweep import Event
 from orchestrator.tracking.base import NoTracker
 from orchestrator.trial import best_trial
 from tests.orchestrator.cli.conftest import Bptt

@@ -15,10 +15,11 @@ from orchestrator.cli.live import show
 from orchestrator.cli.pace import Pace
 from orchestrator.cli.screen import LINES_ABOVE, Screen
 from orchestrator.driver import Driver, Outcome
+from orchestrator.event import Event, Happening
 from orchestrator.executors.local import LocalExecutor
 from orchestrator.settings import Settings
 from orchestrator.spec import SweepSpec
-from orchestrator.sweep import Event, Happening, Sweep
+from orchestrator.sweep import Sweep
 from orchestrator.tracking.base import NoTracker
 from orchestrator.trial import TrialRecord, TrialState
 from tests.fakes import KIND

@@ -20,9 +20,9 @@ from orchestrator.database.ledger import Ledger
 from orchestrator.database.patience import is_away
 from orchestrator.database.stored import read_sweep
 from orchestrator.driver import Driver
+from orchestrator.event import Happening
 from orchestrator.executors.local import LocalExecutor
 from orchestrator.settings import Settings
-from orchestrator.sweep import Happening
 from orchestrator.tracking import open_tracker
 from orchestrator.tracking.base import NoTracker
 from orchestrator.tracking.client import open_client

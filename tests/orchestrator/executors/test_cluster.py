@@ -18,6 +18,7 @@ import yaml
 
 from orchestrator.driver import Driver
 from orchestrator.errors import UserError
+from orchestrator.event import Happening
 from orchestrator.executors import connection
 from orchestrator.executors import ray as ray_executor
 from orchestrator.executors.cluster import Node, demand_of, fitting, options_of
@@ -26,7 +27,6 @@ from orchestrator.executors.ray import RayExecutor
 from orchestrator.executors.share import Claim, fair_shares
 from orchestrator.settings import Settings
 from orchestrator.spec import spec_from
-from orchestrator.sweep import Happening
 from orchestrator.tracking.base import NoTracker
 from orchestrator.trial import Assignment, Failure, Job, Moved, TrialState
 from tests.fakes import KIND, Scripted

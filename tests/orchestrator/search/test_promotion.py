@@ -18,12 +18,12 @@ from hypothesis import strategies as st
 from orchestrator.database.ledger import Ledger
 from orchestrator.database.stored import load_study, read_sweep
 from orchestrator.driver import Driver
+from orchestrator.event import Event, Happening
 from orchestrator.executors.local import LocalExecutor
 from orchestrator.search.promotion import REDUCTION, Promotion, rungs_of
 from orchestrator.settings import Settings
 from orchestrator.spec import SweepSpec
 from orchestrator.standing import standing
-from orchestrator.sweep import Event, Happening
 from orchestrator.tracking.base import NoTracker
 from orchestrator.trial import Assignment, Reply, TrialRecord, TrialState
 from orchestrator.wording import states as states_in_words

@@ -11,9 +11,9 @@ from orchestrator.database.lease import Lease
 from orchestrator.database.ledger import Ledger
 from orchestrator.database.stored import load_study, read_sweep
 from orchestrator.driver import claim
+from orchestrator.event import Happening
 from orchestrator.search.study import SweepStudy
 from orchestrator.settings import Settings
-from orchestrator.sweep import Happening
 from orchestrator.trial import TrialState
 from tests.orchestrator.conftest import Drive, make_spec, swept
 from tests.orchestrator.recorded import record

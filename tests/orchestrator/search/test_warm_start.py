@@ -9,11 +9,11 @@ import pytest
 from orchestrator.database.ledger import Ledger
 from orchestrator.database.wishes import all_wishes
 from orchestrator.errors import SpecError, SweepNotFound, UserError
+from orchestrator.event import Happening
 from orchestrator.executors.local import LocalExecutor
 from orchestrator.search.warm_start import begin_warm
 from orchestrator.settings import Settings
 from orchestrator.spec import SweepSpec
-from orchestrator.sweep import Happening
 from orchestrator.trial import TrialState
 from tests.orchestrator.conftest import Drive, make_spec, states, swept
 
