@@ -5,8 +5,12 @@ Beck et al. (2024), "xLSTM: extended long short-term memory", equations 8 to 17,
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 SLSTMState = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -35,23 +39,105 @@ class SLSTM(nn.Module):
         """Run one window."""
         weight = self.from_hidden.weight
         zeros = weight.new_zeros(inputs.shape[1], self.hidden_size)
-        hidden, cell, norm, scale = (zeros,) * 4 if state is None else (part[0] for part in state)
-        empty: Tensor | None = norm == 0
+        before = (zeros,) * 4 if state is None else tuple(part[0] for part in state)
         drives = self.from_input(inputs).to(weight.dtype)  # (time, batch, 4 hidden)
-        outputs = []
-        for drive in drives.unbind():
-            gates = drive + functional.linear(hidden, weight)
-            candidate, release, admit, forget = gates.chunk(4, -1)
-            log_forget = functional.logsigmoid(forget)
-            if empty is not None:
-                # Where nothing is stored yet any scale is right; this one makes n(1) = 1, whatever i~ is.
-                scale, empty = torch.where(empty, (admit - log_forget).detach(), scale), None
-            kept = log_forget + scale
-            # c / n does not depend on how both are scaled, so no gradient need travel through the scale.
-            scale = torch.maximum(kept, admit).detach()
-            forgetting, admitting = (kept - scale).exp(), (admit - scale).exp()
-            cell = forgetting * cell + admitting * candidate.tanh()
-            norm = forgetting * norm + admitting
-            hidden = release.sigmoid() * cell / norm
-            outputs.append(hidden)
-        return torch.stack(outputs), (hidden[None], cell[None], norm[None], scale[None])
+        if torch.is_grad_enabled():
+            outputs, *after = _Recurrence.apply(drives, weight, *before)  # type: ignore[no-untyped-call]
+        else:
+            outputs = torch.stack([(last := step).hidden for step in _steps(drives, weight, *before)])
+            after = [last.hidden, last.cell, last.norm, last.scale]
+        hidden, cell, norm, scale = (part[None] for part in after)
+        return outputs, (hidden, cell, norm, scale)
+
+
+class _Step(NamedTuple):
+    """What one step makes, each (batch, hidden_size)."""
+
+    hidden: Tensor
+    cell: Tensor
+    norm: Tensor
+    candidate: Tensor
+    release: Tensor
+    admitting: Tensor
+    forgetting: Tensor
+    slope: Tensor
+    """Of log f by f~."""
+    scale: Tensor
+
+
+def _steps(drives: Tensor, weight: Tensor, *before: Tensor) -> Iterator[_Step]:
+    """Go through a window's steps."""
+    hidden, cell, norm, scale = before
+    empty: Tensor | None = norm == 0
+    for drive in drives.unbind():
+        candidate, release, admit, forget = (drive + functional.linear(hidden, weight)).chunk(4, -1)
+        log_forget = functional.logsigmoid(forget)
+        if empty is not None:
+            # Where nothing is stored yet any scale is right; this one makes n(1) = 1, whatever i~ is.
+            scale, empty = torch.where(empty, admit - log_forget, scale), None
+        kept = log_forget + scale
+        scale = torch.maximum(kept, admit)
+        forgetting, admitting = (kept - scale).exp(), (admit - scale).exp()
+        candidate, release = candidate.tanh(), release.sigmoid()
+        cell = forgetting * cell + admitting * candidate
+        norm = forgetting * norm + admitting
+        hidden = release * cell / norm
+        yield _Step(hidden, cell, norm, candidate, release, admitting, forgetting, (-forget).sigmoid(), scale)
+
+
+class _Recurrence(torch.autograd.Function):
+    """All steps, with their way back by hand: one product over time for the weight's gradient, in place of one a step.
+
+    c / n does not depend on how both are scaled, so no gradient need travel through the scale.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, drives: Tensor, weight: Tensor, *before: Tensor) -> tuple[Tensor, ...]:
+        steps = list(_steps(drives, weight, *before))
+        *kept, _ = (torch.stack(parts) for parts in zip(*steps, strict=True))
+        device = drives.device.type  # products on the way back are as precise as those forward
+        ctx.precision = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else drives.dtype
+        ctx.save_for_backward(weight, *before[:3], *kept)
+        ctx.set_materialize_grads(False)
+        last = steps[-1]
+        ctx.mark_non_differentiable(last.scale)
+        return kept[0], last.hidden, last.cell, last.norm, last.scale
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, to_outputs: Tensor | None, *to_after: Tensor | None) -> tuple[Tensor, ...]:
+        weight, hidden, cell, norm, *kept = ctx.saved_tensors
+        outputs, cells, norms, candidate, release, admitting, forgetting, slope = kept
+        to_hidden, to_cell, to_norm = (
+            torch.zeros_like(hidden) if each is None else each.clone() for each in to_after[:3]
+        )
+        # What is known of all steps before the way back begins.
+        from_cell, from_norm = release / norms, -outputs / norms
+        release_by_hidden = outputs * (1 - release)
+        candidate_by_cell = admitting * (1 - candidate.square())
+        admit_by_cell = admitting * candidate
+        kept_by_cell, kept_by_norm = forgetting * _earlier(cells, cell), forgetting * _earlier(norms, norm)
+        rounded = weight.to(ctx.precision)
+        to_drives = slope.new_empty(*slope.shape[:2], weight.shape[0])
+        to_kept = hidden
+        for step in reversed(range(len(outputs))):
+            if to_outputs is not None:
+                to_hidden = to_hidden + to_outputs[step]
+            to_cell = torch.addcmul(to_cell, to_hidden, from_cell[step])
+            to_norm = torch.addcmul(to_norm, to_hidden, from_norm[step])
+            to_kept = torch.addcmul(to_cell * kept_by_cell[step], to_norm, kept_by_norm[step])
+            to_candidate, to_release, to_admit, to_forget = to_drives[step].chunk(4, -1)
+            torch.mul(to_cell, candidate_by_cell[step], out=to_candidate)
+            torch.mul(to_hidden, release_by_hidden[step], out=to_release)
+            torch.addcmul(to_cell * admit_by_cell[step], to_norm, admitting[step], out=to_admit)
+            torch.mul(to_kept, slope[step], out=to_forget)
+            to_cell, to_norm = to_cell * forgetting[step], to_norm * forgetting[step]
+            to_hidden = (to_drives[step].to(ctx.precision) @ rounded).to(hidden.dtype)
+        gates, states = to_drives.flatten(0, 1), _earlier(outputs, hidden).flatten(0, 1)
+        to_weight = (gates.to(ctx.precision).T @ states.to(ctx.precision)).to(weight.dtype)
+        return to_drives, to_weight, to_hidden, to_cell, to_norm, to_kept.masked_fill(norm == 0, 0)
+
+
+def _earlier(made: Tensor, before: Tensor) -> Tensor:
+    """Return what stood before each step, (time, batch, hidden_size)."""
+    return torch.cat([before[None], made[:-1]])
