@@ -96,7 +96,9 @@ def group() -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line. Exit status: 0 done, 1 our fault or a failed sweep, 2 the user's fault, 130 interrupted."""
     status = run(arguments)
-    gc.freeze()  # all that is loaded is thrown away, and need not be searched for garbage before: half a second
+    if connections := sys.modules.get("orchestrator.database.connections"):
+        connections.close_all()
+    gc.freeze()  # Python would search all that is loaded for garbage before it throws it away: half a second
     sys.exit(status)
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
+from weakref import WeakSet
 
 from sqlalchemy import Float, event, make_url
 from sqlalchemy.engine import Engine
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.sql.functions import FunctionElement
 
 
@@ -63,7 +67,21 @@ def tune_connections() -> None:
         event.listen(Engine, "connect", _set_up)
 
 
-def _set_up(connection: Any, _record: Any) -> None:
+def close_all() -> None:
+    """Close every connection that is set up here, for a process that ends.
+
+    What SQLite wrote ahead is then in the database itself, which can be copied as one file.
+    """
+    for entry in list(_OPEN):
+        with contextlib.suppress(SQLAlchemyError):
+            entry.close()
+
+
+_OPEN: WeakSet[ConnectionPoolEntry] = WeakSet()
+
+
+def _set_up(connection: Any, entry: ConnectionPoolEntry) -> None:
+    _OPEN.add(entry)
     statements = SET_UP.get(type(connection).__module__.partition(".")[0], ())
     if not statements:
         return

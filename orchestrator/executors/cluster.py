@@ -124,7 +124,7 @@ def bare() -> Iterator[None]:
             # Ray looks whether its node is there, and where it is not, a second later again.
             until = time.monotonic() + REGISTERED_WITHIN_S
             with contextlib.suppress(AttributeError, ray.exceptions.RayError):
-                while not self._gcs_client.get_all_node_info() and time.monotonic() < until:
+                while (left := until - time.monotonic()) > 0 and not self._gcs_client.get_all_node_info(timeout=left):
                     time.sleep(0.01)
 
     place.Node = Bare

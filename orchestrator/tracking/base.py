@@ -33,8 +33,8 @@ Files = Callable[[Mapping[str, Any] | None], Mapping[str, bytes]]
 Illustrate = Callable[[Settings, str], Files]
 """Draws the figures of a sweep, which takes seconds.
 
-A function of a module, since it is called in the process that writes to MLflow too; the report knows of trackers, and
-so trackers are given it rather than know of it.
+A function of a module, since it is called in another process; the report knows of trackers, and so trackers are given
+it rather than know of it.
 """
 
 

@@ -17,8 +17,8 @@ from typing import Any, Protocol
 from orchestrator.errors import BpttError, presentable
 from orchestrator.settings import Settings
 from orchestrator.spec import SweepSpec
-from orchestrator.tracking.base import Files, Illustrate, Model
-from orchestrator.tracking.process import RemoteRuns
+from orchestrator.tracking.base import Illustrate, Model
+from orchestrator.tracking.process import RemoteDrawing, RemoteRuns
 from orchestrator.tracking.register import Winner
 from orchestrator.tracking.view import SweepView
 from orchestrator.trial import TrialRecord, TrialState
@@ -57,15 +57,22 @@ class Runs(Protocol):
     def end(self, summary: Mapping[str, Any]) -> None:
         """End the parent run."""
 
-    def illustrate(self, illustrate: Illustrate) -> None:
-        """Draw report and figures and put them beside the parent run, in place of those before."""
-
-    def illustrate_with(self, files: Mapping[str, bytes] | str) -> None:
-        """Put these there, or say in a line why they are not drawn."""
+    def illustrate(self, files: Mapping[str, bytes] | str, winner: int | None) -> None:
+        """Put report and figures beside the parent run, in place of those before, or say there why there are none."""
 
     @property
     def is_alive(self) -> bool:
         """Tell whether calls can be answered at all."""
+
+    def close(self) -> None:
+        """Let go of everything, at once."""
+
+
+class Drawing(Protocol):
+    """Figures on the way: RemoteDrawing, or drawn here."""
+
+    def files(self, ended: Mapping[str, Any] | None) -> Mapping[str, bytes]:
+        """Return report and figures by file name; ConnectionError where they cannot be drawn."""
 
     def close(self) -> None:
         """Let go of everything, at once."""
@@ -79,10 +86,11 @@ class MlflowTracker:
         settings: Settings,
         connect: Callable[[Settings], Runs] = RemoteRuns,
         *,
+        draw: Callable[[Settings, Illustrate, str], Drawing] = RemoteDrawing,
         illustrate: Illustrate | None = None,
     ) -> None:
         self.settings = settings
-        self._illustrate = illustrate
+        self._draw, self._illustrate = draw, illustrate
         self._illustrate_at_s = time.monotonic() + FIRST_REPORT_S
         self._has_time = True  # for figures at the end
         self.problem = ""
@@ -95,7 +103,9 @@ class MlflowTracker:
         self._written: dict[int, int] = {}  # evaluations by trial
         self._finished: set[int] = set()  # trials whose runs are ended
         self._winner: tuple[Model, Future[str]] | None = None
-        self._drawn: Future[Files] | None = None
+        self._registered: int | None = None
+        self._drawings: list[Drawing] = []
+        self._last_drawing: Drawing | None = None
         self._summary: Mapping[str, Any] | None = None
         self._lock = threading.Lock()
         self._work, self._closing, self._given_up = threading.Event(), threading.Event(), threading.Event()
@@ -132,44 +142,44 @@ class MlflowTracker:
         registered: Future[str] = Future()
         self._winner = (model, registered)
         self._work.set()
-        self._draw()
+        self._last_drawing = self._begin_drawing()  # all trials have ended: no need to wait for the model
         try:
-            return registered.result(REGISTER_WITHIN_S)
+            uri = registered.result(REGISTER_WITHIN_S)
         except TimeoutError:
             self._winner = None
             why = f": {self.problem}" if self.problem else ""
             name = self._view.spec.name
             raise BpttError(f"the model could not be registered{why}; `bptt run` on {name} tries again") from None
+        self._registered = model.trial.number
+        return uri
 
-    def _draw(self) -> None:
-        """Begin to draw the figures of a sweep whose trials have ended, here, while its model is registered there."""
-        if self._illustrate is None or self._drawn is not None:
+    def _begin_drawing(self) -> Drawing | None:
+        if self._illustrate is None:
+            return None
+        drawing = self._draw(self.settings, self._illustrate, self._view.spec.name)
+        self._drawings.append(drawing)
+        return drawing
+
+    def _hang(self, runs: Runs, drawing: Drawing | None, ended: Mapping[str, Any] | None = None) -> None:
+        """Show what is drawn, or why it cannot be: whatever that is, it must not keep trials from being shown."""
+        if drawing is None:
             return
-        draw, drawn = self._illustrate, Future[Files]()
-        self._drawn = drawn
-
-        def work() -> None:
-            try:
-                drawn.set_result(draw(self.settings, self._view.spec.name))
-            except BaseException as error:  # noqa: BLE001 - whoever asks for the files is told
-                drawn.set_exception(error)
-
-        threading.Thread(target=work, name="figures", daemon=True).start()
-
-    def _files(self, summary: Mapping[str, Any]) -> Mapping[str, bytes] | str:
-        """Return the report and its figures as the sweep ended, or why they cannot be drawn."""
-        self._draw()
-        assert self._drawn is not None
+        files: Mapping[str, bytes] | str
         try:
-            return self._drawn.result()(summary)
-        except Exception as error:  # noqa: BLE001 - whatever cannot be drawn must not keep trials from being shown
-            return str(error)
+            files = drawing.files(ended)
+        except ConnectionError as error:
+            files = str(error)
+        runs.illustrate(files, self._registered)
+
+    def _take_down(self, drawing: Drawing | None) -> None:
+        if drawing is not None:
+            drawing.close()
+            self._drawings.remove(drawing)
 
     def close(self, summary: Mapping[str, Any], timeout_s: float) -> bool:
         """Show the rest and the summary; False where `timeout_s` passed before all was shown."""
         if not self._thread.is_alive():  # never opened, or closed before
-            if self._runs is not None:
-                self._runs.close()
+            self._end_processes()
             return self._is_ended
         self._summary = dict(summary)
         self._has_time = timeout_s >= TIME_FOR_A_REPORT_S
@@ -177,17 +187,22 @@ class MlflowTracker:
         self._work.set()
         self._thread.join(timeout_s)
         self._given_up.set()
-        if self._thread.is_alive() and self._runs is not None:
-            self._runs.close()  # frees the thread from a call that hangs
+        if self._thread.is_alive():
+            self._end_processes()  # frees the thread from a call that hangs
             self._thread.join(1.0)
         return self._is_ended
+
+    def _end_processes(self) -> None:
+        if self._runs is not None:
+            self._runs.close()
+        for drawing in tuple(self._drawings):
+            drawing.close()
 
     def abandon(self) -> None:
         """Show nothing more, at once: what there is to show is another driver's to say now."""
         self._given_up.set()
         self._work.set()
-        if self._runs is not None:
-            self._runs.close()
+        self._end_processes()
 
     def _keep_up(self) -> None:
         pause = FIRST_PAUSE_S
@@ -205,8 +220,7 @@ class MlflowTracker:
                 hurried = self._closing.is_set()
                 (self._given_up if hurried else self._closing).wait(FIRST_PAUSE_S if hurried else pause)
                 pause = min(2 * pause, LONGEST_PAUSE_S)
-        if self._runs is not None:
-            self._runs.close()
+        self._end_processes()
 
     def _let_go(self) -> None:
         # A call that failed may have been carried out all the same; only looking again tells.
@@ -242,12 +256,17 @@ class MlflowTracker:
                 order[1].set_result(uri)
         if self._summary is not None and not self._changed:
             runs.end(self._summary)
-            if self._illustrate is not None and self._has_time:
-                runs.illustrate_with(self._files(self._summary))
+            if self._has_time:
+                self._last_drawing = self._last_drawing or self._begin_drawing()
+                self._hang(runs, self._last_drawing, self._summary)
             self._is_ended = True
         elif self._illustrate is not None and self._winner is None and time.monotonic() >= self._illustrate_at_s:
             began = time.monotonic()
-            runs.illustrate(self._illustrate)
+            drawing = self._begin_drawing()
+            try:
+                self._hang(runs, drawing)
+            finally:
+                self._take_down(drawing)
             took = time.monotonic() - began
             self._illustrate_at_s = began + max(took * SHARE_OF_REPORTS, REPORT_EVERY_S)
 

@@ -19,8 +19,15 @@ import yaml
 from orchestrator.errors import masked, presentable
 from orchestrator.settings import Settings
 from orchestrator.spec import is_of_resources
-from orchestrator.tracking.base import Illustrate, Model
-from orchestrator.tracking.client import all_pages, is_database, open_client, talking_to
+from orchestrator.tracking.base import Model
+from orchestrator.tracking.client import (
+    all_pages,
+    import_mlflow,
+    is_database,
+    open_client,
+    sqlite_file,
+    talking_to,
+)
 from orchestrator.tracking.register import Winner, register_model
 from orchestrator.tracking.versions import ui_paths
 from orchestrator.tracking.view import (
@@ -55,7 +62,7 @@ EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 
 
 HORIZONS = "figures/horizons.png"
-"""A figure that the winner's run has too: how far back its gradients reach."""
+"""The figure that the winner's run has too: how far back gradients reach."""
 
 
 class SweepRuns:
@@ -65,19 +72,25 @@ class SweepRuns:
         self.settings = settings
         self._client: MlflowClient | None = None
         self._best: float | None = None
-        self._model = self._winner = ""
+        self._model = ""
 
     def prepare(self) -> None:
-        """Load MLflow and make its tables, so that opening the runs takes a moment."""
-        self._client = self._client or open_client(self.settings)
+        """Load MLflow and make its tables where there are none, so that opening the runs takes a moment.
+
+        Nothing that is there is touched: a process killed while it migrates tables leaves them between two versions.
+        """
+        file = sqlite_file(self.settings)
+        if file is None or file.exists():
+            import_mlflow()
+        else:
+            self._client = open_client(self.settings)
 
     def open(self, view: SweepView, chosen: Mapping[int, Mapping[str, Any]]) -> dict[int, str]:
         """Find or make the parent run; return the trials that have a run, each with its state if that is ended.
 
         `chosen` are the trials that the sweep has, with their swept hyperparameters.
         """
-        self.prepare()
-        client = self.client
+        self._client = client = self._client or open_client(self.settings)
         self.view = view
         self._best = None
         self.experiment = self._find_experiment(client)
@@ -255,7 +268,6 @@ class SweepRuns:
         self.client.log_inputs(run_id, [self._input()])
         for shown_on in (run_id, self.parent):
             self.client.set_tag(shown_on, "bptt.model", uri)
-        self._winner = run_id
         return uri
 
     def end(self, summary: Mapping[str, Any]) -> None:
@@ -268,17 +280,11 @@ class SweepRuns:
         self.client.log_batch(self.parent, tags=tags)
         self.client.set_terminated(self.parent, PARENT_STATUS.get(state, "FAILED"))
 
-    def illustrate(self, illustrate: Illustrate) -> None:
-        """Draw report and figures of the sweep as it stands, and put them beside the parent run."""
-        try:
-            files = illustrate(self.settings, self.view.spec.name)(None)
-        except Exception as error:  # noqa: BLE001 - whatever cannot be drawn must not keep trials from being shown
-            self.illustrate_with(str(error))
-        else:
-            self.illustrate_with(files)
+    def illustrate(self, files: Mapping[str, bytes] | str, winner: int | None = None) -> None:
+        """Put report and figures beside the parent run, in place of those before, or a tag that says why they lack.
 
-    def illustrate_with(self, files: Mapping[str, bytes] | str) -> None:
-        """Put files beside the parent run, in place of those before; or a tag that says why there are none."""
+        The figure of horizons is put beside the winner's run too, where the number of a winner is given.
+        """
         if isinstance(files, str):
             self.client.set_tag(self.parent, "bptt.report", presentable(f"not drawn: {files}")[:500])
             return
@@ -287,8 +293,9 @@ class SweepRuns:
                 Path(folder, name).parent.mkdir(exist_ok=True)
                 Path(folder, name).write_bytes(content)
             self.client.log_artifacts(self.parent, folder)
-            if self._winner and HORIZONS in files:
-                self.client.log_artifact(self._winner, str(Path(folder, HORIZONS)), str(Path(HORIZONS).parent))
+            if winner is not None and HORIZONS in files:
+                figure = Path(folder, HORIZONS)
+                self.client.log_artifact(self._children[winner], str(figure), figure.parent.name)
         self.client.set_tag(self.parent, "bptt.report", next(iter(files)))
 
 

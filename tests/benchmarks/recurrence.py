@@ -6,7 +6,7 @@ One layer on one CPU thread, streams of 32, the state carried and detached, on e
 numbers a step, which need no gradient, as series and speech have; an embedding of as many vectors as Tiny Shakespeare
 has characters; and as many numbers as the layer has units, as above another layer. Both sides take turns in one
 process, so that what else the machine does falls on both alike; what counts is the thread's CPU time. First comes what
-torch's product of two large matrices comes to on that thread: nothing that is made of products is faster.
+torch's product of two large matrices comes to on that thread: what is made of products is hardly faster.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def large_product(pairs: int) -> float:
     """Return the GFLOP/s of torch's product of large matrices, the best of as many tries."""
     left, right = torch.randn(LARGE, LARGE), torch.randn(LARGE, LARGE)
     seconds = []
-    for _ in range(pairs + 1):
+    for _ in range(pairs):
         began = time.thread_time()
         for _ in range(10):
             left @ right

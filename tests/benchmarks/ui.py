@@ -59,7 +59,7 @@ def show(settings: Settings, ledger: Ledger) -> None:
         for trial in seen.trials:
             if rows := rows_of(trial, run_ids[trial.number]):
                 connection.execute(INSERT, rows)
-    runs.illustrate(figures_and_page)
+    runs.illustrate(figures_and_page(settings, NAME)(None))
     runs.end({"state": "finished", "message": ""})
 
 

@@ -69,8 +69,8 @@ class Story:
         return study_of(self.seen)
 
     def as_it_ended(self, ended: Mapping[str, Any]) -> Story:
-        """Return the story of a sweep that has ended since: its state, its message and its model's URI, or None."""
-        how = {name: ended[name] for name in ("state", "message", "model")}
+        """Return the story of a sweep that has ended since: its state, its message and a model that is new."""
+        how = {"state": ended["state"], "message": ended["message"], "model": ended["model"] or self.seen.row.model}
         seen = replace(self.seen, row=replace(self.seen.row, **how))
         return replace(self, seen=seen, report=replace(self.report, **how))
 

@@ -73,6 +73,19 @@ def test_a_report_is_written_in_the_format_of_its_files_name(
     assert bptt("report", "recorded", "-o", tmp_path / "no" / "r.md").status == 2
 
 
+def test_a_sweep_that_has_ended_is_one_file_that_can_be_copied(
+    bptt: Bptt, sweep_file: SweepFile, sweep_settings: Settings
+) -> None:
+    with start("run", sweep_file(make_spec()), "--in-process") as process:
+        process.communicate()
+        assert process.returncode == 0
+    (sweep_settings.runs / "study.db").rename(copied := sweep_settings.runs / "copied.db")
+    left = [path.name for path in sweep_settings.runs.iterdir() if path.name.startswith("study.db-")]
+    assert left == []
+    shown = bptt("status", "test", "--json", "--study-url", f"sqlite:///{copied}")
+    assert json.loads(shown.out)["state"] == "finished"
+
+
 @pytest.mark.slow
 def test_a_killed_run_is_dead_and_resumed_by_name_to_its_end(
     bptt: Bptt, sweep_file: SweepFile, sweep_settings: Settings

@@ -19,6 +19,7 @@ import yaml
 from orchestrator.driver import Driver
 from orchestrator.errors import UserError
 from orchestrator.event import Happening
+from orchestrator.executors import cluster as ray_cluster
 from orchestrator.executors import connection
 from orchestrator.executors import ray as ray_executor
 from orchestrator.executors.cluster import Node, demand_of, fitting, options_of
@@ -133,6 +134,45 @@ def drain(cluster: Any, node: str) -> None:
     deadline_ms = int((time.time() + 60) * 1000)
     accepted, why = ray._raylet.GcsClient(address=cluster.address).drain_node(node, reason, "test", deadline_ms)
     assert accepted, why
+
+
+def test_a_ray_that_is_started_here_is_impatient_and_one_that_is_there_is_left_as_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[tuple[str, str | None]] = []
+
+    def init(*, address: str, **_: Any) -> None:
+        seen.append((address, os.environ.get("RAY_raylet_client_connect_timeout_milliseconds")))
+
+    monkeypatch.setattr("ray.init", init)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ray_cluster.IMPATIENCE:
+            patch.setenv(name, "")  # so that what connecting sets goes again
+            patch.delenv(name)
+        ray_cluster.connect("auto")
+        ray_cluster.connect("")
+    assert seen == [("auto", None), ("local", "20")]
+
+
+def test_a_node_is_waited_for_until_it_is_registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    looks: list[float] = []
+
+    class Whole:
+        def start_ray_processes(self) -> None:
+            self._gcs_client = self
+
+        def get_all_node_info(self, *, timeout: float) -> dict[str, str]:
+            looks.append(timeout)
+            return {} if len(looks) < 3 else {"node": "alive"}
+
+    monkeypatch.setattr(ray._private.node, "Node", Whole)
+    with ray_cluster.bare():
+        ray._private.node.Node().start_ray_processes()
+    assert len(looks) == 3
+    assert ray_cluster.REGISTERED_WITHIN_S >= looks[0] > looks[2] > 0
+    assert ray._private.node.Node is Whole
 
 
 def test_a_cluster_of_which_only_the_head_has_come_up_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:

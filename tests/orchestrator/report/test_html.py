@@ -162,12 +162,20 @@ def test_figures_have_the_colour_of_the_pages_text_and_are_pictures_on_white_els
 def test_the_page_says_how_the_sweep_ended_before_the_database_does(sweep_settings: Settings) -> None:
     record_sweep(sweep_settings, [Recorded("gru", 8, [2.0])], state="running")
     files = figures_and_page(sweep_settings, "recorded")
-    seen, ended = files(None), files({"state": "finished", "message": "", "model": "models:/recorded/7", "best": None})
+    seen, ended = files(None), files({"state": "finished", "message": "", "model": "models:/recorded/7"})
     assert "So far" in seen.pop("report.html").decode()
     page = ended.pop("report.html").decode()
     assert "So far" not in page
     assert "models:/recorded/7" in page
     assert seen == ended  # one drawing serves both
+
+
+def test_a_model_registered_before_stays_on_the_page_of_a_sweep_that_was_interrupted(
+    ledger: Ledger, sweep_settings: Settings
+) -> None:
+    ledger.update("recorded", model="models:/recorded/1")
+    files = figures_and_page(sweep_settings, "recorded")({"state": "interrupted", "message": "", "model": None})
+    assert "models:/recorded/1" in files["report.html"].decode()
 
 
 @pytest.mark.parametrize("trials", [[], [Recorded("gru", 8, [], None)], [Recorded("gru", 8, [2.0])], ENDED])

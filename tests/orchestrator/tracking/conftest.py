@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from orchestrator.settings import Settings
 from orchestrator.spec import SweepSpec
+from orchestrator.tracking.base import Illustrate
 from orchestrator.tracking.client import open_client
 from orchestrator.tracking.mlflow import MlflowTracker
 from orchestrator.tracking.runs import SweepRuns
@@ -47,6 +49,22 @@ class RunsHere(SweepRuns):
         run_id = super()._create(trial)
         self._fail("after create")
         return run_id
+
+    def close(self) -> None:
+        pass
+
+
+class DrawnHere:
+    """Figures drawn in this process."""
+
+    def __init__(self, settings: Settings, illustrate: Illustrate, name: str) -> None:
+        self._work = partial(illustrate, settings, name)
+
+    def files(self, ended: Mapping[str, Any] | None) -> Mapping[str, bytes]:
+        try:
+            return self._work()(ended)
+        except Exception as error:
+            raise ConnectionError(str(error)) from error
 
     def close(self) -> None:
         pass

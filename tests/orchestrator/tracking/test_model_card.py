@@ -116,7 +116,7 @@ def test_the_winners_run_has_its_data_as_input_and_the_machines_figures(settings
 
 
 def test_the_figure_of_horizons_is_on_the_parent_run_and_on_the_winners(settings: Settings, fox: SweepRuns) -> None:
-    fox.illustrate_with({"report.html": b"a page", "figures/horizons.png": b"drawn", "figures/history.png": b"drawn"})
+    fox.illustrate({"report.html": b"a page", "figures/horizons.png": b"drawn", "figures/history.png": b"drawn"}, 0)
     client = open_client(settings)
     winner = client.get_model_version("fox", "1").run_id
     shown = [[each.path for each in client.list_artifacts(run_id, "figures")] for run_id in (winner, fox.parent)]

@@ -15,6 +15,7 @@ from orchestrator.settings import Settings
 from orchestrator.tracking.client import open_client
 from orchestrator.tracking.mlflow import MlflowTracker
 from orchestrator.tracking.process import Idleness, RemoteRuns
+from orchestrator.tracking.runs import SweepRuns
 from tests.orchestrator.conftest import make_spec
 from tests.orchestrator.tracking.runs import (
     children,
@@ -109,6 +110,17 @@ def is_running(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except OSError:
         return False
+
+
+def test_warming_up_makes_tables_and_touches_none_that_are_there(tmp_path: Path) -> None:
+    fresh = Settings.load({"runs": tmp_path / "fresh"}, environ={})
+    SweepRuns(fresh).prepare()
+    assert query(fresh, "SELECT count(*) FROM experiments") == [(1,)]
+    old = Settings.load({"runs": tmp_path / "old"}, environ={})
+    old.runs.mkdir()
+    (old.runs / "mlflow.db").write_bytes(b"of another version")
+    SweepRuns(old).prepare()
+    assert (old.runs / "mlflow.db").read_bytes() == b"of another version"
 
 
 @pytest.mark.slow

@@ -88,15 +88,16 @@ def _steps(drives: Tensor, weight: Tensor, *before: Tensor) -> Iterator[_Step]:
 class _Recurrence(torch.autograd.Function):
     """All steps, with their way back by hand: one product over time for the weight's gradient, in place of one a step.
 
-    c / n does not depend on how both are scaled, so no gradient need travel through the scale.
+    c / n does not depend on how both are scaled, so no gradient need travel through the scale; but for the first one,
+    which c(0) and n(0) are given with. There is no way back through the way back.
     """
 
     @staticmethod
     def forward(ctx: Any, drives: Tensor, weight: Tensor, *before: Tensor) -> tuple[Tensor, ...]:
         steps = list(_steps(drives, weight, *before))
-        *kept, _ = (torch.stack(parts) for parts in zip(*steps, strict=True))
-        device = drives.device.type  # products on the way back are as precise as those forward
-        ctx.precision = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else drives.dtype
+        kept = [torch.stack(parts) for parts in zip(*(step[:-1] for step in steps), strict=True)]
+        # Products on the way back are as precise as those forward, whatever mixed precision makes of them.
+        ctx.precision = functional.linear(before[0][:0], weight).dtype
         ctx.save_for_backward(weight, *before[:3], *kept)
         ctx.set_materialize_grads(False)
         last = steps[-1]
@@ -108,9 +109,7 @@ class _Recurrence(torch.autograd.Function):
     def backward(ctx: Any, to_outputs: Tensor | None, *to_after: Tensor | None) -> tuple[Tensor, ...]:
         weight, hidden, cell, norm, *kept = ctx.saved_tensors
         outputs, cells, norms, candidate, release, admitting, forgetting, slope = kept
-        to_hidden, to_cell, to_norm = (
-            torch.zeros_like(hidden) if each is None else each.clone() for each in to_after[:3]
-        )
+        to_hidden, to_cell, to_norm = (torch.zeros_like(hidden) if each is None else each for each in to_after[:3])
         # What is known of all steps before the way back begins.
         from_cell, from_norm = release / norms, -outputs / norms
         release_by_hidden = outputs * (1 - release)
@@ -119,23 +118,22 @@ class _Recurrence(torch.autograd.Function):
         kept_by_cell, kept_by_norm = forgetting * _earlier(cells, cell), forgetting * _earlier(norms, norm)
         rounded = weight.to(ctx.precision)
         to_drives = slope.new_empty(*slope.shape[:2], weight.shape[0])
-        to_kept = hidden
         for step in reversed(range(len(outputs))):
             if to_outputs is not None:
                 to_hidden = to_hidden + to_outputs[step]
             to_cell = torch.addcmul(to_cell, to_hidden, from_cell[step])
             to_norm = torch.addcmul(to_norm, to_hidden, from_norm[step])
-            to_kept = torch.addcmul(to_cell * kept_by_cell[step], to_norm, kept_by_norm[step])
+            to_scale = torch.addcmul(to_cell * kept_by_cell[step], to_norm, kept_by_norm[step])
             to_candidate, to_release, to_admit, to_forget = to_drives[step].chunk(4, -1)
             torch.mul(to_cell, candidate_by_cell[step], out=to_candidate)
             torch.mul(to_hidden, release_by_hidden[step], out=to_release)
             torch.addcmul(to_cell * admit_by_cell[step], to_norm, admitting[step], out=to_admit)
-            torch.mul(to_kept, slope[step], out=to_forget)
+            torch.mul(to_scale, slope[step], out=to_forget)
             to_cell, to_norm = to_cell * forgetting[step], to_norm * forgetting[step]
             to_hidden = (to_drives[step].to(ctx.precision) @ rounded).to(hidden.dtype)
         gates, states = to_drives.flatten(0, 1), _earlier(outputs, hidden).flatten(0, 1)
         to_weight = (gates.to(ctx.precision).T @ states.to(ctx.precision)).to(weight.dtype)
-        return to_drives, to_weight, to_hidden, to_cell, to_norm, to_kept.masked_fill(norm == 0, 0)
+        return to_drives, to_weight, to_hidden, to_cell, to_norm, to_scale
 
 
 def _earlier(made: Tensor, before: Tensor) -> Tensor:

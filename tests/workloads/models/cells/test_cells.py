@@ -110,6 +110,19 @@ def test_in_bfloat16_products_are_rounded_and_the_state_is_not(cell_type: str) -
     assert float((rounded - exact).detach().norm() / exact.detach().norm()) < 0.03
 
 
+@pytest.mark.parametrize("cell_type", OWN)
+def test_doubles_stay_doubles_in_mixed_precision_on_the_way_back_too(cell_type: str) -> None:
+    torch.manual_seed(0)
+    cell = BUILTIN[cell_type](FEATURES, HIDDEN).double()
+    inputs = torch.randn(9, BATCH, FEATURES, dtype=torch.float64)
+    found = []
+    for is_mixed in (False, True):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=is_mixed):
+            outputs, _ = cell(inputs, None)
+        found.append(torch.autograd.grad(outputs.square().sum(), list(cell.parameters())))
+    torch.testing.assert_close(*found, rtol=1e-12, atol=1e-12)
+
+
 def test_an_ind_rnns_weight_beyond_the_bound_acts_as_the_bound_and_is_led_back_alone() -> None:
     cell = IndRNN(1, 2)
     with torch.no_grad():
