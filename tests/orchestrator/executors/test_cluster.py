@@ -142,7 +142,7 @@ def test_a_ray_that_is_started_here_is_impatient_and_one_that_is_there_is_left_a
     seen: list[tuple[str, str | None]] = []
 
     def init(*, address: str, **_: Any) -> None:
-        seen.append((address, os.environ.get("RAY_raylet_client_connect_timeout_milliseconds")))
+        seen.append((address, os.environ.get(next(iter(ray_cluster.IMPATIENCE)))))
 
     monkeypatch.setattr("ray.init", init)
     with pytest.MonkeyPatch.context() as patch:
