@@ -156,11 +156,14 @@ class MlflowTracker:
     def _begin_drawing(self) -> Drawing | None:
         if self._illustrate is None:
             return None
-        drawing = self._draw(self.settings, self._illustrate, self._view.spec.name)
+        try:
+            drawing = self._draw(self.settings, self._illustrate, self._view.spec.name)
+        except OSError:  # no process is to be had: what is shown does without figures
+            return None
         self._drawings.append(drawing)
         return drawing
 
-    def _hang(self, runs: Runs, drawing: Drawing | None, ended: Mapping[str, Any] | None = None) -> None:
+    def _show_figures(self, runs: Runs, drawing: Drawing | None, ended: Mapping[str, Any] | None = None) -> None:
         """Show what is drawn, or why it cannot be: whatever that is, it must not keep trials from being shown."""
         if drawing is None:
             return
@@ -171,7 +174,7 @@ class MlflowTracker:
             files = str(error)
         runs.illustrate(files, self._registered)
 
-    def _take_down(self, drawing: Drawing | None) -> None:
+    def _end_drawing(self, drawing: Drawing | None) -> None:
         if drawing is not None:
             drawing.close()
             self._drawings.remove(drawing)
@@ -258,15 +261,15 @@ class MlflowTracker:
             runs.end(self._summary)
             if self._has_time:
                 self._last_drawing = self._last_drawing or self._begin_drawing()
-                self._hang(runs, self._last_drawing, self._summary)
+                self._show_figures(runs, self._last_drawing, self._summary)
             self._is_ended = True
         elif self._illustrate is not None and self._winner is None and time.monotonic() >= self._illustrate_at_s:
             began = time.monotonic()
             drawing = self._begin_drawing()
             try:
-                self._hang(runs, drawing)
+                self._show_figures(runs, drawing)
             finally:
-                self._take_down(drawing)
+                self._end_drawing(drawing)
             took = time.monotonic() - began
             self._illustrate_at_s = began + max(took * SHARE_OF_REPORTS, REPORT_EVERY_S)
 
