@@ -150,7 +150,7 @@ def test_a_drawing_that_hangs_is_given_up_with_its_process(
     monkeypatch.setattr("orchestrator.tracking.mlflow.TIME_FOR_A_REPORT_S", 2.0)
     tracker = MlflowTracker(settings, connect=RunsHere, illustrate=endless)
     tracker.open(make_spec(), dataset, [])
-    tracker.close({"state": "finished"}, 2.0)
+    tracker.close({"state": "finished"}, 6.0)
     [drawing] = tracker._drawings
     assert isinstance(drawing, RemoteDrawing)
     assert not drawing.is_alive
